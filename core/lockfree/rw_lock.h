@@ -1,10 +1,10 @@
 // A reader-writer lock: many readers or one writer. Waiting threads spin briefly and then sleep in the kernel.
 //
 // Writers are not starved: from the moment a writer asks, new readers wait, and the writer enters when the readers
-// inside have left. (Readers can be, by writers that follow each other without a pause.) Writers queue among themselves
-// on a mutex. Not recursive, for readers either: a reader that reads
-// again while a writer waits would wait for itself. SharedLockable: works with std::shared_lock and std::unique_lock.
-// Never held across a co_await. [any thread]
+// inside have left. (Readers can be, by writers that follow each other without a pause.) Writers queue among
+// themselves on a mutex. Not recursive, for readers either: a reader that reads again while a writer waits would wait
+// for itself. SharedLockable: works with std::shared_lock and std::unique_lock. Never held across a co_await.
+// [any thread]
 //
 // The word: the number of readers inside, a bit for a writer (inside, or waiting for readers to leave), and a bit for
 // "somebody may sleep on this word".
