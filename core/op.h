@@ -105,7 +105,13 @@ union OpArgs {
 /// Why an operation was stopped before it ended by itself.
 enum class OpStop : std::uint8_t { none, cancelled, deadline };
 
-struct Op : Runnable {
+/// Carries a foreign thread's ask to cancel to the op's owner.
+struct CancelMessage {
+  Runnable cancel_node;
+};
+
+/// `TimerNode::deadline` is the op's deadline, kNever by default.
+struct Op : Runnable, TimerNode, CancelMessage {
   Executor* home = nullptr;       ///< receives the op when it is done, through enqueue
   Worker* owner = nullptr;        ///< whose backend holds it; set once, by submit
   OpCode code = OpCode::nop;
@@ -117,8 +123,6 @@ struct Op : Runnable {
   std::atomic<std::uint8_t> state{0};
   std::uint16_t backend_data = 0;  ///< belongs to the backend while in flight
   OpArgs args{};
-  TimerNode timer;                ///< `timer.deadline` is the op's deadline; kNever by default
-  Runnable cancel_node;           ///< carries a foreign thread's ask to cancel
 
   Op() = default;
   Op(OpCode op_code, int descriptor) : code(op_code), fd(descriptor) {}

@@ -1,0 +1,59 @@
+// Threads for system calls that block: file operations without io_uring, name resolution, directory listing.
+//
+// Threads start on demand up to a limit and end after 10 s without work. Jobs of the slow class (resolvers, opens that
+// may hang) hold at most half of the threads, so that they cannot starve the quick ones.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "core/intrusive.h"
+#include "core/runnable.h"
+#include "core/time.h"
+
+namespace evlua {
+
+/// A blocking piece of work. `run` is executed on a pool thread and must arrange for its owner to hear of the end
+/// (usually by posting the job somewhere) as its very last step: the pool does not touch the job afterwards.
+/// The owner keeps the job alive until then.
+struct PoolJob : Runnable {
+  enum class Class : std::uint8_t { quick, slow };
+
+  Class job_class = Class::quick;
+  std::atomic<std::uint8_t> state{0};        // see blocking_pool.cpp
+  std::atomic<std::uint64_t> thread{0};      // pthread_t of the thread that runs it, while it may be interrupted
+};
+
+class BlockingPool {
+ public:
+  struct Options {
+    std::size_t threads_max = 64;
+    Duration keep_alive = 10 * kSecond;
+  };
+
+  BlockingPool();
+  explicit BlockingPool(Options options);
+  /// Waits for the jobs that still run, except those that cannot be interrupted within a second: their threads are
+  /// left behind.
+  ~BlockingPool();
+
+  /// [any thread]
+  void submit(PoolJob& job) noexcept;
+
+  /// Takes a queued job back: true, and `run` will never be called. False when it runs already or has ended. [any thread]
+  [[nodiscard]] bool try_withdraw(PoolJob& job) noexcept;
+
+  /// Asks the system call of a running job to return EINTR, by a signal to its thread. A call that has not begun yet
+  /// misses it, so ask again until the job ends. REQUIRES: the job has not been reported as ended. [any thread]
+  void interrupt(PoolJob& job) noexcept;
+
+  std::size_t threads() const noexcept;
+  std::size_t queued() const noexcept;
+  // (private part is the implementer's)
+};
+
+}  // namespace evlua

@@ -1,0 +1,71 @@
+#include "core/strand.h"
+
+#include "core/scheduler.h"
+
+namespace evlua {
+
+namespace {
+
+thread_local Strand* current_strand = nullptr;
+
+}  // namespace
+
+Strand::Strand(Scheduler& scheduler) noexcept
+    : Runnable([](Runnable& self) noexcept {
+        auto& strand = static_cast<Strand&>(self);
+        strand.outer_ = current_strand;
+        current_strand = &strand;
+        strand.run_share();
+      }),
+      scheduler_(scheduler) {}
+
+Strand::~Strand() { EVLUA_CHECK(inbox_.marked() && local_.empty()); }
+
+bool Strand::is_current() const noexcept { return current_strand == this; }
+
+void Strand::enqueue(Runnable& work) noexcept {
+  if (is_current()) {
+    local_.push_back(work);
+    return;
+  }
+  if (inbox_.post(work)) scheduler_.enqueue_next(*this);
+}
+
+bool Strand::try_enter() noexcept {
+  // Clearing the mark makes us the owner; acquire comes with it, see Inbox::unmark.
+  if (!inbox_.unmark()) return false;
+  outer_ = current_strand;
+  current_strand = this;
+  return true;
+}
+
+void Strand::leave() noexcept { run_share(); }
+
+void Strand::run_share() noexcept {
+  const Instant started = monotonic_now();
+  for (unsigned items = 0;; ++items) {
+    Runnable* work = local_.pop_front();
+    if (work == nullptr) {
+      local_.append_chain(inbox_.take_all());
+      work = local_.pop_front();
+    }
+    if (work == nullptr) {
+      Strand* outer = outer_;
+      // After the mark is set another worker may enter at once: touch nothing of this strand then.
+      if (inbox_.try_mark()) {
+        current_strand = outer;
+        return;
+      }
+      continue;
+    }
+    if (items >= kItemsPerShare || (items % 8 == 7 && monotonic_now() - started > kTimePerShare)) {
+      local_.push_front(*work);
+      break;
+    }
+    work->run(*work);
+  }
+  current_strand = outer_;
+  scheduler_.enqueue(*this);
+}
+
+}  // namespace evlua
