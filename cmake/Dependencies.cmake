@@ -1,0 +1,41 @@
+# What we stand on: Debian packages, each named when it is missing.
+function(evlua_need_header variable header package)
+  find_path(${variable} ${header} PATH_SUFFIXES ${ARGN})
+  if(NOT ${variable})
+    message(FATAL_ERROR "${header} not found: install the Debian package ${package} (tools/dev setup does)")
+  endif()
+endfunction()
+
+function(evlua_need_library variable name package)
+  find_library(${variable} NAMES ${name})
+  if(NOT ${variable})
+    message(FATAL_ERROR "library ${name} not found: install the Debian package ${package} (tools/dev setup does)")
+  endif()
+endfunction()
+
+find_package(Threads REQUIRED)
+
+evlua_need_header(EXPECTED_INCLUDE tl/expected.hpp libexpected-dev)
+evlua_need_header(CLI11_INCLUDE CLI/CLI.hpp libcli11-dev)
+evlua_need_header(URING_INCLUDE liburing.h liburing-dev)
+evlua_need_library(URING_LIBRARY uring liburing-dev)
+evlua_need_header(EV_INCLUDE ev.h libev-dev)
+evlua_need_library(EV_LIBRARY ev libev-dev)
+evlua_need_header(LUA_INCLUDE lua.h liblua5.3-dev lua5.3)
+evlua_need_library(LUA_LIBRARY liblua5.3.a liblua5.3-dev)
+find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp)
+if(NOT LLHTTP_INCLUDE)
+  message(FATAL_ERROR "llhttp.h not found: install the Debian package node-llhttp (tools/dev setup does)")
+endif()
+find_path(LLHTTP_SOURCES llhttp.c PATHS /usr/share/llhttp)
+if(NOT LLHTTP_SOURCES)
+  message(FATAL_ERROR "llhttp.c not found: install the Debian package node-llhttp (tools/dev setup does)")
+endif()
+
+add_library(evlua_llhttp STATIC ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/llhttp.c)
+target_include_directories(evlua_llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
+
+# The C build of Lua, whole and exported, so that C modules loaded by require find the API in the program.
+add_library(evlua_lua_vm INTERFACE)
+target_include_directories(evlua_lua_vm SYSTEM INTERFACE ${LUA_INCLUDE})
+target_link_libraries(evlua_lua_vm INTERFACE -Wl,--whole-archive ${LUA_LIBRARY} -Wl,--no-whole-archive m dl)
