@@ -54,11 +54,13 @@ class Stepper {
     std::string schedule;             ///< that schedule: which thread took each step
   };
 
-  /// Explores `Scenario` with so many threads until the first failure or to the end.
+  /// Explores `Scenario` with so many threads until the first failure or to the end. Without `reduced`, the orders of
+  /// independent steps are tried too: to test the stepper itself.
   template <class Scenario>
-  static Outcome explore(int threads) {
+  static Outcome explore(int threads, bool reduced = true) {
     EVLUA_CHECK(threads >= 1 && threads <= kThreadsMax);
     Stepper stepper(threads);
+    stepper.reduced_ = reduced;
     std::unique_ptr<Scenario> scenario;
     stepper.body_ = [](void* self, int thread) { (*static_cast<std::unique_ptr<Scenario>*>(self))->run(thread); };
     stepper.body_argument_ = &scenario;
@@ -145,6 +147,7 @@ class Stepper {
   int running_ = -1;      // -1: the exploring code itself
   bool starting_ = false;  // fibers run up to their first access
   bool redundant_ = false;
+  bool reduced_ = true;
 };
 
 // Not inlined: the compiler must treat whatever surrounds getcontext as if it returned twice.
@@ -252,7 +255,7 @@ inline void Stepper::go_on_with(int chosen, Mask asleep) noexcept {
   asleep_ = 0;
   const Access& taken = context(chosen).next;
   for (int thread = 0; thread < threads_; ++thread) {
-    const bool was_asleep = (asleep & bit(thread)) != 0;
+    const bool was_asleep = reduced_ && (asleep & bit(thread)) != 0;
     if (was_asleep && context(thread).next.independent_of(taken)) asleep_ = static_cast<Mask>(asleep_ | bit(thread));
   }
 }
