@@ -5,13 +5,13 @@
 //   search at once (rounded up).
 // - Nobody is woken while someone searches: the searcher will find the work.
 // - Whoever is the last to stop searching re-checks every queue afterwards: work that came while it searched woke
-//   nobody, on the strength of its search.
+//   nobody, on the strength of its search. So does whoever parks, searching or not: when the last searcher found work
+//   and wanted to wake another, this one may not have counted as parked yet.
 //
 // A worker that parks
 //   1. sets the mark on its inbox (Inbox::try_mark; a message that came first ends the attempt),
-//   2. calls park(), and if that returns true re-checks every queue; if it finds work it clears its own mark
-//      (Inbox::unmark, then unpark_self if that was true) and stays up,
-//   3. sleeps in the backend's wait.
+//   2. calls park(), then re-checks every queue; if there is work it clears its own mark as if it had slept,
+//   3. else sleeps in the backend's wait.
 // A worker that stops searching because it found work calls end_search(), and if that returns true and any queue still
 // has work, wakes one more (if should_wake).
 // A worker that wakes up clears its mark itself. True: it woke by itself (deadline, completion) and calls unpark_self.
@@ -23,9 +23,9 @@
 // mark with a message (Inbox::post returned true) likewise calls unparked_by_wake() and wakes.
 //
 // Why no wake-up is lost: the publishing store of the work, the load in should_wake, the marks, the updates of this
-// word and the loads of the re-check are all sequentially consistent. Either should_wake comes before the last
-// searcher's update, and its re-check sees the work; or it comes after, sees no searcher, and then the mark, set before
-// that update, is visible too.
+// word and the loads of the re-check are all sequentially consistent. Either should_wake comes before the update by
+// which a worker parks or ends the last search, and the re-check after it sees the work; or it comes after, sees nobody
+// searching, and then the mark, set before that update, is visible too.
 //
 // Whoever clears a foreign mark counts only after clearing, so for a moment the word may count fewer searching and
 // unparked workers than there are, even fewer than none. The error is always on the side of waking once too often:
@@ -63,11 +63,10 @@ class BasicIdleState {
     return searching_in(word_.fetch_sub(kSearching)) <= 1;  // pairs with the load in should_wake
   }
 
-  /// The caller is about to sleep; its mark is set. True: it was the last to search, and must re-check the queues
-  /// first. `searching` says whether it was counted as such. [worker]
-  [[nodiscard]] bool park(bool searching) noexcept {
-    const std::int64_t before = word_.fetch_sub(kUnparked + (searching ? kSearching : 0));  // pairs as above
-    return searching && searching_in(before) <= 1;
+  /// The caller's mark is set and it is about to sleep; it must re-check every queue first. `searching` says whether
+  /// it was counted as such, which ends here. [worker]
+  void park(bool searching) noexcept {
+    word_.fetch_sub(kUnparked + (searching ? kSearching : 0));  // pairs with the load in should_wake
   }
 
   /// The caller cleared its own mark: it is up and not searching. [worker, parked]
