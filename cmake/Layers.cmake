@@ -12,6 +12,16 @@ function(evlua_layer name)
   foreach(program ${EVLUA_PROGRAMS})
     list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/tools/${program}.cpp)
   endforeach()
+  if(name STREQUAL "lua")
+    file(GLOB embedded CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lua/lib/*.lua)
+    set(generated ${CMAKE_BINARY_DIR}/generated/lua_library.cpp)
+    add_custom_command(
+      OUTPUT ${generated}
+      COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${embedded}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+      DEPENDS ${embedded} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+      VERBATIM)
+    list(APPEND sources ${generated})
+  endif()
   if(NOT sources)
     add_library(evlua_${name} INTERFACE)
     target_link_libraries(evlua_${name} INTERFACE ${EVLUA_LINKS_${name}})

@@ -1,0 +1,17 @@
+# cmake -DOUTPUT=x.cpp -DFILES="a.lua;b.lua" -P embed.cmake: Lua files as byte arrays, see lua/embedded.h.
+set(arrays "")
+set(entries "")
+set(count 0)
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME_WE)
+  file(READ ${file} hex HEX)
+  string(LENGTH "${hex}" digits)
+  math(EXPR size "${digits} / 2")
+  string(REGEX REPLACE "(..)" "'\\\\x\\1'," bytes "${hex}")
+  string(APPEND arrays "const char file_${count}[] = {${bytes}'\\0'};\n")
+  string(APPEND entries "    {\"${name}\", file_${count}, ${size}},\n")
+  math(EXPR count "${count} + 1")
+endforeach()
+file(WRITE ${OUTPUT} "#include \"lua/embedded.h\"\n\nnamespace evlua::lua {\nnamespace {\n${arrays}}\n
+const EmbeddedFile embedded_files[] = {\n${entries}};\nconst std::size_t embedded_file_count = ${count};\n
+}  // namespace evlua::lua\n")

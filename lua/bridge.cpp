@@ -1,0 +1,123 @@
+#include "lua/bridge.h"
+
+#include <cstring>
+
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+namespace {
+
+/// Pushes "table.sort" for a function that is a field of a loaded module; false, and nothing pushed, otherwise.
+bool push_public_name(lua_State* L, lua_Debug& where) {
+  const int top = lua_gettop(L);
+  lua_getinfo(L, "f", &where);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushnil(L);
+  while (lua_next(L, top + 2) != 0) {
+    if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
+      lua_pushnil(L);
+      while (lua_next(L, -2) != 0) {
+        if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, top + 1) != 0) {
+          const char* module = lua_tostring(L, -4);
+          if (std::strcmp(module, "_G") == 0) {
+            lua_pushvalue(L, -2);
+          } else {
+            lua_pushfstring(L, "%s.%s", module, lua_tostring(L, -2));
+          }
+          lua_replace(L, top + 1);
+          lua_settop(L, top + 1);
+          return true;
+        }
+        lua_pop(L, 1);
+      }
+    }
+    lua_pop(L, 1);
+  }
+  lua_settop(L, top);
+  return false;
+}
+
+/// Pushes the name of the nearest thing around L's running function that cannot be suspended.
+void push_obstacle(lua_State* L, lua_State* where_from, int level) {
+  lua_Debug where;
+  for (; lua_getstack(where_from, level, &where) != 0; ++level) {
+    lua_getinfo(where_from, "nS", &where);
+    if (where.namewhat != nullptr && std::strcmp(where.namewhat, "metamethod") == 0 &&
+        std::strcmp(where.name, "__gc") == 0) {
+      lua_pushliteral(L, "__gc");
+      return;
+    }
+    if (std::strcmp(where.what, "C") != 0) continue;
+    if (push_public_name(where_from, where)) {
+      lua_xmove(where_from, L, 1);
+    } else {
+      lua_pushstring(L, where.name != nullptr ? where.name : "a C function");
+    }
+    return;
+  }
+  lua_pushliteral(L, "a C function");
+}
+
+}  // namespace
+
+int push_failure(lua_State* L, const char* message, const char* code) {
+  lua_pushnil(L);
+  lua_pushstring(L, message);
+  lua_pushstring(L, code);
+  return 3;
+}
+
+int push_failure(lua_State* L, const Error& error, const char* subject) {
+  lua_pushnil(L);
+  luaL_Buffer text;
+  luaL_buffinit(L, &text);
+  const bool plain = error.is(Errc::end_of_file) || error.op == OpCode::nop || error.op == OpCode::task;
+  if (!plain || subject != nullptr) {
+    if (!plain) luaL_addstring(&text, name_of(error.op));
+    if (subject != nullptr) {
+      if (!plain) luaL_addchar(&text, ' ');
+      luaL_addstring(&text, subject);
+    }
+    luaL_addstring(&text, ": ");
+  }
+  char message[256];
+  copy_message(error, message, sizeof message);
+  luaL_addstring(&text, message);
+  luaL_pushresult(&text);
+  lua_pushstring(L, error.name());
+  return 3;
+}
+
+int push_wait_failure(lua_State* L, Error error, const char* subject) {
+  const Fiber* fiber = Vm::of(L).running();
+  if (error.is(ECANCELED) && fiber != nullptr && fiber->cancelled() == OpStop::deadline) error.code = ETIMEDOUT;
+  return push_failure(L, error, subject);
+}
+
+Fiber& fiber_to_wait(lua_State* L) {
+  Fiber* fiber = Vm::of(L).running();
+  if (fiber == nullptr) luaL_error(L, "cannot wait outside of a task");
+  if (!fiber->may_wait(L)) {
+    lua_State* outer = lua_isyieldable(L) != 0 ? fiber->unyieldable_at() : L;
+    push_obstacle(L, outer, outer == L ? 1 : 0);
+    luaL_error(L,
+               "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
+               "do the waiting before or after it",
+               lua_tostring(L, -1));
+  }
+  return *fiber;
+}
+
+int refuse_wait(lua_State* L, Fiber& fiber) {
+  const bool late = fiber.cancelled() == OpStop::deadline;
+  if (!fiber.take_cancel_notice()) {
+    fiber.note_cancel_raised();
+    return luaL_error(L, late ? "task timed out" : "task cancelled");
+  }
+  return push_failure(L, Error{late ? ETIMEDOUT : ECANCELED, ErrorDomain::system, OpCode::task});
+}
+
+int continue_wait(lua_State* L, int, lua_KContext) { return Vm::of(L).running()->finish_wait(L); }
+
+}  // namespace evlua::lua

@@ -1,0 +1,137 @@
+// How a Lua function waits.
+//
+//   int sleep(lua_State* L) {
+//     const double seconds = luaL_checknumber(L, 1);     // trivial locals only: this part may raise
+//     return suspend<SleepWait>(L, seconds);             // built in the fiber's slot, then the coroutine yields
+//   }
+//
+// Nothing with a destructor may be alive in a Lua function at a call that may raise or yield: Lua is built as C, and
+// its longjmp runs no destructors.
+#pragma once
+
+#include <lua.hpp>
+
+#include "core/cancel.h"
+#include "core/error.h"
+#include "core/op.h"
+#include "core/task.h"
+#include "core/worker.h"
+#include "lua/fiber.h"
+
+namespace evlua::lua {
+
+/// Pushes `nil, message, code` and returns 3. `subject` is what the operation was about ("127.0.0.1:80"), or null.
+int push_failure(lua_State* L, const Error& error, const char* subject = nullptr);
+int push_failure(lua_State* L, const char* message, const char* code);
+/// As push_failure for the error of a wait: a wait that ended because its task's time ran out says ETIMEDOUT.
+int push_wait_failure(lua_State* L, Error error, const char* subject = nullptr);
+
+/// The running fiber, ready to wait. Raises where waiting is impossible, naming the C function in the way.
+Fiber& fiber_to_wait(lua_State* L);
+/// For a fiber that was cancelled: pushes the failure the first time and returns its length, raises afterwards.
+int refuse_wait(lua_State* L, Fiber& fiber);
+int continue_wait(lua_State* L, int status, lua_KContext context);
+
+/// Builds an S in the fiber's slot and yields: `return suspend<S>(L, ...)`. The arguments of the Lua function stay on
+/// its stack, so what they refer to lives until S::finish.
+template <class S, class... Arguments>
+int suspend(lua_State* L, Arguments&&... arguments) {
+  Fiber& fiber = fiber_to_wait(L);
+  if (fiber.cancelled() != OpStop::none && !fiber.shielded()) return refuse_wait(L, fiber);
+  fiber.emplace<S>(std::forward<Arguments>(arguments)...);
+  return lua_yieldk(L, 0, 0, &continue_wait);
+}
+
+/// A wait for one operation. Derive from it, set `args`, and give `finish`.
+struct OpWait : Suspension, Op {
+  OpWait(OpCode op_code, int descriptor, Instant until) : Op(op_code, descriptor) {
+    deadline = until;
+    start = [](Suspension& self, Fiber& waiter) { static_cast<OpWait&>(self).begin(waiter); };
+    cancel = [](Suspension& self) noexcept { Worker::cancel(static_cast<OpWait&>(self)); };
+  }
+
+  Fiber* fiber = nullptr;
+
+ protected:
+  void begin(Fiber& waiter) noexcept {
+    bind(waiter);
+    Worker& worker = Worker::current();
+    worker.prepare(*this);
+    worker.submit(*this);
+  }
+  void bind(Fiber& waiter) noexcept {
+    fiber = &waiter;
+    home = &waiter.vm().strand();
+    run = [](Runnable& self) noexcept { static_cast<OpWait&>(self).fiber->complete(); };
+  }
+};
+
+/// A wait for another piece of Lua: ends at `wake`, at its deadline, or by cancellation. All on the strand.
+struct Park : OpWait {
+  explicit Park(Instant until) : OpWait(OpCode::sleep, -1, until) {
+    start = [](Suspension& self, Fiber& waiter) { static_cast<Park&>(self).begin_park(waiter); };
+    cancel = [](Suspension& self) noexcept { static_cast<Park&>(self).end(End::cancelled); };
+  }
+
+  void wake() noexcept { end(End::woken); }
+  bool woken() const noexcept { return end_ == End::woken; }
+  /// Why it ended, if not woken.
+  Error error() const noexcept {
+    return Error{end_ == End::cancelled ? ECANCELED : ETIMEDOUT, ErrorDomain::system, OpCode::task};
+  }
+
+ protected:
+  enum class End : unsigned char { none, woken, cancelled };
+
+  void begin_park(Fiber& waiter) noexcept {
+    if (deadline != kNever) {
+      begin(waiter);
+    } else {
+      bind(waiter);
+    }
+  }
+  void end(End reason) noexcept {
+    if (end_ != End::none) return;
+    end_ = reason;
+    if (deadline != kNever) {
+      Worker::cancel(*this);
+    } else {
+      home->enqueue(*this);
+    }
+  }
+
+ private:
+  End end_ = End::none;
+};
+
+/// A wait for a Task, run on the VM's strand. `push` turns the value into Lua results and may raise.
+template <class T, class Push>
+struct TaskWait : Suspension, Runnable {
+  TaskWait(Task<Result<T>> work, Push push_results) : task(std::move(work)), push(std::move(push_results)) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<TaskWait&>(self);
+      wait.fiber = &waiter;
+      wait.run = [](Runnable& ended) noexcept { static_cast<TaskWait&>(ended).fiber->complete(); };
+      wait.task.start(TaskContext{&waiter.vm().strand(), &wait.stop, kNever}, wait);
+    };
+    cancel = [](Suspension& self) noexcept { static_cast<TaskWait&>(self).stop.request(OpStop::cancelled); };
+    finish = [](Suspension& self, lua_State* L) {
+      auto& wait = static_cast<TaskWait&>(self);
+      wait.result = wait.task.take();
+      if (!wait.result) return push_wait_failure(L, wait.result.error(), wait.push.subject());
+      if constexpr (std::is_void_v<T>) {
+        return wait.push(L);
+      } else {
+        return wait.push(L, *wait.result);
+      }
+    };
+  }
+
+  Task<Result<T>> task;
+  Push push;
+  CancelState stop;
+  Fiber* fiber = nullptr;
+  Result<T> result = tl::unexpected<Error>(Error{});  // here, so that a raise in push leaves nothing undestroyed
+};
+
+}  // namespace evlua::lua

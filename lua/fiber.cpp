@@ -1,0 +1,265 @@
+#include "lua/fiber.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace evlua::lua {
+
+void SpawnSite::release() noexcept {
+  SpawnSite* site = this;
+  while (site != nullptr && --site->references == 0) {
+    SpawnSite* above = site->parent;
+    delete site;
+    site = above;
+  }
+}
+
+Fiber::~Fiber() {
+  clear_slot();
+  if (root_ref_ != LUA_NOREF) luaL_unref(vm_.state_, LUA_REGISTRYINDEX, root_ref_);
+}
+
+// -- life -----------------------------------------------------------------------------------------------------------------
+
+bool Fiber::make_root() {
+  lua_State* L = vm_.state_;
+  lua_pushcfunction(L, [](lua_State* state) {
+    lua_newthread(state);
+    lua_pushinteger(state, luaL_ref(state, LUA_REGISTRYINDEX));
+    return 1;
+  });
+  if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    return false;
+  }
+  root_ref_ = static_cast<int>(lua_tointeger(L, -1));
+  lua_rawgeti(L, LUA_REGISTRYINDEX, root_ref_);
+  root_ = lua_tothread(L, -1);
+  lua_pop(L, 2);
+  Vm::set_held(root_, true);  // nobody but its fiber may resume it
+  return true;
+}
+
+void Fiber::start(int arguments, Owner* owner) noexcept {
+  owner_ = owner;
+  start_arguments_ = arguments;
+  run = [](Runnable& self) noexcept {
+    auto& fiber = static_cast<Fiber&>(self);
+    if (fiber.cancelled_ != OpStop::none) {
+      fiber.cancel_noticed_ = true;
+      lua_settop(fiber.root_, fiber.base_);
+      fiber.end(Outcome::returned);
+      return;
+    }
+    fiber.drive(fiber.start_arguments_);
+  };
+  vm_.strand_.enqueue(*this);
+}
+
+void Fiber::start_now(int arguments, Owner* owner) {
+  owner_ = owner;
+  drive(arguments);
+}
+
+void Fiber::end(Outcome outcome) {
+  vm_.running_ = nullptr;
+  clear_slot();
+  if (owner_ != nullptr) owner_->ended(*owner_, *this, outcome);
+  recycle(outcome == Outcome::returned && !identity_seen_);
+}
+
+void Fiber::recycle(bool reusable) {
+  List<Fiber>::erase(*this);
+  if (site_ != nullptr) std::exchange(site_, nullptr)->release();
+  base_ = 0;
+  cancelled_ = OpStop::none;
+  cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
+  shield_ = 0;
+  owner_ = nullptr;
+  EVLUA_DCHECK(chain_.empty() && unyieldable_ == 0);
+  if (reusable) {
+    lua_settop(root_, 0);
+  } else {
+    luaL_unref(vm_.state_, LUA_REGISTRYINDEX, root_ref_);
+    root_ = nullptr;
+    root_ref_ = LUA_NOREF;
+  }
+  Vm& vm = vm_;
+  if (vm.spare_count_ < Vm::kSpareFibersMax) {
+    vm.spare_.push_back(*this);
+    ++vm.spare_count_;
+  } else {
+    delete this;
+  }
+  if (--vm.live_count_ == 0) vm.idle_.set();
+}
+
+// -- running ----------------------------------------------------------------------------------------------------------------
+
+void Fiber::drive(int arguments) {
+  vm_.running_ = this;
+  int status = resume(chain_.empty() ? root_ : chain_.back(), arguments);
+  while (true) {
+    if (!unwinding_.empty()) settle_held();
+    if (status == LUA_YIELD && pending_ != nullptr) {
+      if (!begin_wait()) {
+        vm_.running_ = nullptr;
+        return;
+      }
+      status = resume(chain_.empty() ? root_ : chain_.back(), 0);
+    } else if (!chain_.empty()) {
+      status = unwind(status);
+    } else if (status == LUA_OK) {
+      end(Outcome::returned);
+      return;
+    } else {
+      if (status == LUA_YIELD) lua_pushliteral(root_, "attempt to yield from outside a coroutine");
+      end(Outcome::failed);
+      return;
+    }
+  }
+}
+
+int Fiber::resume(lua_State* L, int arguments) {
+  vm_.set_current_state(L);
+  const int status = lua_resume(L, nullptr, arguments);
+  vm_.set_current_state(nullptr);
+  return status;
+}
+
+/// True: the wait was over before it began.
+bool Fiber::begin_wait() {
+  waiting_ = std::exchange(pending_, nullptr);
+  starting_ = Starting::yes;
+  waiting_->start(*waiting_, *this);
+  return std::exchange(starting_, Starting::no) == Starting::completed;
+}
+
+void Fiber::complete() noexcept {
+  EVLUA_DCHECK(waiting_ != nullptr);
+  waiting_ = nullptr;
+  if (starting_ == Starting::yes) {
+    starting_ = Starting::completed;
+    return;
+  }
+  drive(0);
+}
+
+int Fiber::finish_wait(lua_State* L) {
+  Suspension& suspension = *slot_used_;
+  const int results = suspension.finish(suspension, L);
+  clear_slot();
+  return results;
+}
+
+void Fiber::clear_slot() noexcept {
+  if (slot_used_ == nullptr) return;
+  Suspension* used = std::exchange(slot_used_, nullptr);
+  used->destroy(*used);
+}
+
+void Fiber::cancel(OpStop why) noexcept {
+  if (cancelled_ != OpStop::none) return;
+  cancelled_ = why;
+  if (waiting_ != nullptr && !shielded()) {
+    cancel_noticed_ = true;
+    waiting_->cancel(*waiting_);
+  }
+}
+
+// -- coroutines ---------------------------------------------------------------------------------------------------------------
+
+void Fiber::hold(lua_State* inner) {
+  Vm::set_held(inner, true);
+  unwinding_.push_back(inner);
+}
+
+void Fiber::settle_held() {
+  while (!unwinding_.empty()) {
+    chain_.push_back(unwinding_.back());
+    unwinding_.pop_back();
+  }
+}
+
+/// The innermost held coroutine has yielded to its resumer, ended, or failed: hands its values to the next level.
+int Fiber::unwind(int status) {
+  lua_State* inner = chain_.back();
+  chain_.pop_back();
+  Vm::set_held(inner, false);
+  lua_State* outer = chain_.empty() ? root_ : chain_.back();
+  nested_status_ = status;
+  int values = status == LUA_OK || status == LUA_YIELD ? lua_gettop(inner) : 1;
+  if (lua_checkstack(outer, values + 2) == 0) {
+    lua_settop(inner, 0);
+    nested_status_ = LUA_ERRRUN;
+    lua_pushliteral(outer, "too many results to resume");
+    values = 1;
+  } else {
+    lua_xmove(inner, outer, values);
+  }
+  return resume(outer, values);
+}
+
+// -- tracebacks ---------------------------------------------------------------------------------------------------------------
+
+void Fiber::set_spawn_site(lua_State* L) {
+  lua_Debug where;
+  auto* site = new SpawnSite;
+  if (lua_getstack(L, 1, &where) != 0 && lua_getinfo(L, "Sl", &where) != 0) {
+    site->line = where.currentline;
+    std::memcpy(site->source, where.short_src, sizeof site->source);
+  }
+  Fiber* parent = vm_.running_;
+  if (parent != nullptr && parent->site_ != nullptr) {
+    site->parent = parent->site_;
+    ++site->parent->references;
+  }
+  site_ = site;
+}
+
+std::string Fiber::spawn_trace() const {
+  std::string text;
+  for (const SpawnSite* site = site_; site != nullptr; site = site->parent) {
+    text += "\n\t[spawned at ";
+    text += site->source;
+    text += ':' + std::to_string(site->line) + ']';
+  }
+  return text;
+}
+
+std::string Fiber::failure_text() {
+  lua_State* L = vm_.state_;
+  const std::string trail = vm_.trail_of(root_, -1);
+  if (!trail.empty()) return trail + "\n" + traceback("in task:");
+  lua_pushcfunction(L, [](lua_State* state) {  // as lua.c's message handler; __tostring may raise
+    if (lua_type(state, 1) == LUA_TSTRING || luaL_getmetafield(state, 1, "__tostring") != LUA_TNIL) {
+      luaL_tolstring(state, 1, nullptr);
+    } else {
+      lua_pushfstring(state, "(error object is a %s value)", luaL_typename(state, 1));
+    }
+    return 1;
+  });
+  lua_pushvalue(root_, -1);
+  lua_xmove(root_, L, 1);
+  (void)lua_pcall(L, 1, 1, 0);
+  const char* words = lua_tostring(L, -1);
+  const std::string message = words != nullptr ? words : "(error in error handling)";
+  lua_pop(L, 1);
+  return traceback(message.c_str());
+}
+
+std::string Fiber::traceback(const char* message) {
+  std::string text;
+  lua_State* L = vm_.state_;
+  for (auto inner = chain_.rbegin(); inner != chain_.rend(); ++inner) {
+    luaL_traceback(L, *inner, text.empty() ? message : "in coroutine resumed by:", 0);
+    text += (text.empty() ? "" : "\n") + std::string(lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  luaL_traceback(L, root_, text.empty() ? message : "in coroutine resumed by:", 0);
+  text += (text.empty() ? "" : "\n") + std::string(lua_tostring(L, -1));
+  lua_pop(L, 1);
+  return text + spawn_trace();
+}
+
+}  // namespace evlua::lua

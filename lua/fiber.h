@@ -1,0 +1,173 @@
+// Fiber: a task of a Vm, as the scheduler sees it. It drives lua_resume; it is not a C++ coroutine.
+//
+// A Lua function that must wait builds a Suspension in its fiber's slot and yields. The fiber starts the wait after the
+// yield has unwound, and resumes the Lua coroutine when the wait is over. A fiber waits for one thing at a time.
+//
+// A fiber's root coroutine may run others (coroutine.resume, wrap). They nest on the C stack as in stock Lua. Only when
+// an inner one must wait does every level yield, the fiber keeps the chain of coroutines, and goes on with the
+// innermost; when that one yields to its resumer or ends, the fiber hands the values to the next level.
+#pragma once
+
+#include <lua.hpp>
+
+#include <cstddef>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "core/intrusive.h"
+#include "core/op.h"
+#include "core/runnable.h"
+#include "core/time.h"
+#include "lua/vm.h"
+
+namespace evlua::lua {
+
+/// Something a fiber waits for, living in its slot. `start` runs after the yield; whoever ends the wait calls
+/// Fiber::complete on the strand; `finish` runs inside the coroutine again, so it may raise.
+struct Suspension {
+  void (*start)(Suspension&, Fiber&) = nullptr;
+  /// Pushes the results of the Lua call and returns their number.
+  int (*finish)(Suspension&, lua_State*) = nullptr;
+  /// Asks that the wait end soon; complete is still called once.
+  void (*cancel)(Suspension&) noexcept = nullptr;
+  void (*destroy)(Suspension&) noexcept = nullptr;
+};
+
+/// Where a task was spawned: for tracebacks. Shared by the task and its children.
+struct SpawnSite {
+  unsigned references = 1;
+  int line = 0;
+  SpawnSite* parent = nullptr;
+  char source[LUA_IDSIZE] = {};
+
+  void release() noexcept;
+};
+
+class Fiber final : public ListNode, private Runnable {
+ public:
+  enum class Outcome { returned, failed };
+
+  /// Told when a fiber ends, on the strand. Its results, or the error value, are above `base()` on root()'s stack and
+  /// stay there until the callee returns; then the fiber is recycled.
+  struct Owner {
+    void (*ended)(Owner&, Fiber&, Outcome) = nullptr;
+  };
+
+  static constexpr std::size_t kSlotBytes = 320;
+
+  Vm& vm() noexcept { return vm_; }
+  lua_State* root() noexcept { return root_; }
+
+  /// Runs the function that lies on root()'s stack with `arguments` above it, soon, from the strand's queue.
+  void start(int arguments, Owner* owner) noexcept;
+  /// The same, now. REQUIRES: on the strand, outside of Lua code. The fiber may have ended when this returns.
+  void start_now(int arguments, Owner* owner);
+
+  /// Stack slots below the function, which the fiber keeps (0 or 1, for the task handle).
+  void set_base(int base) noexcept { base_ = base; }
+  int base() const noexcept { return base_; }
+
+  // -- waiting (called by Lua functions through lua/bridge.h) -----------------------------------------------------------
+
+  template <class S, class... Arguments>
+  S& emplace(Arguments&&... arguments) {
+    static_assert(sizeof(S) <= kSlotBytes && alignof(S) <= alignof(std::max_align_t));
+    clear_slot();
+    S* suspension = new (slot_) S(std::forward<Arguments>(arguments)...);
+    suspension->destroy = [](Suspension& self) noexcept { static_cast<S&>(self).~S(); };
+    slot_used_ = suspension;
+    pending_ = suspension;
+    return *suspension;
+  }
+
+  /// The wait is over. [strand]
+  void complete() noexcept;
+  /// Runs `finish` of the current suspension; the continuation of every waiting call.
+  int finish_wait(lua_State* L);
+
+  // -- cancellation [strand] --------------------------------------------------------------------------------------------
+
+  /// Ends the wait in progress with ECANCELED (ETIMEDOUT for OpStop::deadline), as a result; later waits raise.
+  void cancel(OpStop why) noexcept;
+  OpStop cancelled() const noexcept { return cancelled_; }
+  /// A cancelled fiber is about to wait. True: this is the first time, and the call shall return the failure; from
+  /// then on it shall raise.
+  bool take_cancel_notice() noexcept { return !std::exchange(cancel_noticed_, true); }
+  /// The fiber ends by the error that a refused wait raised, unless it is caught.
+  void note_cancel_raised() noexcept { cancel_raised_ = true; }
+  bool cancel_noticed() const noexcept { return cancel_noticed_; }
+  bool cancel_raised() const noexcept { return cancel_raised_; }
+  /// While above zero the fiber's waits are not cancelled (clean-up).
+  void shield(int change) noexcept { shield_ += change; }
+  bool shielded() const noexcept { return shield_ > 0; }
+
+  // -- coroutines (called by lua/lib_coroutine.cpp) ---------------------------------------------------------------------
+
+  bool wants_wait() const noexcept { return pending_ != nullptr; }
+  /// `inner` has yielded in order to wait; its resumer is about to yield as well.
+  void hold(lua_State* inner);
+  int nested_status() const noexcept { return nested_status_; }
+  /// An inner coroutine runs whose resumer, `outer`, cannot yield.
+  void enter_unyieldable(lua_State* outer) noexcept {
+    if (unyieldable_++ == 0) unyieldable_at_ = outer;
+  }
+  void leave_unyieldable() noexcept { --unyieldable_; }
+  lua_State* unyieldable_at() const noexcept { return unyieldable_at_; }
+  bool may_wait(lua_State* L) const noexcept { return unyieldable_ == 0 && lua_isyieldable(L) != 0; }
+  /// Somebody has seen the root coroutine as a value: it must not be used again for another task.
+  void keep_identity() noexcept { identity_seen_ = true; }
+
+  // -- for tracebacks ---------------------------------------------------------------------------------------------------
+
+  void set_spawn_site(lua_State* L);
+  SpawnSite* spawn_site() noexcept { return site_; }
+  /// Traceback of the innermost coroutine and those around it, then the spawn sites.
+  std::string traceback(const char* message);
+  std::string spawn_trace() const;
+  /// For a fiber that failed: the error value on top of root(), in words, with everything known about its origin.
+  std::string failure_text();
+  bool waiting() const noexcept { return waiting_ != nullptr; }
+
+ private:
+  friend class Vm;
+  enum class Starting : unsigned char { no, yes, completed };
+
+  explicit Fiber(Vm& vm) : vm_(vm) {}
+  ~Fiber();
+
+  bool make_root();
+  void drive(int arguments);
+  int resume(lua_State* L, int arguments);
+  bool begin_wait();
+  int unwind(int status);
+  void end(Outcome outcome);
+  void recycle(bool reusable);
+  void clear_slot() noexcept;
+  void settle_held();
+
+  Vm& vm_;
+  lua_State* root_ = nullptr;
+  int root_ref_ = LUA_NOREF;
+  int base_ = 0;
+  int start_arguments_ = 0;
+  int nested_status_ = LUA_OK;
+  int unyieldable_ = 0;
+  lua_State* unyieldable_at_ = nullptr;
+  int shield_ = 0;
+  OpStop cancelled_ = OpStop::none;
+  Starting starting_ = Starting::no;
+  bool cancel_noticed_ = false;
+  bool cancel_raised_ = false;
+  bool identity_seen_ = false;
+  Owner* owner_ = nullptr;
+  SpawnSite* site_ = nullptr;
+  Suspension* pending_ = nullptr;    // built, not started
+  Suspension* waiting_ = nullptr;    // started, not completed
+  Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
+  std::vector<lua_State*> chain_;      // inner coroutines of a waiting fiber, innermost last
+  std::vector<lua_State*> unwinding_;  // the same while the levels yield, innermost first
+  alignas(std::max_align_t) std::byte slot_[kSlotBytes];
+};
+
+}  // namespace evlua::lua

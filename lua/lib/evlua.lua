@@ -1,0 +1,148 @@
+-- The module `evlua`: structured concurrency over the primitives of evlua.task.
+local task = require "evlua.task"
+
+local evlua = {
+  spawn = task.spawn,
+  sleep = task.sleep,
+  yield = task.yield,
+  now = task.now,
+  time = task.time,
+  exit = task.exit,
+  on_signal = task.on_signal,
+  version = task.version,
+}
+
+local function check_function(value, position, name)
+  if type(value) ~= "function" then
+    error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(value)), 3)
+  end
+end
+
+local function check_functions(list, name)
+  if type(list) ~= "table" then
+    error(("bad argument #1 to '%s' (table of functions expected, got %s)"):format(name, type(list)), 3)
+  end
+  for i = 1, #list do
+    if type(list[i]) ~= "function" then
+      error(("bad argument #1 to '%s' (element %d: function expected, got %s)"):format(name, i, type(list[i])), 3)
+    end
+  end
+end
+
+-- The tail of every structured wait: a task that failed raises here; a cancelled waiter gets its failure.
+local function settle(group, seconds)
+  local decisive, message, code = group:wait(seconds)
+  group:close()
+  if decisive == nil then return nil, message, code end
+  return true, decisive
+end
+
+local Scope = {}
+Scope.__index = Scope
+Scope.__name = "evlua.scope"
+function Scope:spawn(f, ...)
+  check_function(f, 1, "spawn")
+  return self.group:spawn(f, ...)
+end
+function Scope:cancel() self.group:cancel() end
+function Scope:size() return self.group:size() - 1 end
+
+function evlua.scope(body, ...)
+  check_function(body, 1, "scope")
+  local group = task.group()
+  local main = group:spawn(body, setmetatable({group = group}, Scope), ...)
+  local ok, decisive, code = settle(group)
+  if not ok then return nil, decisive, code end
+  if decisive then decisive:join() end
+  return main:join()
+end
+
+function evlua.all(functions)
+  check_functions(functions, "all")
+  local group, tasks = task.group(), {}
+  for i = 1, #functions do tasks[i] = group:spawn(functions[i]) end
+  if #tasks == 0 then return end
+  local ok, decisive, code = settle(group)
+  if not ok then return nil, decisive, code end
+  if decisive then decisive:join() end
+  local results = {}
+  for i = 1, #tasks do results[i] = (tasks[i]:join()) end
+  return table.unpack(results, 1, #tasks)
+end
+
+function evlua.race(functions)
+  check_functions(functions, "race")
+  if #functions == 0 then error("bad argument #1 to 'race' (at least one function expected)", 2) end
+  local group = task.group("race")
+  local first = group:spawn(functions[1])
+  for i = 2, #functions do group:spawn(functions[i]) end
+  local ok, decisive, code = settle(group)
+  if not ok then return nil, decisive, code end
+  return (decisive or first):join()
+end
+
+function evlua.timeout(seconds, f, ...)
+  if type(seconds) ~= "number" then
+    error(("bad argument #1 to 'timeout' (number expected, got %s)"):format(type(seconds)), 2)
+  end
+  check_function(f, 2, "timeout")
+  local group = task.group()
+  local main = group:spawn(f, ...)
+  local ok, decisive, code = settle(group, seconds)
+  if not ok then return nil, decisive, code end
+  return main:join()
+end
+
+function evlua.map(list, f, options)
+  if type(list) ~= "table" then
+    error(("bad argument #1 to 'map' (table expected, got %s)"):format(type(list)), 2)
+  end
+  check_function(f, 2, "map")
+  local concurrency = 8
+  if options ~= nil then
+    if type(options) ~= "table" then
+      error(("bad argument #3 to 'map' (table expected, got %s)"):format(type(options)), 2)
+    end
+    for key in pairs(options) do
+      if key ~= "concurrency" then error(("bad argument #3 to 'map' (unknown option '%s')"):format(tostring(key)), 2) end
+    end
+    concurrency = options.concurrency or concurrency
+    if math.type(concurrency) ~= "integer" or concurrency < 1 then
+      error("bad argument #3 to 'map' (option 'concurrency': positive integer expected)", 2)
+    end
+  end
+  local count, next_index, results = #list, 1, {}
+  local group = task.group()
+  for _ = 1, math.min(concurrency, count) do
+    group:spawn(function()
+      while next_index <= count do
+        local index = next_index
+        next_index = index + 1
+        results[index] = f(list[index], index)
+      end
+    end)
+  end
+  if count == 0 then return results end
+  local ok, decisive, code = settle(group)
+  if not ok then return nil, decisive, code end
+  if decisive then decisive:join() end
+  return results
+end
+
+function evlua.every(seconds, f)
+  if type(seconds) ~= "number" or seconds <= 0 then
+    error("bad argument #1 to 'every' (positive number of seconds expected)", 2)
+  end
+  check_function(f, 2, "every")
+  return task.spawn(function()
+    local due = task.now()
+    while true do
+      -- Measured from the start, so that the period does not drift by what f takes.
+      due = math.max(due + seconds, task.now())
+      if not task.sleep(due - task.now()) then return end
+      f()
+    end
+  end)
+end
+
+return evlua

@@ -1,0 +1,102 @@
+-- Replacements for what of stock Lua reads files or calls back from C: they may wait. Behaviour and messages are stock.
+local fs_read = require("evlua.fs").read
+local exit = require("evlua.task").exit
+local load, type, select, setmetatable = load, type, select, setmetatable
+local error, tostring, pairs = error, tostring, pairs
+local package, searchpath = package, package.searchpath
+local yield, sleep = require("evlua.task").yield, require("evlua.task").sleep
+local trail, traceback, xpcall = require("evlua.task").trail, debug.traceback, xpcall
+local running = coroutine.running
+
+-- Skips a byte order mark and a first line that starts with '#', as luaL_loadfilex does.
+local function read_source(path)
+  local text, message = fs_read(path)
+  if not text then return nil, message end
+  if text:sub(1, 3) == "\xEF\xBB\xBF" then text = text:sub(4) end
+  if text:sub(1, 1) == "#" then text = text:gsub("^[^\n]*", "", 1) end
+  return text
+end
+
+local function load_file(path, mode, environment, has_environment)
+  local text, message = read_source(path)
+  if not text then return nil, "cannot open " .. path .. " (" .. message:gsub("^.*: ", "") .. ")" end
+  if has_environment then return load(text, "@" .. path, mode, environment) end
+  return load(text, "@" .. path, mode)
+end
+
+local stock_loadfile, stock_dofile = loadfile, dofile
+
+function loadfile(path, ...)
+  if type(path) ~= "string" then return stock_loadfile(path, ...) end
+  return load_file(path, (...), select(2, ...), select("#", ...) >= 2)
+end
+
+function dofile(path)
+  if type(path) ~= "string" then return stock_dofile(path) end
+  local chunk, message = load_file(path)
+  if not chunk then error(message, 0) end
+  return chunk()
+end
+
+-- Searcher for Lua files. The others (preload, C libraries, all-in-one) are stock.
+package.searchers[2] = function(name)
+  local path, message = searchpath(name, package.path)
+  if not path then return message end
+  local chunk, failure = load_file(path)
+  if not chunk then
+    error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path, failure), 0)
+  end
+  return chunk, path
+end
+
+local function keep_traceback(value)
+  trail(value, traceback(tostring(value), 2))
+  return value
+end
+
+-- Modules being loaded by some task: others that require them wait, as they would for a lock.
+local loading = {}
+
+function require(name)
+  if type(name) ~= "string" and type(name) ~= "number" then
+    error(("bad argument #1 to 'require' (string expected, got %s)"):format(name == nil and "no value" or type(name)), 2)
+  end
+  name = tostring(name)
+  local loaded = package.loaded
+  if loaded[name] then return loaded[name] end
+  local owner = loading[name]
+  local self = running()
+  -- The same task asking again is a cycle: stock Lua loads the module anew, without end; a clear error is kinder.
+  while loading[name] and loading[name] ~= self and not loaded[name] do
+    if not sleep(0.001) then break end
+  end
+  if loaded[name] then return loaded[name] end
+  if loading[name] == self then
+    error(("loop or previous error loading module '%s'"):format(name), 2)
+  end
+  local searchers = package.searchers
+  if type(searchers) ~= "table" then error("'package.searchers' must be a table", 2) end
+  local messages = ""
+  for i = 1, math.huge do
+    local searcher = searchers[i]
+    if searcher == nil then error(("module '%s' not found:%s"):format(name, messages), 2) end
+    local loader, extra = searcher(name)
+    if type(loader) == "function" then
+      loading[name] = self
+      local ok, value = xpcall(loader, keep_traceback, name, extra)
+      loading[name] = nil
+      if not ok then error(value, 0) end
+      if value ~= nil then loaded[name] = value end
+      if loaded[name] == nil then loaded[name] = true end
+      return loaded[name]
+    elseif type(loader) == "string" then
+      messages = messages .. loader
+    end
+  end
+end
+
+function os.exit(code, close)
+  if code == nil or code == true then return exit(0) end
+  if code == false then return exit(1) end
+  return exit(code)
+end

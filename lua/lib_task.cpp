@@ -1,0 +1,106 @@
+// The primitives behind `evlua`: tasks, sleeping, clocks, leaving. The rest of the module is lua/lib/evlua.lua.
+#include <lua.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+
+#include "lua/bridge.h"
+#include "lua/modules.h"
+#include "lua/signals.h"
+#include "lua/stack.h"
+#include "lua/task_handle.h"
+
+namespace evlua::lua {
+
+namespace {
+
+struct SleepWait : OpWait {
+  explicit SleepWait(Instant until) : OpWait(OpCode::sleep, -1, until) {
+    finish = [](Suspension& self, lua_State* L) {
+      const int outcome = static_cast<SleepWait&>(self).outcome();
+      if (outcome < 0) return push_wait_failure(L, Error{-outcome, ErrorDomain::system, OpCode::sleep});
+      lua_pushboolean(L, 1);
+      return 1;
+    };
+  }
+};
+
+int sleep(lua_State* L) {
+  const double seconds = luaL_checknumber(L, 1);
+  luaL_argcheck(L, !std::isnan(seconds), 1, "not a number");
+  const Instant until = deadline_after(Worker::current().backend().now(), duration_from_seconds(seconds));
+  return suspend<SleepWait>(L, until);
+}
+
+/// Goes to the back of the strand's queue.
+struct YieldWait : OpWait {
+  YieldWait() : OpWait(OpCode::nop, -1, kNever) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<YieldWait&>(self);
+      wait.bind(waiter);
+      waiter.vm().strand().enqueue(wait);
+    };
+    cancel = [](Suspension&) noexcept {};
+    finish = [](Suspension&, lua_State* L) {
+      lua_pushboolean(L, 1);
+      return 1;
+    };
+  }
+};
+
+int yield(lua_State* L) { return suspend<YieldWait>(L); }
+
+int now(lua_State* L) {
+  lua_pushnumber(L, static_cast<double>(Worker::current().backend().now()) / 1e9);
+  return 1;
+}
+
+int wall_time(lua_State* L) {
+  timespec wall{};
+  ::clock_gettime(CLOCK_REALTIME, &wall);
+  lua_pushnumber(L, static_cast<double>(wall.tv_sec) + static_cast<double>(wall.tv_nsec) / 1e9);
+  return 1;
+}
+
+int leave(lua_State* L) {
+  int code = 0;
+  if (lua_isboolean(L, 1)) {
+    code = lua_toboolean(L, 1) != 0 ? 0 : 1;
+  } else if (!lua_isnoneornil(L, 1)) {
+    code = static_cast<int>(check_range(L, 1, 0, 255));
+  }
+  std::fflush(nullptr);
+  Vm::of(L).on_exit(code);
+  return 0;
+}
+
+/// shield(change): clean-up code of structured waits is not cut short by a cancellation.
+int shield(lua_State* L) {
+  Fiber* fiber = Vm::of(L).running();
+  if (fiber != nullptr) fiber->shield(static_cast<int>(luaL_checkinteger(L, 1)));
+  return 0;
+}
+
+/// trail(value, text): if `value` ends a task as its error, `text` tells where it came from.
+int trail(lua_State* L) {
+  luaL_checkany(L, 1);
+  luaL_checkstring(L, 2);
+  Vm::of(L).set_trail(L, 1, lua_tostring(L, 2));
+  return 0;
+}
+
+}  // namespace
+
+int open_task(lua_State* L) {
+  const luaL_Reg functions[] = {{"sleep", sleep},   {"yield", yield},         {"now", now},
+                                {"time", wall_time}, {"exit", leave},          {"shield", shield},
+                                {"spawn", spawn_task}, {"group", make_group},   {"trail", trail},
+                                {"on_signal", on_signal}, {nullptr, nullptr}};
+  define_task_type(L);
+  define_group_type(L);
+  luaL_newlib(L, functions);
+  return 1;
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,58 @@
+#include "lua/modules.h"
+
+#include <cstring>
+
+#include "lua/embedded.h"
+
+namespace evlua::lua {
+
+namespace {
+
+/// Pushes the embedded file as a function, for package.preload.
+int load_embedded(lua_State* L) {
+  const char* name = lua_tostring(L, lua_upvalueindex(1));
+  for (std::size_t i = 0; i < embedded_file_count; ++i) {
+    const EmbeddedFile& file = embedded_files[i];
+    if (std::strcmp(file.name, name) != 0) continue;
+    const char* chunk = lua_pushfstring(L, "=[evlua %s]", name);
+    if (luaL_loadbufferx(L, file.data, file.size, chunk, "t") != LUA_OK) return lua_error(L);
+    lua_insert(L, 1);
+    lua_settop(L, 2);
+    lua_call(L, 1, 1);
+    return 1;
+  }
+  return luaL_error(L, "no embedded file '%s'", name);
+}
+
+void preload(lua_State* L, const char* module, lua_CFunction open) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, open);
+  lua_setfield(L, -2, module);
+  lua_pop(L, 1);
+}
+
+void preload_embedded(lua_State* L, const char* module, const char* file) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushstring(L, file);
+  lua_pushcclosure(L, load_embedded, 1);
+  lua_setfield(L, -2, module);
+  lua_pop(L, 1);
+}
+
+}  // namespace
+
+void open_modules(lua_State* L) {
+  luaL_requiref(L, "coroutine", open_coroutine, 1);
+  lua_pop(L, 1);
+  preload(L, "evlua.task", open_task);
+  preload(L, "evlua.net", open_net);
+  preload(L, "evlua.fs", open_fs);
+  preload(L, "evlua.encoding", open_encoding);
+  preload_embedded(L, "evlua", "evlua");
+  // require, dofile, loadfile, os.exit: replaced by what may wait.
+  lua_pushliteral(L, "stock");
+  lua_pushcclosure(L, load_embedded, 1);
+  lua_call(L, 0, 0);
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,17 @@
+// The modules a Vm offers. Each `open_x` leaves the module's table on the stack (or changes stock Lua in place).
+#pragma once
+
+#include <lua.hpp>
+
+namespace evlua::lua {
+
+/// Makes every module reachable by require, and replaces what of stock Lua would block or cannot wait.
+void open_modules(lua_State* L);
+
+int open_task(lua_State* L);       // the primitives behind `evlua`
+int open_coroutine(lua_State* L);  // replaces coroutine.*
+int open_net(lua_State* L);
+int open_fs(lua_State* L);
+int open_encoding(lua_State* L);
+
+}  // namespace evlua::lua

@@ -1,0 +1,179 @@
+#include "lua/signals.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#include "lua/bridge.h"
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+namespace {
+
+struct NamedSignal {
+  const char* name;
+  int number;
+};
+constexpr NamedSignal kSignals[] = {{"SIGINT", SIGINT},   {"SIGTERM", SIGTERM}, {"SIGHUP", SIGHUP},
+                                    {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2}, {"SIGWINCH", SIGWINCH},
+                                    {"SIGCONT", SIGCONT}, {"SIGALRM", SIGALRM}};
+
+const char kHandlers = 0;  // registry key of the table: number -> function
+
+SignalHub* hub = nullptr;
+
+sigset_t interesting() noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  // Those whose default is to be ignored or to end the process are blocked from the start; the receiver applies the
+  // default itself when nobody handles them.
+  for (const NamedSignal& signal : kSignals) sigaddset(&set, signal.number);
+  return set;
+}
+
+const char* name_of_signal(int number) noexcept {
+  for (const NamedSignal& signal : kSignals) {
+    if (signal.number == number) return signal.name;
+  }
+  return "?";
+}
+
+/// No handler: what the system would have done.
+void apply_default(int signal) noexcept {
+  if (signal == SIGWINCH || signal == SIGCONT) return;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+}  // namespace
+
+/// One signal on its way to the strand.
+struct SignalHub::Delivery : Runnable {
+  SignalHub* owner = nullptr;
+  Vm* vm = nullptr;
+  int signal = 0;
+  std::shared_ptr<std::atomic<bool>> seen;
+};
+
+SignalHub::SignalHub() {
+  hub = this;
+  const sigset_t set = interesting();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  // Child processes start with nothing blocked, as they would under any other program.
+  ::pthread_atfork(nullptr, nullptr, [] {
+    const sigset_t blocked = interesting();
+    ::pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+    ::signal(SIGPIPE, SIG_DFL);
+  });
+  thread_ = std::thread([this] { receive(); });
+}
+
+SignalHub::~SignalHub() {
+  detach();
+  ::pthread_kill(thread_.native_handle(), SIGCONT);  // an empty message: vm_ is null
+  thread_.join();
+  hub = nullptr;
+}
+
+SignalHub* SignalHub::instance() noexcept { return hub; }
+
+void SignalHub::attach(Vm& vm, void (*fallback)(Vm&, int)) {
+  const std::lock_guard guard(lock_);
+  vm_ = &vm;
+  fallback_ = fallback;
+}
+
+void SignalHub::detach() {
+  const std::lock_guard guard(lock_);
+  vm_ = nullptr;
+}
+
+void SignalHub::receive() noexcept {
+  ::pthread_setname_np(::pthread_self(), "evlua-signals");
+  const sigset_t set = interesting();
+  while (true) {
+    siginfo_t info;
+    const int signal = ::sigwaitinfo(&set, &info);
+    if (signal < 0) continue;
+    if (signal == SIGCONT && info.si_code == SI_TKILL) return;
+    deliver(signal);
+  }
+}
+
+void SignalHub::deliver(int signal) noexcept {
+  auto seen = std::make_shared<std::atomic<bool>>(false);
+  {
+    const std::lock_guard guard(lock_);
+    if (vm_ == nullptr) {
+      apply_default(signal);
+      return;
+    }
+    auto* delivery = new Delivery;
+    delivery->owner = this;
+    delivery->vm = vm_;
+    delivery->signal = signal;
+    delivery->seen = seen;
+    delivery->run = [](Runnable& self) noexcept {
+      const std::unique_ptr<Delivery> message(&static_cast<Delivery&>(self));
+      message->seen->store(true);
+      Vm& vm = *message->vm;
+      lua_State* L = vm.main_state();
+      lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers);
+      if (lua_istable(L, -1)) lua_rawgeti(L, -1, message->signal);
+      const bool handled = lua_isfunction(L, -1);
+      Fiber* fiber = handled ? vm.take_fiber() : nullptr;
+      if (fiber != nullptr) {
+        lua_pushvalue(L, -1);
+        lua_xmove(L, fiber->root(), 1);
+        lua_pushstring(fiber->root(), name_of_signal(message->signal));
+        static Fiber::Owner owner{[](Fiber::Owner&, Fiber& ended, Fiber::Outcome outcome) {
+          if (outcome == Fiber::Outcome::failed) ended.vm().report_unjoined(ended.failure_text());
+        }};
+        fiber->start(1, &owner);
+      }
+      lua_settop(L, 0);
+      if (handled) return;
+      if (message->signal == SIGINT || message->signal == SIGTERM) {
+        message->owner->fallback_(vm, message->signal);
+      } else {
+        apply_default(message->signal);
+      }
+    };
+    vm_->strand().enqueue(*delivery);
+  }
+  if (signal != SIGINT && signal != SIGTERM) return;
+  // Lua code that never waits keeps the strand busy; the program's own action must not depend on it.
+  for (int step = 0; step < 50 && !seen->load(); ++step) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const std::lock_guard guard(lock_);
+  if (!seen->load() && vm_ != nullptr && stuck_ != nullptr) stuck_(*vm_, signal);
+}
+
+int on_signal(lua_State* L) {
+  const char* name = luaL_checkstring(L, 1);
+  if (!lua_isnil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
+  int number = 0;
+  for (const NamedSignal& signal : kSignals) {
+    if (std::strcmp(signal.name, name) == 0 || std::strcmp(signal.name + 3, name) == 0) number = signal.number;
+  }
+  if (number == 0) return luaL_argerror(L, 1, lua_pushfstring(L, "signal '%s' cannot be handled", name));
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &kHandlers);
+  }
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, number);
+  return 0;
+}
+
+}  // namespace evlua::lua

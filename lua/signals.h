@@ -1,0 +1,48 @@
+// Process signals, brought to a Vm's strand.
+//
+// A small thread waits for the signals of interest, which are blocked in every other thread; so no handler ever runs in
+// the middle of anything. A signal that Lua has a handler for starts a task; SIGINT and SIGTERM without one go to the
+// program's own action.
+#pragma once
+
+#include <lua.hpp>
+
+#include <mutex>
+#include <thread>
+
+#include "core/runnable.h"
+#include "lua/vm.h"
+
+namespace evlua::lua {
+
+class SignalHub {
+ public:
+  /// Blocks the signals in the calling thread and starts the receiver. Make it before any other thread, once.
+  SignalHub();
+  ~SignalHub();
+
+  static SignalHub* instance() noexcept;
+
+  /// Delivers to `vm` from now on. `fallback` is called on the strand for SIGINT and SIGTERM without a Lua handler.
+  void attach(Vm& vm, void (*fallback)(Vm&, int signal));
+  /// As attach; called on the receiver's thread instead when the strand does not react within half a second.
+  void set_stuck_action(void (*stuck)(Vm&, int signal)) { stuck_ = stuck; }
+  void detach();
+
+ private:
+  struct Delivery;
+
+  void receive() noexcept;
+  void deliver(int signal) noexcept;
+
+  std::mutex lock_;
+  Vm* vm_ = nullptr;
+  void (*fallback_)(Vm&, int) = nullptr;
+  void (*stuck_)(Vm&, int) = nullptr;
+  std::thread thread_;
+};
+
+/// on_signal(name, function or nil)
+int on_signal(lua_State* L);
+
+}  // namespace evlua::lua

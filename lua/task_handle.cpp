@@ -1,0 +1,205 @@
+// A failed task's user value is a small sentinel that owns the error; if it is collected before anybody has joined the
+// task, it reports the error.
+#include "lua/task_handle.h"
+
+#include <new>
+
+#include "lua/bridge.h"
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+struct JoinWait : Park, ListNode {
+  JoinWait(TaskHandle& task, Instant until, bool only_wait) : Park(until), handle(task), only_wait_(only_wait) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<JoinWait&>(self);
+      wait.begin_park(waiter);
+      wait.handle.waiters.push_back(wait);
+    };
+    finish = [](Suspension& self, lua_State* L) { return static_cast<JoinWait&>(self).finish_join(L); };
+  }
+  ~JoinWait() {
+    if (linked()) List<JoinWait>::erase(*this);
+  }
+
+  TaskHandle& handle;
+
+ private:
+  int finish_join(lua_State* L);
+  bool only_wait_;
+};
+
+namespace {
+
+constexpr const char* kTaskType = "evlua.task";
+constexpr const char* kFailureType = "evlua.task_failure";
+
+/// The error of a failed task; its own user value is the error value.
+struct Failure {
+  std::string trace;  // where it came from
+  bool joined = false;
+};
+
+TaskHandle& check_task(lua_State* L, int index) {
+  return *static_cast<TaskHandle*>(luaL_checkudata(L, index, kTaskType));
+}
+
+/// Pushes what join returns for the ended task at `index`, or raises its error.
+int push_outcome(lua_State* L, TaskHandle& handle, int index) {
+  using State = TaskHandle::State;
+  if (handle.state == State::cancelled) return push_failure(L, Error{ECANCELED, ErrorDomain::system, OpCode::task});
+  if (handle.state == State::timed_out) return push_failure(L, Error{ETIMEDOUT, ErrorDomain::system, OpCode::task});
+  lua_getuservalue(L, index);
+  if (handle.state == State::failed) {
+    auto* failure = static_cast<Failure*>(lua_touserdata(L, -1));
+    failure->joined = true;
+    lua_getuservalue(L, -1);
+    Vm::of(L).set_trail(L, -1, failure->trace);
+    return lua_error(L);
+  }
+  if (handle.result_count == 0) return 0;
+  if (handle.result_count == 1) return 1;
+  luaL_checkstack(L, handle.result_count, "too many results");
+  const int table = lua_gettop(L);
+  for (int i = 1; i <= handle.result_count; ++i) lua_rawgeti(L, table, i);
+  return handle.result_count;
+}
+
+}  // namespace
+
+int JoinWait::finish_join(lua_State* L) {
+  if (linked()) List<JoinWait>::erase(*this);
+  if (!woken()) return push_wait_failure(L, error());
+  if (only_wait_) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return push_outcome(L, handle, 1);
+}
+
+namespace {
+
+int collect_failure(lua_State* L) {
+  auto* failure = static_cast<Failure*>(lua_touserdata(L, 1));
+  if (!failure->joined) Vm::of(L).report_unjoined(failure->trace);
+  failure->~Failure();
+  return 0;
+}
+
+/// The fiber failed: its error value is on top of L, its root. Replaces it by the sentinel.
+void keep_failure(lua_State* L, Fiber& fiber) {
+  std::string trace = fiber.failure_text();
+  auto* failure = new (lua_newuserdata(L, sizeof(Failure))) Failure;
+  failure->trace = std::move(trace);
+  lua_insert(L, -2);
+  lua_setuservalue(L, -2);
+  luaL_setmetatable(L, kFailureType);
+}
+
+void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
+  auto& handle = static_cast<TaskHandle&>(owner);
+  using State = TaskHandle::State;
+  lua_State* L = fiber.root();
+  handle.fiber = nullptr;
+  if (outcome == Fiber::Outcome::failed) {
+    handle.state = fiber.cancel_raised() ? State::cancelled : State::failed;
+  } else {
+    handle.state = fiber.cancel_noticed() ? State::cancelled : State::returned;
+  }
+  if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
+  if (handle.state == State::failed) {
+    keep_failure(L, fiber);
+    lua_setuservalue(L, 1);
+  } else if (handle.state == State::returned) {
+    handle.result_count = lua_gettop(L) - fiber.base();
+    if (handle.result_count > 1) {
+      lua_createtable(L, handle.result_count, 0);
+      lua_insert(L, 2);
+      for (int i = handle.result_count; i >= 1; --i) lua_rawseti(L, 2, i);
+    }
+    if (handle.result_count > 0) lua_setuservalue(L, 1);
+  }
+  while (JoinWait* waiter = handle.waiters.pop_front()) waiter->wake();
+  if (handle.group != nullptr) group_member_ended(L, handle);
+}
+
+int join_or_wait(lua_State* L, bool only_wait) {
+  TaskHandle& handle = check_task(L, 1);
+  if (handle.state != TaskHandle::State::running) {
+    if (!only_wait) return push_outcome(L, handle, 1);
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  if (handle.fiber == Vm::of(L).running()) return luaL_error(L, "a task cannot join itself");
+  return suspend<JoinWait>(L, handle, check_timeout(L, 2), only_wait);
+}
+
+int join(lua_State* L) { return join_or_wait(L, false); }
+int wait(lua_State* L) { return join_or_wait(L, true); }
+
+int cancel(lua_State* L) {
+  TaskHandle& handle = check_task(L, 1);
+  static const char* const reasons[] = {"cancelled", "timeout", nullptr};
+  const int reason = luaL_checkoption(L, 2, "cancelled", reasons);
+  const bool running = handle.state == TaskHandle::State::running;
+  if (running) handle.fiber->cancel(reason == 0 ? OpStop::cancelled : OpStop::deadline);
+  lua_pushboolean(L, running);
+  return 1;
+}
+
+int status(lua_State* L) {
+  static const char* const names[] = {"running", "done", "failed", "cancelled", "timed out"};
+  const TaskHandle& handle = check_task(L, 1);
+  if (handle.state == TaskHandle::State::running && handle.fiber->waiting()) {
+    lua_pushliteral(L, "waiting");
+  } else {
+    lua_pushstring(L, names[static_cast<int>(handle.state)]);
+  }
+  return 1;
+}
+
+int to_string(lua_State* L) {
+  status(L);
+  lua_pushfstring(L, "task (%s): %p", lua_tostring(L, -1), lua_topointer(L, 1));
+  return 1;
+}
+
+}  // namespace
+
+TaskHandle& push_spawned(lua_State* L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  const int arguments = lua_gettop(L) - 1;
+  Vm& vm = Vm::of(L);
+  Fiber* fiber = vm.take_fiber();
+  if (fiber == nullptr) luaL_error(L, "not enough memory");
+  lua_State* root = fiber->root();
+  auto* handle = new (lua_newuserdata(L, sizeof(TaskHandle))) TaskHandle;
+  luaL_setmetatable(L, kTaskType);
+  handle->fiber = fiber;
+  handle->ended = task_ended;
+  fiber->set_base(1);
+  fiber->set_spawn_site(L);
+  luaL_checkstack(root, arguments + 4, "too many arguments");
+  lua_pushvalue(L, -1);
+  lua_xmove(L, root, 1);
+  lua_insert(L, 1);
+  lua_xmove(L, root, arguments + 1);
+  fiber->start(arguments, handle);
+  return *handle;
+}
+
+int spawn_task(lua_State* L) {
+  push_spawned(L);
+  return 1;
+}
+
+void define_task_type(lua_State* L) {
+  const luaL_Reg methods[] = {{"join", join},     {"wait", wait},      {"cancel", cancel},
+                              {"status", status}, {nullptr, nullptr}};
+  const luaL_Reg metamethods[] = {{"__tostring", to_string}, {nullptr, nullptr}};
+  define_type(L, kTaskType, methods, metamethods);
+  const luaL_Reg failure[] = {{"__gc", collect_failure}, {nullptr, nullptr}};
+  define_type(L, kFailureType, nullptr, failure);
+}
+
+}  // namespace evlua::lua

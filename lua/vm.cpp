@@ -1,0 +1,113 @@
+#include "lua/vm.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "lua/fiber.h"
+#include "lua/modules.h"
+
+namespace evlua::lua {
+
+namespace {
+
+// Registry keys: the address is the key.
+const char kTrailValue = 0;
+
+}  // namespace
+
+void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
+  Vm& vm = *static_cast<Vm*>(self);
+  if (block == nullptr) old_size = 0;  // then it is a type tag
+  if (new_size == 0) {
+    std::free(block);
+    vm.memory_used_ -= old_size;
+    return nullptr;
+  }
+  if (vm.options_.memory_max != 0 && new_size > old_size &&
+      vm.memory_used_ - old_size + new_size > vm.options_.memory_max) {
+    return nullptr;
+  }
+  void* grown = std::realloc(block, new_size);
+  if (grown != nullptr) vm.memory_used_ += new_size - old_size;
+  return grown;
+}
+
+std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
+  std::unique_ptr<Vm> vm(new Vm(scheduler, options));
+  lua_State* L = lua_newstate(&Vm::allocate, vm.get());
+  if (L == nullptr) return nullptr;
+  vm->state_ = L;
+  *static_cast<Vm**>(lua_getextraspace(L)) = vm.get();
+  lua_pushcfunction(L, [](lua_State* state) {
+    luaL_openlibs(state);
+    open_modules(state);
+    return 0;
+  });
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+    std::fprintf(stderr, "evlua: cannot open the library: %s\n", lua_tostring(L, -1));
+    return nullptr;
+  }
+  vm->idle_.set();
+  return vm;
+}
+
+Vm::~Vm() {
+  EVLUA_CHECK(live_count_ == 0);
+  while (Fiber* fiber = spare_.pop_front()) delete fiber;
+  if (state_ != nullptr) lua_close(state_);
+}
+
+Fiber* Vm::take_fiber() {
+  Fiber* fiber = spare_.pop_front();
+  if (fiber != nullptr) {
+    --spare_count_;
+  } else {
+    fiber = new Fiber(*this);
+  }
+  if (fiber->root_ == nullptr && !fiber->make_root()) {
+    delete fiber;
+    return nullptr;
+  }
+  live_.push_back(*fiber);
+  if (live_count_++ == 0) idle_.reset();
+  return fiber;
+}
+
+void Vm::add_trail(lua_State* L, lua_State* died, const char* heading) {
+  if (trail_of(L, -1).empty()) trail_.clear();
+  luaL_traceback(L, died, heading, 0);
+  if (!trail_.empty()) trail_ += '\n';
+  trail_ += lua_tostring(L, -1);
+  lua_pop(L, 1);
+  rename_trail(L);
+}
+
+void Vm::rename_trail(lua_State* L) {
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kTrailValue);
+}
+
+void Vm::set_trail(lua_State* L, int index, std::string_view text) {
+  trail_ = text;
+  lua_pushvalue(L, index);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kTrailValue);
+}
+
+std::string Vm::trail_of(lua_State* L, int index) {
+  if (trail_.empty()) return {};
+  index = lua_absindex(L, index);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kTrailValue);
+  const bool same = lua_rawequal(L, index, -1) != 0;
+  lua_pop(L, 1);
+  return same ? trail_ : std::string();
+}
+
+void Vm::report_unjoined(const std::string& text) {
+  had_unjoined_error_ = true;
+  std::fflush(stdout);
+  std::fprintf(stderr, "evlua: error in a task that nobody joined: %s\n", text.c_str());
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,124 @@
+// Vm: one Lua global state and the strand it runs on.
+//
+// Everything that touches the state runs on the strand; any worker may carry the strand, never two at once. A Vm is
+// found from any of its lua_States through the state's extra space. Parallelism is between Vms, never inside one.
+#pragma once
+
+#include <lua.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/event.h"
+#include "core/intrusive.h"
+#include "core/scheduler.h"
+#include "core/strand.h"
+
+namespace evlua::lua {
+
+class Fiber;
+
+class Vm {
+ public:
+  struct Options {
+    std::size_t memory_max = 0;  ///< bytes the Lua heap may hold; 0: no limit
+  };
+
+  /// Makes a state with the standard library and the evlua modules. Null when there is no memory.
+  static std::unique_ptr<Vm> create(Scheduler& scheduler, Options options);
+  /// REQUIRES: no fiber is live; on a worker thread (open handles are closed by the collector).
+  ~Vm();
+  Vm(const Vm&) = delete;
+  Vm& operator=(const Vm&) = delete;
+
+  static Vm& of(lua_State* L) noexcept {
+    const std::uintptr_t word = *static_cast<std::uintptr_t*>(lua_getextraspace(L));
+    return *reinterpret_cast<Vm*>(word & ~kHeld);
+  }
+
+  Scheduler& scheduler() noexcept { return scheduler_; }
+  Strand& strand() noexcept { return strand_; }
+  lua_State* main_state() noexcept { return state_; }
+
+  /// The fiber that runs right now; null outside of Lua code. [strand]
+  Fiber* running() noexcept { return running_; }
+
+  /// The coroutine that runs right now, for the signal watch and the preemption monitor. [any thread, a hint]
+  lua_State* current_state() const noexcept { return current_state_.load(std::memory_order_relaxed); }
+  lua_State* set_current_state(lua_State* L) noexcept {
+    lua_State* before = current_state_.load(std::memory_order_relaxed);
+    current_state_.store(L, std::memory_order_relaxed);
+    return before;
+  }
+
+  /// A fiber with an empty stack, new or recycled. Null when there is no memory. [strand]
+  Fiber* take_fiber();
+
+  std::size_t live_fibers() const noexcept { return live_count_; }
+  /// Set while no fiber is live.
+  Event& idle() noexcept { return idle_; }
+
+  template <class Visit>
+  void for_each_live(Visit visit) {
+    live_.for_each(visit);
+  }
+
+  // -- errors -----------------------------------------------------------------------------------------------------------
+
+  /// Remembers where the error value on top of L came from, in a coroutine or task that has died of it.
+  /// `died` is that coroutine's state; its traceback goes behind what is remembered for the same value.
+  void add_trail(lua_State* L, lua_State* died, const char* heading);
+  /// The value on top of L replaces the one that the trail belongs to (a position was put before the message).
+  void rename_trail(lua_State* L);
+  /// Remembers `text` for the value at `index`.
+  void set_trail(lua_State* L, int index, std::string_view text);
+  /// The remembered text if it belongs to the value at `index`, else "".
+  std::string trail_of(lua_State* L, int index);
+
+  /// Error of a task that nobody has joined: reported here, on standard error by default. [strand]
+  void report_unjoined(const std::string& text);
+  bool had_unjoined_error() const noexcept { return had_unjoined_error_; }
+
+  /// What to do at evlua.exit; set by the program. [any thread]
+  void (*on_exit)(int code) = nullptr;
+
+  // -- coroutines held by a waiting fiber -------------------------------------------------------------------------------
+
+  static void set_held(lua_State* L, bool held) noexcept {
+    auto* word = static_cast<std::uintptr_t*>(lua_getextraspace(L));
+    *word = held ? *word | kHeld : *word & ~kHeld;
+  }
+  static bool is_held(lua_State* L) noexcept {
+    return (*static_cast<std::uintptr_t*>(lua_getextraspace(L)) & kHeld) != 0;
+  }
+
+ private:
+  friend class Fiber;
+
+  static constexpr std::uintptr_t kHeld = 1;
+  static constexpr std::size_t kSpareFibersMax = 1024;
+
+  Vm(Scheduler& scheduler, Options options) : scheduler_(scheduler), options_(options), strand_(scheduler) {}
+
+  static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
+
+  Scheduler& scheduler_;
+  const Options options_;
+  Strand strand_;
+  lua_State* state_ = nullptr;
+  std::size_t memory_used_ = 0;
+  Fiber* running_ = nullptr;
+  std::atomic<lua_State*> current_state_{nullptr};
+  List<Fiber> live_;
+  List<Fiber> spare_;
+  std::size_t live_count_ = 0;
+  std::size_t spare_count_ = 0;
+  Event idle_;
+  std::string trail_;
+  bool had_unjoined_error_ = false;
+};
+
+}  // namespace evlua::lua

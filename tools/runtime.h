@@ -1,0 +1,26 @@
+// What both programs share: choosing the backend, workers, and reporting.
+#pragma once
+
+#include <string>
+
+#include "backends/select.h"
+
+namespace evlua::tools {
+
+struct RuntimeOptions {
+  unsigned workers = 0;  ///< 0: one per core
+  std::string backend;   ///< empty: EVLUA_BACKEND, or auto
+  bool stats = false;
+};
+
+/// The number of workers to start: what was asked, or one per core this process may use.
+unsigned worker_count(const RuntimeOptions& options);
+
+/// The backend to use. On failure prints the reason to standard error and exits with 2. Prints one line when io_uring
+/// was wanted by default and refused.
+BackendChoice choose_backend(const RuntimeOptions& options, bool quiet);
+
+/// "evlua 0.1.0 (Lua 5.3.6, io_uring)"
+std::string version_line(const char* program);
+
+}  // namespace evlua::tools

@@ -1,0 +1,134 @@
+#include "tools/script.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <lua.hpp>
+#include <memory>
+
+#include "lua/fiber.h"
+#include "lua/vm.h"
+
+namespace evlua::tools {
+
+namespace {
+
+using lua::Fiber;
+using lua::Vm;
+
+struct MainFiber : Fiber::Owner {
+  bool failed = false;
+};
+
+/// Global `arg`, as lua.c makes it.
+void set_arguments(lua_State* L, const ScriptOptions& options) {
+  const int count = static_cast<int>(options.arguments.size());
+  const int script = options.script_index < count ? options.script_index : 0;
+  lua_createtable(L, count - script, script + 1);
+  for (int i = 0; i < count; ++i) {
+    lua_pushstring(L, options.arguments[static_cast<std::size_t>(i)].c_str());
+    lua_rawseti(L, -2, i - script);
+  }
+  lua_setglobal(L, "arg");
+}
+
+/// The main function: a Lua function that performs the steps in turn, so that each may wait.
+constexpr const char* kMain = R"lua(
+local steps, standard_input = ...
+for i = 1, #steps do
+  local step = steps[i]
+  if step.kind == "code" then
+    local chunk, message = load(step.text, "=(command line)")
+    if not chunk then error(message, 0) end
+    chunk()
+  elseif step.kind == "module" then
+    _G[step.text] = require(step.text)
+  else
+    local chunk, message
+    if step.text == "-" then chunk, message = loadfile() else chunk, message = loadfile(step.text) end
+    if not chunk then error(message, 0) end
+    return chunk(table.unpack(arg, 1, #arg))
+  end
+end
+)lua";
+
+void push_steps(lua_State* L, const ScriptOptions& options) {
+  static const char* const kinds[] = {"code", "module", "file"};
+  lua_newtable(L);
+  lua_Integer index = 0;
+  for (const ScriptStep& step : options.steps) {
+    lua_newtable(L);
+    lua_pushstring(L, kinds[static_cast<int>(step.kind)]);
+    lua_setfield(L, -2, "kind");
+    lua_pushlstring(L, step.text.data(), step.text.size());
+    lua_setfield(L, -2, "text");
+    lua_rawseti(L, -2, ++index);
+  }
+}
+
+void start_main(Vm& vm, const ScriptOptions& options, MainFiber& main) {
+  main.ended = [](Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
+    if (outcome != Fiber::Outcome::failed || fiber.cancel_raised()) return;
+    static_cast<MainFiber&>(owner).failed = true;
+    std::fflush(stdout);
+    std::fprintf(stderr, "evlua: %s\n", fiber.failure_text().c_str());
+  };
+  Fiber* fiber = vm.take_fiber();
+  EVLUA_CHECK(fiber != nullptr);
+  lua_State* L = fiber->root();
+  set_arguments(L, options);
+  EVLUA_CHECK(luaL_loadbufferx(L, kMain, std::char_traits<char>::length(kMain), "=[evlua]", "t") == LUA_OK);
+  push_steps(L, options);
+  fiber->start(1, &main);
+}
+
+/// SIGINT and SIGTERM: what was going on, then out.
+void end_script(Vm& vm, int signal) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
+  vm.for_each_live([](Fiber& fiber) {
+    std::fprintf(stderr, "%s\n", fiber.traceback(fiber.waiting() ? "task, waiting:" : "task:").c_str());
+  });
+  std::fflush(nullptr);
+  ::_exit(128 + signal);
+}
+
+std::atomic<int> stuck_signal{0};
+
+/// The strand is busy with Lua code that does not wait: stop it at its next instruction, as lua.c does.
+void stop_stuck_script(Vm& vm, int signal) {
+  stuck_signal = signal;
+  lua_State* L = vm.current_state();
+  if (L == nullptr) return;
+  lua_sethook(
+      L,
+      [](lua_State* state, lua_Debug*) {
+        lua_sethook(state, nullptr, 0, 0);
+        luaL_traceback(state, state, nullptr, 0);
+        std::fprintf(stderr, "%s\n", lua_tostring(state, -1));
+        end_script(Vm::of(state), stuck_signal);
+      },
+      LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+}  // namespace
+
+Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::SignalHub& signals) {
+  std::unique_ptr<Vm> vm = Vm::create(scheduler, {});
+  if (vm == nullptr) co_return 1;
+  vm->on_exit = [](int code) { ::_exit(code); };
+  MainFiber main;
+  start_main(*vm, options, main);
+  signals.set_stuck_action(stop_stuck_script);
+  signals.attach(*vm, end_script);
+  (void)co_await vm->idle().wait();
+  signals.detach();
+  const int code = main.failed || vm->had_unjoined_error() ? 1 : 0;
+  vm.reset();
+  std::fflush(stdout);
+  co_return code;
+}
+
+}  // namespace evlua::tools

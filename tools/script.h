@@ -1,0 +1,29 @@
+// Running a script: a Vm, a main fiber, and the wait until it and its tasks have ended.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/scheduler.h"
+#include "core/task.h"
+#include "lua/signals.h"
+
+namespace evlua::tools {
+
+struct ScriptStep {
+  enum class Kind { code, module, file };
+  Kind kind;
+  std::string text;
+};
+
+struct ScriptOptions {
+  std::string program;
+  std::vector<ScriptStep> steps;       ///< in command line order; a file is the last
+  std::vector<std::string> arguments;  ///< the whole command line, for `arg`
+  int script_index = 0;                ///< of the script in it
+};
+
+/// The exit code: 0, or 1 after an error that was reported. REQUIRES: `options` and `signals` outlive the task.
+Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::SignalHub& signals);
+
+}  // namespace evlua::tools
