@@ -1,4 +1,5 @@
-# One static library per folder. A layer links only to the layers below it.
+# One static library per folder. A layer links only to the layers below it. A folder without sources is an empty
+# library; new files are picked up by the next build.
 set(EVLUA_LINKS_core Threads::Threads)
 set(EVLUA_LINKS_backends evlua_core ${URING_LIBRARY} ${EV_LIBRARY})
 set(EVLUA_LINKS_net evlua_core evlua_llhttp)
@@ -7,34 +8,48 @@ set(EVLUA_LINKS_lua evlua_net evlua_fs evlua_core evlua_lua_vm)
 set(EVLUA_LINKS_tools evlua_lua evlua_backends)
 set(EVLUA_PROGRAMS evlua evluaserver)
 
+# Settings of every target of ours.
+function(evlua_own target)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_include_directories(${target} SYSTEM PRIVATE ${EXPECTED_INCLUDE} ${CLI11_INCLUDE})
+  target_compile_options(${target} PRIVATE ${EVLUA_WARNINGS})
+endfunction()
+
+# The Lua files of lua/lib as one C++ file, see lua/embedded.h.
+function(evlua_embed_lua output)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lua/lib/*.lua)
+  set(generated ${CMAKE_BINARY_DIR}/generated/lua_library.cpp)
+  set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
+  add_custom_command(
+    OUTPUT ${generated}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -P ${script}
+    DEPENDS ${files} ${script}
+    COMMENT "Embedding lua/lib"
+    VERBATIM)
+  set(${output} ${generated} PARENT_SCOPE)
+endfunction()
+
 function(evlua_layer name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
   foreach(program ${EVLUA_PROGRAMS})
     list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/tools/${program}.cpp)
   endforeach()
-  if(name STREQUAL "lua")
-    file(GLOB embedded CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lua/lib/*.lua)
-    set(generated ${CMAKE_BINARY_DIR}/generated/lua_library.cpp)
-    add_custom_command(
-      OUTPUT ${generated}
-      COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${embedded}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
-      DEPENDS ${embedded} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
-      VERBATIM)
-    list(APPEND sources ${generated})
-  endif()
   if(NOT sources)
     add_library(evlua_${name} INTERFACE)
     target_link_libraries(evlua_${name} INTERFACE ${EVLUA_LINKS_${name}})
     return()
   endif()
-  add_library(evlua_${name} STATIC ${sources})
-  target_include_directories(evlua_${name} PUBLIC ${CMAKE_SOURCE_DIR})
-  target_include_directories(evlua_${name} SYSTEM PUBLIC ${EXPECTED_INCLUDE} ${CLI11_INCLUDE})
-  target_compile_options(evlua_${name} PRIVATE ${EVLUA_WARNINGS})
-  target_link_libraries(evlua_${name} PUBLIC ${EVLUA_LINKS_${name}})
-  if(EVLUA_HAS_IPO)
-    set_target_properties(evlua_${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
+  if(name STREQUAL "lua" AND EXISTS ${CMAKE_SOURCE_DIR}/lua/embedded.h)
+    evlua_embed_lua(generated)
+    list(APPEND sources ${generated})
   endif()
+  add_library(evlua_${name} STATIC ${sources})
+  evlua_own(evlua_${name})
+  target_compile_options(evlua_${name} PRIVATE ${EVLUA_LTO_COMPILE})
+  if(name MATCHES "lua|tools")
+    target_compile_definitions(evlua_${name} PRIVATE EVLUA_VERSION="${PROJECT_VERSION}")
+  endif()
+  target_link_libraries(evlua_${name} PUBLIC ${EVLUA_LINKS_${name}})
 endfunction()
 
 function(evlua_program name)
@@ -42,11 +57,13 @@ function(evlua_program name)
     return()
   endif()
   add_executable(${name} tools/${name}.cpp)
-  target_compile_options(${name} PRIVATE ${EVLUA_WARNINGS})
+  evlua_own(${name})
+  target_compile_options(${name} PRIVATE ${EVLUA_LTO_COMPILE})
   target_compile_definitions(${name} PRIVATE EVLUA_VERSION="${PROJECT_VERSION}")
+  target_link_options(${name} PRIVATE ${EVLUA_LTO_LINK})
   target_link_libraries(${name} PRIVATE evlua_tools)
   set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON)
-  if(EVLUA_HAS_IPO)
-    set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)
-  endif()
 endfunction()
+
+# The program's file may come later: look again when tools/ changes.
+file(GLOB ignored CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*.cpp)

@@ -12,6 +12,7 @@ foreach(file ${FILES})
   string(APPEND entries "    {\"${name}\", file_${count}, ${size}},\n")
   math(EXPR count "${count} + 1")
 endforeach()
+string(APPEND entries "    {nullptr, nullptr, 0},\n")  # the end, since an array cannot be empty
 file(WRITE ${OUTPUT} "#include \"lua/embedded.h\"\n\nnamespace evlua::lua {\nnamespace {\n${arrays}}\n
 const EmbeddedFile embedded_files[] = {\n${entries}};\nconst std::size_t embedded_file_count = ${count};\n
 }  // namespace evlua::lua\n")

@@ -1,0 +1,58 @@
+# Tests that drive the programs: Lua behaviour scripts, end-to-end scripts, and checks of the source tree.
+set(EVLUA_TEST_BACKENDS io_uring libev)
+set(program_env "EVLUA=${CMAKE_BINARY_DIR}/evlua" "EVLUASERVER=${CMAKE_BINARY_DIR}/evluaserver"
+    "EVLUA_SANITIZE=${EVLUA_SANITIZE}" "EVLUA_SOURCE=${CMAKE_SOURCE_DIR}")
+
+# A C module as a rock would bring it, linked to no Lua: it loads only if the program exports the API.
+file(GLOB c_modules CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lua/c_modules/*.c)
+foreach(source ${c_modules})
+  get_filename_component(name ${source} NAME_WE)
+  add_library(c_module_${name} MODULE ${source})
+  target_include_directories(c_module_${name} SYSTEM PRIVATE ${LUA_INCLUDE})
+  set_target_properties(c_module_${name} PROPERTIES
+    PREFIX "" OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/c_modules)
+endforeach()
+
+# tests/lua/scripts/NAME.lua: exit code 0, and the output of NAME.expected if that is there.
+file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lua/scripts/*.lua)
+if(TARGET evlua)
+  foreach(script ${scripts})
+    get_filename_component(name ${script} NAME_WE)
+    foreach(backend ${EVLUA_TEST_BACKENDS})
+      foreach(workers 1 2)
+        evlua_add_test(script/${name}/${backend}/${workers} script
+          DIRECTORY ${CMAKE_SOURCE_DIR}/tests/lua/scripts
+          ENVIRONMENT ${program_env} EVLUA_BACKEND=${backend} EVLUA_WORKERS=${workers}
+            "LUA_CPATH=${CMAKE_BINARY_DIR}/tests/c_modules/?.so$<SEMICOLON>$<SEMICOLON>"
+          COMMAND ${CMAKE_SOURCE_DIR}/tests/support/run_script ${script})
+      endforeach()
+    endforeach()
+  endforeach()
+endif()
+
+# tests/e2e/*_test.sh and *_test.py: once per backend.
+find_program(BASH bash REQUIRED)
+find_program(PYTHON3 python3 REQUIRED PATHS /usr/bin NO_DEFAULT_PATH)
+file(GLOB e2e CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.sh ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.py)
+if(TARGET evlua AND TARGET evluaserver)
+  foreach(test ${e2e})
+    get_filename_component(name ${test} NAME_WE)
+    get_filename_component(kind ${test} LAST_EXT)
+    set(interpreter ${BASH})
+    if(kind STREQUAL ".py")
+      set(interpreter ${PYTHON3})
+    endif()
+    foreach(backend ${EVLUA_TEST_BACKENDS})
+      evlua_add_test(e2e/${name}/${backend} e2e
+        DIRECTORY ${CMAKE_SOURCE_DIR}
+        ENVIRONMENT ${program_env} EVLUA_BACKEND=${backend}
+        COMMAND ${interpreter} ${test})
+    endforeach()
+  endforeach()
+endif()
+
+# The source tree itself: include direction, banned shapes, dead files; and that the checker finds each of them.
+if(EXISTS ${CMAKE_SOURCE_DIR}/tools/tidy.py)
+  evlua_add_test(tidy/tree tidy DIRECTORY ${CMAKE_SOURCE_DIR} COMMAND ${PYTHON3} tools/tidy.py)
+  evlua_add_test(tidy/self_test tidy DIRECTORY ${CMAKE_SOURCE_DIR} COMMAND ${PYTHON3} tests/tidy/tidy_test.py)
+endif()
