@@ -5,11 +5,9 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
-#include <thread>
+#include <memory>
 
 #include "core/intrusive.h"
 #include "core/runnable.h"
@@ -24,8 +22,6 @@ struct PoolJob : Runnable {
   enum class Class : std::uint8_t { quick, slow };
 
   Class job_class = Class::quick;
-  std::atomic<std::uint8_t> state{0};        // see blocking_pool.cpp
-  std::atomic<std::uint64_t> thread{0};      // pthread_t of the thread that runs it, while it may be interrupted
 };
 
 class BlockingPool {
@@ -48,12 +44,17 @@ class BlockingPool {
   [[nodiscard]] bool try_withdraw(PoolJob& job) noexcept;
 
   /// Asks the system call of a running job to return EINTR, by a signal to its thread. A call that has not begun yet
-  /// misses it, so ask again until the job ends. REQUIRES: the job has not been reported as ended. [any thread]
+  /// misses it, so ask again until the job ends. Harmless for a job that is not running. [any thread]
   void interrupt(PoolJob& job) noexcept;
 
   std::size_t threads() const noexcept;
   std::size_t queued() const noexcept;
-  // (private part is the implementer's)
+
+ private:
+  struct Shared;
+
+  // Shared with the threads, so that one that hangs in a system call may outlive the pool.
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace evlua

@@ -44,11 +44,9 @@ void Strand::leave() noexcept { run_share(); }
 void Strand::run_share() noexcept {
   const Instant started = monotonic_now();
   for (unsigned items = 0;; ++items) {
+    // Looking into the inbox now and then keeps work that makes more work from shutting out the rest.
+    if (items % 16 == 0 || local_.empty()) local_.append_chain(inbox_.take_all());
     Runnable* work = local_.pop_front();
-    if (work == nullptr) {
-      local_.append_chain(inbox_.take_all());
-      work = local_.pop_front();
-    }
     if (work == nullptr) {
       Strand* outer = outer_;
       // After the mark is set another worker may enter at once: touch nothing of this strand then.
@@ -65,6 +63,7 @@ void Strand::run_share() noexcept {
     work->run(*work);
   }
   current_strand = outer_;
+  if (Worker* worker = Worker::current_or_null()) worker->poll_soon();
   scheduler_.enqueue(*this);
 }
 

@@ -15,10 +15,11 @@
 #include "core/runnable.h"
 #include "core/time.h"
 
+struct lua_State;
+
 namespace evlua {
 
 class CancelState;
-class VmLock;
 
 /// What a chain of awaiting coroutines shares.
 struct TaskContext {
@@ -60,16 +61,16 @@ class PromiseBase {
 
 namespace detail {
 
-// Possession of a VM is proved by a VmLock on the stack; a coroutine that took one would keep it across a wait.
+// A Lua state may be touched only on its VM's strand; a coroutine that took one would keep it across a wait.
 template <class... Parameters>
-inline constexpr bool takes_no_vm_lock = (!std::is_same_v<std::remove_cvref_t<Parameters>, VmLock> && ...);
+inline constexpr bool takes_no_lua_state = (!std::is_same_v<std::remove_cvref_t<Parameters>, ::lua_State*> && ...);
 
 template <class T>
 class Promise : public PromiseBase {
  public:
   template <class... Parameters>
   explicit Promise(const Parameters&...) noexcept {
-    static_assert(takes_no_vm_lock<Parameters...>, "a coroutine must not take a VmLock");
+    static_assert(takes_no_lua_state<Parameters...>, "a coroutine must not take a lua_State*");
   }
   std::coroutine_handle<Promise> get_return_object() noexcept {
     return std::coroutine_handle<Promise>::from_promise(*this);
@@ -90,7 +91,7 @@ class Promise<void> : public PromiseBase {
  public:
   template <class... Parameters>
   explicit Promise(const Parameters&...) noexcept {
-    static_assert(takes_no_vm_lock<Parameters...>, "a coroutine must not take a VmLock");
+    static_assert(takes_no_lua_state<Parameters...>, "a coroutine must not take a lua_State*");
   }
   std::coroutine_handle<Promise> get_return_object() noexcept {
     return std::coroutine_handle<Promise>::from_promise(*this);

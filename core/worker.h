@@ -68,6 +68,9 @@ class Worker final : public BackendHost, private Executor {
   /// Delivers to this worker and no other. [any thread]
   Executor& pinned() noexcept { return *this; }
 
+  /// The loop has not seen its backend for a while: poll before the next piece of work. [owner]
+  void poll_soon() noexcept { tick_ = kTicksPerPoll - 1; }
+
   /// BackendHost: runs `message` on this worker soon. [any thread]
   void post(Runnable& message) noexcept override;
   BlockingPool& pool() noexcept override;

@@ -1,0 +1,104 @@
+#include "backends/readiness/libev_poller.h"
+
+#include <vector>
+
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wextern-c-compat"
+#endif
+#define EV_COMPAT3 0
+#include <ev.h>
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+
+namespace evlua {
+
+namespace {
+
+class LibevPoller final : public Poller {
+ public:
+  explicit LibevPoller(struct ev_loop* loop) : loop_(loop) {
+    ev_set_userdata(loop_, this);
+    ev_async_init(&wake_, [](struct ev_loop*, ev_async*, int) {});
+    ev_async_start(loop_, &wake_);
+    ev_init(&timer_, [](struct ev_loop*, ev_timer*, int) {});
+  }
+
+  ~LibevPoller() override {
+    for (std::unique_ptr<Watchers>& watchers : watchers_) {
+      if (watchers == nullptr) continue;
+      ev_io_stop(loop_, &watchers->io[0]);
+      ev_io_stop(loop_, &watchers->io[1]);
+    }
+    ev_timer_stop(loop_, &timer_);
+    ev_async_stop(loop_, &wake_);
+    ev_loop_destroy(loop_);
+  }
+
+  void arm(int fd, Direction direction) noexcept override { ev_io_start(loop_, &watcher(fd, direction)); }
+
+  void disarm(int fd, Direction direction) noexcept override { ev_io_stop(loop_, &watcher(fd, direction)); }
+
+  void forget(int fd) noexcept override {
+    if (static_cast<std::size_t>(fd) >= watchers_.size() || watchers_[static_cast<std::size_t>(fd)] == nullptr) return;
+    disarm(fd, Direction::reading);
+    disarm(fd, Direction::writing);
+  }
+
+  void wait(Listener& listener, Duration timeout) noexcept override {
+    listener_ = &listener;
+    if (timeout <= 0) {
+      ev_run(loop_, EVRUN_NOWAIT);
+      return;
+    }
+    if (timeout != kNever) {
+      // libev measures timers from its own idea of now.
+      ev_now_update(loop_);
+      ev_timer_set(&timer_, static_cast<double>(timeout) / 1e9, 0.);
+      ev_timer_start(loop_, &timer_);
+    }
+    ev_run(loop_, EVRUN_ONCE);
+    if (timeout != kNever) ev_timer_stop(loop_, &timer_);
+  }
+
+  void wake() noexcept override { ev_async_send(loop_, &wake_); }
+
+ private:
+  struct Watchers {
+    ev_io io[2];
+  };
+
+  ev_io& watcher(int fd, Direction direction) {
+    const auto index = static_cast<std::size_t>(fd);
+    if (index >= watchers_.size()) watchers_.resize(index + 64);
+    std::unique_ptr<Watchers>& slot = watchers_[index];
+    if (slot == nullptr) {
+      slot = std::make_unique<Watchers>();
+      ev_io_init(&slot->io[0], &LibevPoller::on_event, fd, EV_READ);
+      ev_io_init(&slot->io[1], &LibevPoller::on_event, fd, EV_WRITE);
+    }
+    return slot->io[static_cast<int>(direction)];
+  }
+
+  static void on_event(struct ev_loop* loop, ev_io* io, int) {
+    auto& self = *static_cast<LibevPoller*>(ev_userdata(loop));
+    self.listener_->on_ready(io->fd, (io->events & EV_READ) != 0 ? Direction::reading : Direction::writing);
+  }
+
+  struct ev_loop* loop_;
+  ev_async wake_;
+  ev_timer timer_;
+  Listener* listener_ = nullptr;
+  std::vector<std::unique_ptr<Watchers>> watchers_;  // by descriptor; libev links them, so they stay put
+};
+
+}  // namespace
+
+std::unique_ptr<Poller> make_libev_poller() {
+  struct ev_loop* loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOSIGMASK | EVFLAG_NOINOTIFY);
+  if (loop == nullptr) return nullptr;
+  return std::make_unique<LibevPoller>(loop);
+}
+
+}  // namespace evlua
