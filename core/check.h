@@ -12,6 +12,17 @@
 #define EVLUA_TSAN 0
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#define EVLUA_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EVLUA_ASAN 1
+#endif
+#endif
+#ifndef EVLUA_ASAN
+#define EVLUA_ASAN 0
+#endif
+
 namespace evlua {
 
 /// Writes one line to standard error and aborts. [any thread]

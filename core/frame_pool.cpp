@@ -15,21 +15,10 @@
 #include "core/check.h"
 #include "core/lockfree/spin_lock.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define EVLUA_FRAMES_FROM_HEAP 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define EVLUA_FRAMES_FROM_HEAP 1
-#endif
-#endif
-#ifndef EVLUA_FRAMES_FROM_HEAP
-#define EVLUA_FRAMES_FROM_HEAP 0
-#endif
-
 namespace evlua {
 namespace {
 
-constexpr bool kFramesFromHeap = EVLUA_FRAMES_FROM_HEAP != 0;
+constexpr bool kFramesFromHeap = EVLUA_ASAN != 0;
 
 constexpr std::array<std::size_t, 13> kClassBytes{64,  96,  128,  192,  256,  384, 512,
                                                   768, 1024, 1536, 2048, 3072, 4096};

@@ -25,17 +25,7 @@
 
 #include "core/check.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define EVLUA_STEPPER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define EVLUA_STEPPER_ASAN 1
-#endif
-#endif
-#ifndef EVLUA_STEPPER_ASAN
-#define EVLUA_STEPPER_ASAN 0
-#endif
-#if EVLUA_STEPPER_ASAN
+#if EVLUA_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if EVLUA_TSAN
@@ -178,14 +168,14 @@ inline Stepper::~Stepper() {
 }
 
 inline void Stepper::switch_context(Context& from, Context& to) noexcept {
-#if EVLUA_STEPPER_ASAN
+#if EVLUA_ASAN
   __sanitizer_start_switch_fiber(&from.fake_stack, to.stack_bottom, to.stack_bytes);
 #endif
 #if EVLUA_TSAN
   __tsan_switch_to_fiber(to.tsan_fiber, 0);
 #endif
   ::swapcontext(&from.machine, &to.machine);
-#if EVLUA_STEPPER_ASAN
+#if EVLUA_ASAN
   __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
 #endif
 }
@@ -198,7 +188,7 @@ inline void Stepper::go_to(int thread) noexcept {
 
 /// Never returns: a fiber serves every schedule, one turn of the loop each.
 inline void Stepper::fiber_main() {
-#if EVLUA_STEPPER_ASAN
+#if EVLUA_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &main_.stack_bottom, &main_.stack_bytes);
 #endif
   const int self = running_;
