@@ -39,9 +39,10 @@ bool push_public_name(lua_State* L, lua_Debug& where) {
 }
 
 /// Pushes the name of the nearest thing around L's running function that cannot be suspended.
-void push_obstacle(lua_State* L, lua_State* where_from, int level) {
+void push_obstacle(lua_State* L, lua_State* where_from) {
   lua_Debug where;
-  for (; lua_getstack(where_from, level, &where) != 0; ++level) {
+  // Level 0 is the function that wants to wait, or that resumes the coroutine that does.
+  for (int level = 1; lua_getstack(where_from, level, &where) != 0; ++level) {
     lua_getinfo(where_from, "nS", &where);
     if (where.namewhat != nullptr && std::strcmp(where.namewhat, "metamethod") == 0 &&
         std::strcmp(where.name, "__gc") == 0) {
@@ -50,6 +51,11 @@ void push_obstacle(lua_State* L, lua_State* where_from, int level) {
     }
     if (std::strcmp(where.what, "C") != 0) continue;
     if (push_public_name(where_from, where)) {
+      const char* name = lua_tostring(where_from, -1);
+      if (std::strcmp(name, "pcall") == 0 || std::strcmp(name, "xpcall") == 0) {  // these can be suspended
+        lua_pop(where_from, 1);
+        continue;
+      }
       lua_xmove(where_from, L, 1);
     } else {
       lua_pushstring(L, where.name != nullptr ? where.name : "a C function");
@@ -100,7 +106,7 @@ Fiber& fiber_to_wait(lua_State* L) {
   if (fiber == nullptr) luaL_error(L, "cannot wait outside of a task");
   if (!fiber->may_wait(L)) {
     lua_State* outer = lua_isyieldable(L) != 0 ? fiber->unyieldable_at() : L;
-    push_obstacle(L, outer, outer == L ? 1 : 0);
+    push_obstacle(L, outer);
     luaL_error(L,
                "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
                "do the waiting before or after it",

@@ -5,6 +5,19 @@
 
 namespace evlua::lua {
 
+namespace {
+
+// Registry key of the table: reference of a fiber's root -> the value it keeps alive. (Not the bottom of the root's
+// stack: when a coroutine has failed, the API sees only the frame that failed.)
+const char kAnchors = 0;
+
+}  // namespace
+
+void Fiber::open(lua_State* L) {
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kAnchors);
+}
+
 void SpawnSite::release() noexcept {
   SpawnSite* site = this;
   while (site != nullptr && --site->references == 0) {
@@ -47,7 +60,7 @@ void Fiber::start(int arguments, Owner* owner) noexcept {
     auto& fiber = static_cast<Fiber&>(self);
     if (fiber.cancelled_ != OpStop::none) {
       fiber.cancel_noticed_ = true;
-      lua_settop(fiber.root_, fiber.base_);
+      lua_settop(fiber.root_, 0);
       fiber.end(Outcome::returned);
       return;
     }
@@ -71,7 +84,11 @@ void Fiber::end(Outcome outcome) {
 void Fiber::recycle(bool reusable) {
   List<Fiber>::erase(*this);
   if (site_ != nullptr) std::exchange(site_, nullptr)->release();
-  base_ = 0;
+  if (std::exchange(anchored_, false)) {
+    lua_pushnil(vm_.state_);
+    anchor(vm_.state_);
+    anchored_ = false;
+  }
   cancelled_ = OpStop::none;
   cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
   shield_ = 0;
@@ -92,6 +109,20 @@ void Fiber::recycle(bool reusable) {
     delete this;
   }
   if (--vm.live_count_ == 0) vm.idle_.set();
+}
+
+void Fiber::anchor(lua_State* L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kAnchors);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, root_ref_);
+  lua_pop(L, 1);
+  anchored_ = true;
+}
+
+void Fiber::push_anchored(lua_State* L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kAnchors);
+  lua_rawgeti(L, -1, root_ref_);
+  lua_remove(L, -2);
 }
 
 // -- running ----------------------------------------------------------------------------------------------------------------

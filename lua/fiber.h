@@ -48,13 +48,16 @@ class Fiber final : public ListNode, private Runnable {
  public:
   enum class Outcome { returned, failed };
 
-  /// Told when a fiber ends, on the strand. Its results, or the error value, are above `base()` on root()'s stack and
+  /// Told when a fiber ends, on the strand. Its results, or the error value, are on root()'s stack and
   /// stay there until the callee returns; then the fiber is recycled.
   struct Owner {
     void (*ended)(Owner&, Fiber&, Outcome) = nullptr;
   };
 
   static constexpr std::size_t kSlotBytes = 320;
+
+  /// Prepares a new state for fibers.
+  static void open(lua_State* L);
 
   Vm& vm() noexcept { return vm_; }
   lua_State* root() noexcept { return root_; }
@@ -64,9 +67,10 @@ class Fiber final : public ListNode, private Runnable {
   /// The same, now. REQUIRES: on the strand, outside of Lua code. The fiber may have ended when this returns.
   void start_now(int arguments, Owner* owner);
 
-  /// Stack slots below the function, which the fiber keeps (0 or 1, for the task handle).
-  void set_base(int base) noexcept { base_ = base; }
-  int base() const noexcept { return base_; }
+  /// Keeps the value on top of L alive until the fiber ends; pops it.
+  void anchor(lua_State* L);
+  /// Pushes that value.
+  void push_anchored(lua_State* L);
 
   // -- waiting (called by Lua functions through lua/bridge.h) -----------------------------------------------------------
 
@@ -149,7 +153,7 @@ class Fiber final : public ListNode, private Runnable {
   Vm& vm_;
   lua_State* root_ = nullptr;
   int root_ref_ = LUA_NOREF;
-  int base_ = 0;
+  bool anchored_ = false;
   int start_arguments_ = 0;
   int nested_status_ = LUA_OK;
   int unyieldable_ = 0;

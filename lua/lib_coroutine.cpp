@@ -173,8 +173,8 @@ int open_coroutine(lua_State* L) {
   const luaL_Reg functions[] = {{"create", create},   {"isyieldable", isyieldable}, {"resume", resume},
                                 {"running", running}, {"status", status},           {"wrap", wrap},
                                 {"yield", yield},     {nullptr, nullptr}};
-  luaL_newlib(L, functions);
-  return 1;
+  luaL_setfuncs(L, functions, 0);
+  return 0;
 }
 
 }  // namespace evlua::lua

@@ -42,7 +42,9 @@ void preload_embedded(lua_State* L, const char* module, const char* file) {
 }  // namespace
 
 void open_modules(lua_State* L) {
-  luaL_requiref(L, "coroutine", open_coroutine, 1);
+  // In place, so that package.loaded and the global stay one table.
+  lua_getglobal(L, "coroutine");
+  open_coroutine(L);
   lua_pop(L, 1);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);

@@ -9,7 +9,7 @@ namespace evlua::lua {
 void open_modules(lua_State* L);
 
 int open_task(lua_State* L);       // the primitives behind `evlua`
-int open_coroutine(lua_State* L);  // replaces coroutine.*
+int open_coroutine(lua_State* L);  // replaces the functions of the table on top of the stack
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
 int open_encoding(lua_State* L);

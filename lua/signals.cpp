@@ -27,9 +27,13 @@ const char kHandlers = 0;  // registry key of the table: number -> function
 
 SignalHub* hub = nullptr;
 
+/// Ends the receiver.
+int stop_signal() noexcept { return SIGRTMIN + 4; }
+
 sigset_t interesting() noexcept {
   sigset_t set;
   sigemptyset(&set);
+  sigaddset(&set, stop_signal());
   // Those whose default is to be ignored or to end the process are blocked from the start; the receiver applies the
   // default itself when nobody handles them.
   for (const NamedSignal& signal : kSignals) sigaddset(&set, signal.number);
@@ -80,7 +84,7 @@ SignalHub::SignalHub() {
 
 SignalHub::~SignalHub() {
   detach();
-  ::pthread_kill(thread_.native_handle(), SIGCONT);  // an empty message: vm_ is null
+  ::pthread_kill(thread_.native_handle(), stop_signal());
   thread_.join();
   hub = nullptr;
 }
@@ -105,7 +109,7 @@ void SignalHub::receive() noexcept {
     siginfo_t info;
     const int signal = ::sigwaitinfo(&set, &info);
     if (signal < 0) continue;
-    if (signal == SIGCONT && info.si_code == SI_TKILL) return;
+    if (signal == stop_signal()) return;
     deliver(signal);
   }
 }

@@ -144,7 +144,7 @@ void group_member_ended(lua_State* L, TaskHandle& handle) {
   const bool decides = handle.state == TaskHandle::State::failed ||
                        (group.race && handle.state == TaskHandle::State::returned);
   if (decides && group.decisive == LUA_NOREF) {
-    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -1);
     group.decisive = luaL_ref(L, LUA_REGISTRYINDEX);
     group.cancel_all(OpStop::cancelled);
   }

@@ -86,20 +86,35 @@ int collect_failure(lua_State* L) {
   return 0;
 }
 
-/// The fiber failed: its error value is on top of L, its root. Replaces it by the sentinel.
-void keep_failure(lua_State* L, Fiber& fiber) {
+/// Pushes the sentinel for a fiber that failed; its error value is on top of its root.
+void push_failure_of(lua_State* L, Fiber& fiber) {
   std::string trace = fiber.failure_text();
   auto* failure = new (lua_newuserdata(L, sizeof(Failure))) Failure;
   failure->trace = std::move(trace);
-  lua_insert(L, -2);
+  lua_xmove(fiber.root(), L, 1);
   lua_setuservalue(L, -2);
   luaL_setmetatable(L, kFailureType);
+}
+
+/// Pushes the results that lie on the fiber's root: one as it is, several as a table.
+void push_results_of(lua_State* L, Fiber& fiber, int count) {
+  lua_State* root = fiber.root();
+  if (count == 1) {
+    lua_xmove(root, L, 1);
+    return;
+  }
+  lua_createtable(L, count, 0);
+  for (int i = count; i >= 1; --i) {
+    lua_xmove(root, L, 1);
+    lua_rawseti(L, -2, i);
+  }
 }
 
 void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
   auto& handle = static_cast<TaskHandle&>(owner);
   using State = TaskHandle::State;
-  lua_State* L = fiber.root();
+  lua_State* L = fiber.vm().main_state();
+  const int top = lua_gettop(L);
   handle.fiber = nullptr;
   if (outcome == Fiber::Outcome::failed) {
     handle.state = fiber.cancel_raised() ? State::cancelled : State::failed;
@@ -107,20 +122,20 @@ void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
     handle.state = fiber.cancel_noticed() ? State::cancelled : State::returned;
   }
   if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
+  fiber.push_anchored(L);
   if (handle.state == State::failed) {
-    keep_failure(L, fiber);
-    lua_setuservalue(L, 1);
+    push_failure_of(L, fiber);
+    lua_setuservalue(L, top + 1);
   } else if (handle.state == State::returned) {
-    handle.result_count = lua_gettop(L) - fiber.base();
-    if (handle.result_count > 1) {
-      lua_createtable(L, handle.result_count, 0);
-      lua_insert(L, 2);
-      for (int i = handle.result_count; i >= 1; --i) lua_rawseti(L, 2, i);
+    handle.result_count = lua_gettop(fiber.root());
+    if (handle.result_count > 0) {
+      push_results_of(L, fiber, handle.result_count);
+      lua_setuservalue(L, top + 1);
     }
-    if (handle.result_count > 0) lua_setuservalue(L, 1);
   }
   while (JoinWait* waiter = handle.waiters.pop_front()) waiter->wake();
   if (handle.group != nullptr) group_member_ended(L, handle);
+  lua_settop(L, top);
 }
 
 int join_or_wait(lua_State* L, bool only_wait) {
@@ -177,11 +192,10 @@ TaskHandle& push_spawned(lua_State* L) {
   luaL_setmetatable(L, kTaskType);
   handle->fiber = fiber;
   handle->ended = task_ended;
-  fiber->set_base(1);
-  fiber->set_spawn_site(L);
-  luaL_checkstack(root, arguments + 4, "too many arguments");
   lua_pushvalue(L, -1);
-  lua_xmove(L, root, 1);
+  fiber->anchor(L);
+  fiber->set_spawn_site(L);
+  luaL_checkstack(root, arguments + 2, "too many arguments");
   lua_insert(L, 1);
   lua_xmove(L, root, arguments + 1);
   fiber->start(arguments, handle);

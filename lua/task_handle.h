@@ -1,6 +1,6 @@
 // The value that evlua.spawn returns, and groups of them.
 //
-// A task handle is a userdata that the fiber keeps alive (at the bottom of its root stack) while it runs. When the
+// A task handle is a userdata that the fiber keeps alive while it runs. When the
 // fiber ends, its results move into the handle's user value and the fiber goes back to the pool; so a finished task
 // costs no fiber, and a handle that nobody keeps costs nothing after its task has ended.
 #pragma once
@@ -25,7 +25,7 @@ struct TaskHandle : Fiber::Owner, ListNode {
   TaskGroup* group = nullptr;  ///< while running; the list node is the membership
 };
 
-/// Tells the group that its member has ended; `L` has the handle at index 1. [strand]
+/// Tells the group that its member has ended; The handle is on top of L. [strand]
 void group_member_ended(lua_State* L, TaskHandle& handle);
 
 /// Spawns the function at index 1 with the arguments above it, and replaces all of that by the handle.

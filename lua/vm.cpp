@@ -42,6 +42,7 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   *static_cast<Vm**>(lua_getextraspace(L)) = vm.get();
   lua_pushcfunction(L, [](lua_State* state) {
     luaL_openlibs(state);
+    Fiber::open(state);
     open_modules(state);
     return 0;
   });

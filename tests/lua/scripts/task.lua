@@ -1,0 +1,124 @@
+-- evlua: spawn, join, cancel, timeout, scope, all, race, map.
+local evlua = require "evlua"
+
+-- Results, in order, with nils; joining twice gives the same.
+local t = evlua.spawn(function(...) return ... end, 1, nil, 3)
+local r = table.pack(t:join())
+assert(r.n == 3 and r[1] == 1 and r[2] == nil and r[3] == 3)
+assert(table.pack(t:join()).n == 3)
+assert(t:status() == "done")
+assert(select("#", evlua.spawn(function() end):join()) == 0)
+
+-- Errors surface at join.
+local failing = evlua.spawn(function() evlua.sleep(0) error({why = "x"}) end)
+local ok, e = pcall(failing.join, failing)
+assert(not ok and e.why == "x" and failing:status() == "failed")
+
+-- Tasks interleave.
+local order = {}
+local a = evlua.spawn(function() for i = 1, 3 do order[#order + 1] = "a" .. i evlua.yield() end end)
+local b = evlua.spawn(function() for i = 1, 3 do order[#order + 1] = "b" .. i evlua.yield() end end)
+a:join() b:join()
+assert(table.concat(order, " ") == "a1 b1 a2 b2 a3 b3", table.concat(order, " "))
+
+-- Join with a timeout, then without.
+local slow = evlua.spawn(function() evlua.sleep(0.05) return "late" end)
+local none, message, code = slow:join(0.005)
+assert(none == nil and code == "ETIMEDOUT" and type(message) == "string")
+assert(slow:join() == "late")
+
+-- Cancel: the wait in progress returns, the next one raises, join says so.
+local seen
+local victim = evlua.spawn(function()
+  local v, m, c = evlua.sleep(100)
+  seen = {v, m, c}
+  evlua.sleep(100)
+  seen = "never"
+end)
+evlua.sleep(0.001)
+assert(victim:status() == "waiting")
+assert(victim:cancel())
+local v, m, c = victim:join()
+assert(v == nil and c == "ECANCELED" and victim:status() == "cancelled")
+assert(type(seen) == "table" and seen[3] == "ECANCELED")
+assert(victim:cancel() == false)
+
+-- Cancelled before it began: it never runs.
+local never = evlua.spawn(function() error("must not run") end)
+never:cancel()
+assert(select(3, never:join()) == "ECANCELED")
+
+-- timeout.
+local started = evlua.now()
+local x, y, z = evlua.timeout(0.01, function() evlua.sleep(100) return 1 end)
+assert(x == nil and z == "ETIMEDOUT", tostring(z))
+assert(evlua.now() - started < 5)
+assert(select("#", evlua.timeout(5, function(...) return ... end, 1, 2)) == 2)
+local inside
+evlua.timeout(0.01, function() inside = table.pack(evlua.sleep(100)) end)
+assert(inside[3] == "ETIMEDOUT")
+assert(not pcall(evlua.timeout, 5, function() error("boom") end))
+-- A loop that ignores results ends all the same.
+assert(select(3, evlua.timeout(0.01, function() while true do evlua.sleep(0.002) end end)) == "ETIMEDOUT")
+
+-- scope: waits for all; the first error cancels the rest.
+local done = {}
+evlua.scope(function(s)
+  s:spawn(function() evlua.sleep(0.01) done.f = true end)
+  s:spawn(function() evlua.sleep(0.005) done.g = true end)
+end)
+assert(done.f and done.g)
+local cancelled
+local fine, err = pcall(evlua.scope, function(s)
+  s:spawn(function() cancelled = select(3, evlua.sleep(100)) end)
+  s:spawn(function() evlua.sleep(0.001) error("first", 0) end)
+  evlua.sleep(100)
+end)
+assert(not fine and err == "first" and cancelled == "ECANCELED")
+
+-- Cancelling the task that waits in a scope cancels what is in the scope, and nothing is left behind.
+local deep
+local outer = evlua.spawn(function()
+  evlua.scope(function(s) s:spawn(function() deep = select(3, evlua.sleep(100)) end) end)
+end)
+evlua.sleep(0.002)
+outer:cancel()
+outer:join()
+assert(deep == "ECANCELED")
+
+-- all, race, map, every.
+local one, two, three = evlua.all{function() evlua.sleep(0.003) return 1 end, function() return nil end, function() return 3 end}
+assert(one == 1 and two == nil and three == 3)
+assert(not pcall(evlua.all, {function() error "x" end, function() evlua.sleep(100) end}))
+assert(evlua.race{function() evlua.sleep(100) return "slow" end, function() evlua.sleep(0.001) return "fast" end} == "fast")
+local most, now_running = 0, 0
+local doubled = evlua.map({1, 2, 3, 4, 5, 6, 7}, function(n)
+  now_running = now_running + 1
+  most = math.max(most, now_running)
+  evlua.sleep(0.001)
+  now_running = now_running - 1
+  return n * 2
+end, {concurrency = 3})
+assert(#doubled == 7 and doubled[7] == 14 and most == 3)
+local ticks = 0
+local ticker = evlua.every(0.002, function() ticks = ticks + 1 end)
+while ticks < 3 do evlua.sleep(0.001) end
+ticker:cancel()
+ticker:join()
+
+-- Wrong arguments raise and name the argument.
+for _, case in ipairs{
+  {evlua.spawn, 1}, {evlua.sleep, "x"}, {evlua.timeout, "x", print}, {evlua.timeout, 1, 2}, {evlua.scope, nil},
+  {evlua.all, {1}}, {evlua.race, {}}, {evlua.map, 1, print}, {evlua.map, {}, print, {typo = 1}}, {evlua.every, 0, print},
+  {evlua.on_signal, "SIGKILL", print},
+} do
+  local called, complaint = pcall(table.unpack(case))
+  assert(not called and complaint:find("bad argument", 1, true), complaint)
+end
+assert(not pcall(function() local me me = evlua.spawn(function() me:join() end) me:join() end))
+
+-- Many tasks.
+local count = 0
+evlua.scope(function(s) for _ = 1, 10000 do s:spawn(function() evlua.sleep(0) count = count + 1 end) end end)
+assert(count == 10000)
+print "ok"
