@@ -13,18 +13,22 @@
 #include <atomic>
 #include <type_traits>
 
+#include "core/atomics.h"
 #include "core/lockfree/pause.h"
 
 namespace evlua {
 
 /// Base of what is queued.
-struct MpscNode {
-  std::atomic<MpscNode*> mpsc_next{nullptr};
+template <class Atomics>
+struct BasicMpscNode {
+  typename Atomics::template Atomic<BasicMpscNode*> mpsc_next{nullptr};
 };
+using MpscNode = BasicMpscNode<StdAtomics>;
 
-template <class T>
+template <class T, class Atomics = StdAtomics>
 class MpscQueue {
-  static_assert(std::is_base_of_v<MpscNode, T>);
+  using Node = BasicMpscNode<Atomics>;
+  static_assert(std::is_base_of_v<Node, T>);
 
  public:
   MpscQueue() noexcept = default;
@@ -36,8 +40,8 @@ class MpscQueue {
 
   /// The oldest item; null when there is none, or while its producer is between its two steps. [consumer]
   T* try_pop() noexcept {
-    MpscNode* first = first_;
-    MpscNode* next = first->mpsc_next.load(std::memory_order_acquire);  // pairs with the store in enqueue_node
+    Node* first = first_;
+    Node* next = first->mpsc_next.load(std::memory_order_acquire);  // pairs with the store in enqueue_node
     if (first == &stub_) {
       if (next == nullptr) return nullptr;
       first_ = first = next;
@@ -70,17 +74,17 @@ class MpscQueue {
   }
 
  private:
-  void enqueue_node(MpscNode& node) noexcept {
+  void enqueue_node(Node& node) noexcept {
     node.mpsc_next.store(nullptr, std::memory_order_relaxed);
     // release: the next producer, or the consumer, that reads our node from `last_` sees its link cleared.
     // acquire: we write into the previous node, whose producer cleared its link before.
-    MpscNode* previous = last_.exchange(&node, std::memory_order_acq_rel);
+    Node* previous = last_.exchange(&node, std::memory_order_acq_rel);
     previous->mpsc_next.store(&node, std::memory_order_release);  // pairs with the loads in try_pop
   }
 
-  MpscNode stub_;
-  alignas(kCacheLine) std::atomic<MpscNode*> last_{&stub_};  // producers
-  alignas(kCacheLine) MpscNode* first_{&stub_};              // consumer
+  Node stub_;
+  alignas(kCacheLine) typename Atomics::template Atomic<Node*> last_{&stub_};  // producers
+  alignas(kCacheLine) Node* first_{&stub_};              // consumer
 };
 
 }  // namespace evlua

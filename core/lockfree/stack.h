@@ -16,22 +16,24 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/atomics.h"
 #include "core/check.h"
 #include "core/lockfree/pause.h"
 
 namespace evlua {
 
 /// A stack of the numbers 0 ... capacity-1, each on it at most once: a free list for any array.
-class IndexStack {
+template <class Atomics>
+class BasicIndexStack {
  public:
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  explicit IndexStack(std::uint32_t capacity)
-      : capacity_(capacity), links_(std::make_unique<std::atomic<std::uint32_t>[]>(capacity)) {
+  explicit BasicIndexStack(std::uint32_t capacity)
+      : capacity_(capacity), links_(std::make_unique<Atomic<std::uint32_t>[]>(capacity)) {
     EVLUA_CHECK(capacity < kNone);
   }
-  IndexStack(const IndexStack&) = delete;
-  IndexStack& operator=(const IndexStack&) = delete;
+  BasicIndexStack(const BasicIndexStack&) = delete;
+  BasicIndexStack& operator=(const BasicIndexStack&) = delete;
 
   /// REQUIRES: `index` is not on the stack.
   void push(std::uint32_t index) noexcept {
@@ -64,6 +66,9 @@ class IndexStack {
   std::uint32_t capacity() const noexcept { return capacity_; }
 
  private:
+  template <class T>
+  using Atomic = typename Atomics::template Atomic<T>;
+
   static constexpr std::uint64_t word(std::uint32_t tag, std::uint32_t index) noexcept {
     return std::uint64_t{tag} << 32 | index;
   }
@@ -71,9 +76,11 @@ class IndexStack {
   static constexpr std::uint32_t tag_of(std::uint64_t head) noexcept { return static_cast<std::uint32_t>(head >> 32); }
 
   const std::uint32_t capacity_;
-  const std::unique_ptr<std::atomic<std::uint32_t>[]> links_;
-  alignas(kCacheLine) std::atomic<std::uint64_t> head_{word(0, kNone)};
+  const std::unique_ptr<Atomic<std::uint32_t>[]> links_;
+  alignas(kCacheLine) Atomic<std::uint64_t> head_{word(0, kNone)};
 };
+
+using IndexStack = BasicIndexStack<StdAtomics>;
 
 /// A bounded stack of values. T is moved in and out and its moves must not throw. Items left are destroyed with it.
 template <class T>
