@@ -20,8 +20,7 @@ namespace {
 
 constexpr bool kFramesFromHeap = EVLUA_ASAN != 0;
 
-constexpr std::array<std::size_t, 13> kClassBytes{64,  96,  128,  192,  256,  384, 512,
-                                                  768, 1024, 1536, 2048, 3072, 4096};
+constexpr std::array<std::size_t, 13> kClassBytes{64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096};
 constexpr std::size_t kClasses = kClassBytes.size();
 constexpr std::size_t kLargest = kClassBytes.back();
 constexpr std::size_t kGranule = 32;

@@ -53,8 +53,8 @@ class BasicIdleState {
     std::int64_t word = word_.load(std::memory_order_relaxed);
     do {
       if (2 * searching_in(word) >= workers_) return false;
-    } while (!word_.compare_exchange_weak(word, word + kSearching, std::memory_order_seq_cst,
-                                          std::memory_order_relaxed));
+    } while (
+        !word_.compare_exchange_weak(word, word + kSearching, std::memory_order_seq_cst, std::memory_order_relaxed));
     return true;
   }
 

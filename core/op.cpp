@@ -4,8 +4,6 @@
 
 namespace evlua {
 
-std::int32_t Op::outcome() const noexcept {
-  return res == -ECANCELED && why == OpStop::deadline ? -ETIMEDOUT : res;
-}
+std::int32_t Op::outcome() const noexcept { return res == -ECANCELED && why == OpStop::deadline ? -ETIMEDOUT : res; }
 
 }  // namespace evlua

@@ -270,6 +270,11 @@ bool Worker::turn() noexcept {
     if (Runnable* work = scheduler_.take_injected(*this)) push(*work);
   }
   Runnable* work = next_work();
+  if (work == nullptr && timers_.next_deadline() != kNever) {
+    now_ = backend_->now();
+    fire_timers();
+    work = next_work();
+  }
   if (work == nullptr) work = scheduler_.take_injected(*this);
   if (work == nullptr) work = steal();
   if (work == nullptr) return false;

@@ -134,4 +134,13 @@ struct TaskWait : Suspension, Runnable {
   Result<T> result = tl::unexpected<Error>(Error{});  // here, so that a raise in push leaves nothing undestroyed
 };
 
+/// Waits for the task that `make()` creates, which happens only if waiting is possible.
+template <class T, class Make, class Push>
+int suspend_task(lua_State* L, Make make, Push push) {
+  Fiber& fiber = fiber_to_wait(L);
+  if (fiber.cancelled() != OpStop::none && !fiber.shielded()) return refuse_wait(L, fiber);
+  fiber.emplace<TaskWait<T, Push>>(make(), push);
+  return lua_yieldk(L, 0, 0, &continue_wait);
+}
+
 }  // namespace evlua::lua

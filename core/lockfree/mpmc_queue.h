@@ -58,9 +58,7 @@ class MpmcQueue {
       }
     }
   }
-  [[nodiscard]] bool try_push(const T& item) noexcept
-    requires std::is_nothrow_copy_constructible_v<T>
-  {
+  [[nodiscard]] bool try_push(const T& item) noexcept requires std::is_nothrow_copy_constructible_v<T> {
     return try_push(T(item));
   }
 

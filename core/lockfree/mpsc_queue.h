@@ -84,7 +84,7 @@ class MpscQueue {
 
   Node stub_;
   alignas(kCacheLine) typename Atomics::template Atomic<Node*> last_{&stub_};  // producers
-  alignas(kCacheLine) Node* first_{&stub_};              // consumer
+  alignas(kCacheLine) Node* first_{&stub_};                                    // consumer
 };
 
 }  // namespace evlua

@@ -105,9 +105,7 @@ class LockFreeStack {
     used_.push(index);  // publishes the item: pairs with the pop in try_pop
     return true;
   }
-  [[nodiscard]] bool try_push(const T& item) noexcept
-    requires std::is_nothrow_copy_constructible_v<T>
-  {
+  [[nodiscard]] bool try_push(const T& item) noexcept requires std::is_nothrow_copy_constructible_v<T> {
     return try_push(T(item));
   }
 

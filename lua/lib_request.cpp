@@ -1,0 +1,400 @@
+// The objects a handler gets: req and res. Each is a userdata of a slot number and the request's id; when the request
+// has ended the id no longer matches, and every use raises.
+#include <lua.hpp>
+
+#include <cctype>
+#include <cstring>
+#include <string>
+
+#include "lua/bridge.h"
+#include "lua/http_app.h"
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr const char* kRequestType = "evlua.request";
+constexpr const char* kResponseType = "evlua.response";
+constexpr lua_Integer kBodyMax = 10 << 20;
+constexpr lua_Integer kChunk = 65536;
+
+struct Reference {
+  HttpApp* app;
+  std::uint64_t id;
+  std::uint32_t slot;
+};
+
+http::Exchange& check_exchange(lua_State* L, const char* type) {
+  auto* reference = static_cast<Reference*>(luaL_checkudata(L, 1, type));
+  http::Exchange* exchange = reference->app->find(reference->slot, reference->id);
+  if (exchange == nullptr) luaL_error(L, "the request has ended; copy what you need while it is handled");
+  return *exchange;
+}
+http::Exchange& request(lua_State* L) { return check_exchange(L, kRequestType); }
+http::Exchange& response(lua_State* L) { return check_exchange(L, kResponseType); }
+
+int push_view(lua_State* L, std::string_view text) {
+  lua_pushlstring(L, text.data(), text.size());
+  return 1;
+}
+
+// -- req: properties ----------------------------------------------------------------------------------------------------
+
+int get_method(lua_State* L) { return push_view(L, request(L).method()); }
+int get_path(lua_State* L) { return push_view(L, request(L).path()); }
+int get_target(lua_State* L) { return push_view(L, request(L).target()); }
+int get_query_string(lua_State* L) { return push_view(L, request(L).query_string()); }
+int get_host(lua_State* L) { return push_view(L, request(L).host()); }
+int get_version(lua_State* L) {
+  lua_pushstring(L, request(L).version_minor() == 0 ? "1.0" : "1.1");
+  return 1;
+}
+
+void push_owned(lua_State* L, const std::string& text) { lua_pushlstring(L, text.data(), text.size()); }
+
+int get_remote(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  push_owned(L, exchange.remote());
+  return 1;
+}
+int get_local(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  push_owned(L, exchange.local());
+  return 1;
+}
+int get_id(lua_State* L) {
+  lua_pushinteger(L, static_cast<lua_Integer>(request(L).id()));
+  return 1;
+}
+int get_tls(lua_State* L) {
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
+// -- req: methods -------------------------------------------------------------------------------------------------------
+
+int header(lua_State* L) {
+  const auto value = request(L).header(check_bytes(L, 2));
+  if (!value) return 0;
+  return push_view(L, *value);
+}
+
+/// headers(): a table of lower-case names; repeated fields are joined by ", ".
+int headers(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  lua_newtable(L);
+  for (std::size_t i = 0; i < exchange.header_count(); ++i) {
+    const http::HeaderField field = exchange.header_at(i);
+    luaL_Buffer name;
+    char* lower = luaL_buffinitsize(L, &name, field.name.size());
+    for (std::size_t k = 0; k < field.name.size(); ++k) {
+      lower[k] = static_cast<char>(std::tolower(static_cast<unsigned char>(field.name[k])));
+    }
+    luaL_pushresultsize(&name, field.name.size());
+    lua_pushvalue(L, -1);
+    const bool repeated = lua_rawget(L, -3) == LUA_TSTRING;
+    if (repeated) lua_pushliteral(L, ", ");
+    lua_pushlstring(L, field.value.data(), field.value.size());
+    if (repeated) {
+      lua_concat(L, 3);
+    } else {
+      lua_remove(L, -2);
+    }
+    lua_rawset(L, -3);
+  }
+  return 1;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+/// Pushes `text` with %XX and + decoded; a broken escape stands as it is.
+void push_decoded(lua_State* L, std::string_view text) {
+  luaL_Buffer buffer;
+  char* out = luaL_buffinitsize(L, &buffer, text.size());
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '+') c = ' ';
+    if (c == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0) {
+      c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+      i += 2;
+    }
+    out[size++] = c;
+  }
+  luaL_pushresultsize(&buffer, size);
+}
+
+/// query(name): the first value of that parameter, decoded; "" for one without a value. query(): a table of all.
+int query(lua_State* L) {
+  const bool all = lua_isnoneornil(L, 2);
+  const std::string_view wanted = all ? std::string_view() : check_bytes(L, 2);
+  std::string_view rest = request(L).query_string();
+  if (all) lua_newtable(L);
+  while (!rest.empty()) {
+    const std::size_t end = rest.find('&');
+    const std::string_view pair = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+    if (pair.empty()) continue;
+    const std::size_t equals = pair.find('=');
+    push_decoded(L, pair.substr(0, equals));
+    std::size_t size = 0;
+    const char* name = lua_tolstring(L, -1, &size);
+    const std::string_view value = equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
+    if (all) {
+      lua_pushvalue(L, -1);
+      if (lua_rawget(L, -3) != LUA_TNIL) {  // the first one counts, as for query(name)
+        lua_pop(L, 2);
+        continue;
+      }
+      lua_pop(L, 1);
+      push_decoded(L, value);
+      lua_rawset(L, -3);
+    } else if (std::string_view(name, size) == wanted) {
+      push_decoded(L, value);
+      return 1;
+    } else {
+      lua_pop(L, 1);
+    }
+  }
+  return all ? 1 : 0;
+}
+
+/// cookie(name): its value as sent.
+int cookie(lua_State* L) {
+  const std::string_view wanted = check_bytes(L, 2);
+  http::Exchange& exchange = request(L);
+  for (std::size_t i = 0; i < exchange.header_count(); ++i) {
+    const http::HeaderField field = exchange.header_at(i);
+    if (field.name.size() != 6 || strncasecmp(field.name.data(), "cookie", 6) != 0) continue;
+    std::string_view rest = field.value;
+    while (!rest.empty()) {
+      const std::size_t end = rest.find(';');
+      std::string_view pair = rest.substr(0, end);
+      rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+      while (!pair.empty() && (pair.front() == ' ' || pair.front() == '\t')) pair.remove_prefix(1);
+      const std::size_t equals = pair.find('=');
+      if (equals == std::string_view::npos || pair.substr(0, equals) != wanted) continue;
+      std::string_view value = pair.substr(equals + 1);
+      if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
+      return push_view(L, value);
+    }
+  }
+  return 0;
+}
+
+struct PushPiece {
+  static const char* subject() { return "request body"; }
+  int operator()(lua_State* L, std::string_view piece) const {
+    if (piece.empty()) return push_failure(L, Error{static_cast<int>(Errc::end_of_file), ErrorDomain::runtime});
+    return push_view(L, piece);
+  }
+};
+
+struct PushWhole {
+  static const char* subject() { return "request body"; }
+  int operator()(lua_State* L, const std::string& body) const { return push_view(L, body); }
+};
+
+struct PushTrue {
+  static const char* subject() { return "response"; }
+  int operator()(lua_State* L) const {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+};
+
+/// body([limit]): all of it, or nil, message, "ELIMIT" when it is longer.
+int body(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  const lua_Integer limit = luaL_optinteger(L, 2, kBodyMax);
+  luaL_argcheck(L, limit >= 0, 2, "limit must not be negative");
+  if (!exchange.has_body()) {
+    lua_pushliteral(L, "");
+    return 1;
+  }
+  auto make = [&exchange, limit] { return exchange.read_whole_body(static_cast<std::size_t>(limit)); };
+  return suspend_task<std::string>(L, make, PushWhole());
+}
+
+/// read([n]): the next piece of the body, at most n bytes.
+int read(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  const auto most = static_cast<std::size_t>(
+      lua_isnoneornil(L, 2) ? kChunk : check_range(L, 2, 1, std::numeric_limits<std::int32_t>::max()));
+  Result<std::string_view> piece = std::string_view();
+  if (exchange.try_read_body(most, piece)) {
+    if (!piece) return push_failure(L, piece.error(), PushPiece::subject());
+    return PushPiece()(L, *piece);
+  }
+  return suspend_task<std::string_view>(L, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
+}
+
+int next_chunk(lua_State* L) {
+  lua_settop(L, 1);
+  return read(L);
+}
+
+/// for chunk in req:chunks() do ... end
+int chunks(lua_State* L) {
+  (void)request(L);
+  lua_pushcfunction(L, next_chunk);
+  lua_pushvalue(L, 1);
+  return 2;
+}
+
+// -- res ----------------------------------------------------------------------------------------------------------------
+
+/// Raises for what the program did wrong, with the reason.
+void check_set(lua_State* L, const Result<void>& result, const char* what) {
+  if (result) return;
+  if (result.error().is(EALREADY)) {
+    luaL_error(L, "%s: the response has begun already", what);
+  } else {
+    luaL_error(L, "%s: not allowed in a response (bad name, or a line break or zero byte in it)", what);
+  }
+}
+
+int self(lua_State* L) {
+  lua_settop(L, 1);
+  return 1;
+}
+
+int set_status(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const auto status = static_cast<int>(check_range(L, 2, 200, 599));
+  const std::string_view reason = lua_isnoneornil(L, 3) ? std::string_view() : check_bytes(L, 3);
+  check_set(L, exchange.set_status(status, reason), "status");
+  return self(L);
+}
+
+std::string_view check_header_value(lua_State* L, int index) { return check_bytes(L, index); }
+
+int set_header(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const std::string_view name = check_bytes(L, 2);
+  if (lua_isnil(L, 3)) {
+    check_set(L, exchange.remove_header(name), "header");
+  } else {
+    check_set(L, exchange.set_header(name, check_header_value(L, 3)), "header");
+  }
+  return self(L);
+}
+
+int add_header(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const std::string_view name = check_bytes(L, 2);
+  check_set(L, exchange.add_header(name, check_header_value(L, 3)), "header");
+  return self(L);
+}
+
+int send_as(lua_State* L, const char* type) {
+  http::Exchange& exchange = response(L);
+  const std::string_view bytes = check_bytes(L, 2);
+  if (type != nullptr && !exchange.has_header("Content-Type")) (void)exchange.set_header("Content-Type", type);
+  check_set(L, exchange.send(bytes), "send");
+  return self(L);
+}
+int send(lua_State* L) { return send_as(L, nullptr); }
+int text(lua_State* L) { return send_as(L, "text/plain; charset=utf-8"); }
+int html(lua_State* L) { return send_as(L, "text/html; charset=utf-8"); }
+int xml(lua_State* L) { return send_as(L, "application/xml"); }
+
+int redirect(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const std::string_view target = check_bytes(L, 2);
+  const auto status = static_cast<int>(lua_isnoneornil(L, 3) ? 302 : check_range(L, 3, 300, 308));
+  check_set(L, exchange.set_status(status), "redirect");
+  check_set(L, exchange.set_header("Location", target), "redirect");
+  check_set(L, exchange.send(""), "redirect");
+  return self(L);
+}
+
+/// write(chunk): streams; returns true when it is on its way, or nil, message, code.
+int write(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const std::string_view chunk = check_bytes(L, 2);
+  Result<void> written;
+  if (exchange.deferred() && exchange.try_write(chunk, written)) {
+    if (!written) return push_failure(L, written.error(), PushTrue::subject());
+    return PushTrue()(L);
+  }
+  return suspend_task<void>(L, [&exchange, chunk] { return exchange.write(chunk); }, PushTrue());
+}
+
+int flush(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  return suspend_task<void>(L, [&exchange] { return exchange.flush(); }, PushTrue());
+}
+
+int finish(lua_State* L) {
+  const Result<void> finished = response(L).finish();
+  if (!finished) return push_failure(L, finished.error(), PushTrue::subject());
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+// -- types --------------------------------------------------------------------------------------------------------------
+
+/// req.name: a method, or the value of a property.
+int index_request(lua_State* L) {
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL) return 1;
+  const lua_CFunction getter = lua_tocfunction(L, -1);
+  lua_settop(L, 1);
+  return getter(L);
+}
+
+int describe(lua_State* L) {
+  const auto* reference = static_cast<Reference*>(lua_touserdata(L, 1));
+  const bool live = reference->app->find(reference->slot, reference->id) != nullptr;
+  luaL_getmetafield(L, 1, "__name");
+  lua_pushfstring(L, "%s (%s)", lua_tostring(L, -1), live ? "live" : "ended");
+  return 1;
+}
+
+void push_reference(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_t id, const char* type) {
+  *static_cast<Reference*>(lua_newuserdata(L, sizeof(Reference))) = {&app, id, slot};
+  luaL_setmetatable(L, type);
+}
+
+}  // namespace
+
+void define_http_types(lua_State* L) {
+  const luaL_Reg request_methods[] = {{"header", header}, {"headers", headers}, {"query", query},   {"cookie", cookie},
+                                      {"body", body},     {"read", read},       {"chunks", chunks}, {nullptr, nullptr}};
+  const luaL_Reg properties[] = {{"method", get_method}, {"path", get_path},     {"target", get_target},
+                                 {"host", get_host},     {"remote", get_remote}, {"query_string", get_query_string},
+                                 {"local", get_local},   {"id", get_id},         {"version", get_version},
+                                 {"tls", get_tls},       {nullptr, nullptr}};
+  const luaL_Reg request_meta[] = {{"__tostring", describe}, {nullptr, nullptr}};
+  define_type(L, kRequestType, nullptr, request_meta);
+  luaL_getmetatable(L, kRequestType);
+  lua_newtable(L);
+  luaL_setfuncs(L, request_methods, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, properties, 0);
+  lua_pushcclosure(L, index_request, 2);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+
+  const luaL_Reg methods[] = {{"status", set_status}, {"header", set_header}, {"add_header", add_header},
+                              {"send", send},         {"text", text},         {"html", html},
+                              {"xml", xml},           {"redirect", redirect}, {"write", write},
+                              {"flush", flush},       {"finish", finish},     {nullptr, nullptr}};
+  define_type(L, kResponseType, methods, request_meta);
+}
+
+void push_request_and_response(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_t id) {
+  push_reference(L, app, slot, id, kRequestType);
+  push_reference(L, app, slot, id, kResponseType);
+}
+
+}  // namespace evlua::lua
