@@ -21,7 +21,14 @@ namespace {
 
 using test::Stepper;
 
-enum class Mistake { none, no_recheck, only_last_searcher_rechecks, asks_before_pushing, marks_after_recheck, searcher_wakes_no_successor };
+enum class Mistake {
+  none,
+  no_recheck,
+  only_last_searcher_rechecks,
+  asks_before_pushing,
+  marks_after_recheck,
+  searcher_wakes_no_successor
+};
 
 /// Workers that look for work and park, and pushers that are not workers, each with its own deque.
 template <int Workers, int Pushers, int Items, Mistake mistake, int Rounds = 2>
@@ -155,13 +162,9 @@ void check_holds(int threads, std::uint64_t schedules_min) {
   CHECK(outcome.schedules >= schedules_min);
 }
 
-TEST_CASE("one worker never sleeps over a pusher's work") {
-  check_holds<Model<1, 1, 2, Mistake::none>>(2, 50);
-}
+TEST_CASE("one worker never sleeps over a pusher's work") { check_holds<Model<1, 1, 2, Mistake::none>>(2, 50); }
 
-TEST_CASE("one worker never sleeps over two pushers' work") {
-  check_holds<Model<1, 2, 1, Mistake::none>>(3, 50);
-}
+TEST_CASE("one worker never sleeps over two pushers' work") { check_holds<Model<1, 2, 1, Mistake::none>>(3, 50); }
 
 TEST_CASE("of two workers none sleeps beside work that nobody will look for") {
   check_holds<Model<2, 1, 1, Mistake::none, 1>>(3, 50);

@@ -1,5 +1,5 @@
-// Goal: no message is lost, and a consumer that went away is woken by exactly one caller. Every interleaving of posting,
-// marking and unmarking; then many producers and a consumer that really sleeps.
+// Goal: no message is lost, and a consumer that went away is woken by exactly one caller. Every interleaving of
+// posting, marking and unmarking; then many producers and a consumer that really sleeps.
 #include "core/inbox.h"
 
 #include <array>

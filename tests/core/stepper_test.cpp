@@ -109,7 +109,8 @@ struct RandomProgram {
     }
   }
   const char* check() {
-    orders.insert(seen[0] + seen[1] + seen[2] + std::to_string(words[0].load()) + ',' + std::to_string(words[1].load()));
+    orders.insert(seen[0] + seen[1] + seen[2] + std::to_string(words[0].load()) + ',' +
+                  std::to_string(words[1].load()));
     return nullptr;
   }
 };

@@ -39,9 +39,9 @@ class Stepper {
   static constexpr int kThreadsMax = 4;
 
   struct Outcome {
-    std::uint64_t schedules = 0;      ///< complete and distinct
-    const char* failure = nullptr;    ///< of the first failing schedule
-    std::string schedule;             ///< that schedule: which thread took each step
+    std::uint64_t schedules = 0;    ///< complete and distinct
+    const char* failure = nullptr;  ///< of the first failing schedule
+    std::string schedule;           ///< that schedule: which thread took each step
   };
 
   /// Explores `Scenario` with so many threads until the first failure or to the end. Without `reduced`, the orders of
@@ -135,7 +135,7 @@ class Stepper {
   std::size_t depth_ = 0;
   Mask alive_ = 0;
   Mask asleep_ = 0;
-  int running_ = -1;      // -1: the exploring code itself
+  int running_ = -1;       // -1: the exploring code itself
   bool starting_ = false;  // fibers run up to their first access
   bool redundant_ = false;
   bool reduced_ = true;
