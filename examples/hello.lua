@@ -1,0 +1,3 @@
+return function(req, res)
+  res:text("Hello, World!")
+end
