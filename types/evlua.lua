@@ -1,0 +1,116 @@
+---@meta evlua
+
+---Structured concurrency: tasks, deadlines, scopes.
+---@class evlua
+local evlua = {}
+
+---A running or finished task.
+---@class evlua.Task
+local Task = {}
+
+---Waits for the task and returns its results. Its error is raised here. A task that was cancelled gives
+---`nil, "cancelled", "ECANCELED"`; a wait that lasted `timeout` seconds gives `nil, "timed out", "ETIMEDOUT"`, and the
+---task goes on.
+---@param timeout? number seconds
+---@return any ...
+function Task:join(timeout) end
+
+---Waits for the task without taking its results or raising its error.
+---@param timeout? number seconds
+---@return true? ended
+---@return string? message
+---@return string? code
+function Task:wait(timeout) end
+
+---Asks the task to stop: the wait it is in returns `nil, "cancelled", "ECANCELED"`, a later wait raises.
+---@param reason? "cancelled"|"timeout"
+---@return boolean running whether there was anything to cancel
+function Task:cancel(reason) end
+
+---@return "running"|"waiting"|"done"|"failed"|"cancelled"|"timed out"
+function Task:status() end
+
+---Runs `f(...)` as a task of this VM. Its error surfaces at join, or on standard error if it is never joined.
+---@param f fun(...): ...
+---@param ... any
+---@return evlua.Task
+function evlua.spawn(f, ...) end
+
+---@param seconds number 0 lets everything that is ready run first
+---@return true? slept
+---@return string? message
+---@return string? code
+function evlua.sleep(seconds) end
+
+---Lets the other tasks of this VM run.
+---@return true
+function evlua.yield() end
+
+---Seconds of the monotonic clock, for measuring.
+---@return number
+function evlua.now() end
+
+---Seconds since 1970-01-01 UTC.
+---@return number
+function evlua.time() end
+
+---Returns the results of `f(...)`, or `nil, "timed out", "ETIMEDOUT"` after `seconds`; then everything `f` waits on was
+---cancelled, and `f` has ended. An error of `f` is raised here.
+---@param seconds number
+---@param f fun(...): ...
+---@param ... any
+---@return any ...
+function evlua.timeout(seconds, f, ...) end
+
+---@class evlua.Scope
+local Scope = {}
+---@param f fun(...): ...
+---@param ... any
+---@return evlua.Task
+function Scope:spawn(f, ...) end
+---Cancels every task of the scope.
+function Scope:cancel() end
+---@return integer tasks that have not ended
+function Scope:size() end
+
+---Runs `body(scope, ...)` and returns its results when it and every task spawned into the scope have ended. The first
+---error cancels the rest and is raised here.
+---@param body fun(scope: evlua.Scope, ...): ...
+---@param ... any
+---@return any ...
+function evlua.scope(body, ...) end
+
+---Runs the functions concurrently; returns the first result of each, in order. The first error cancels the rest.
+---@param functions (fun(): any)[]
+---@return any ...
+function evlua.all(functions) end
+
+---Returns the results of the first function that ends; the others are cancelled, and have ended.
+---@param functions (fun(): any)[]
+---@return any ...
+function evlua.race(functions) end
+
+---Calls `f(element, index)` for each element, `concurrency` (8) at a time; returns the results in order.
+---@generic T, R
+---@param list T[]
+---@param f fun(element: T, index: integer): R
+---@param options? {concurrency?: integer}
+---@return R[]
+function evlua.map(list, f, options) end
+
+---Calls `f` every `seconds`, in a task that runs until it is cancelled.
+---@param seconds number
+---@param f fun()
+---@return evlua.Task
+function evlua.every(seconds, f) end
+
+---Calls `f(name)` in a task of its own whenever the process gets the signal; nil restores the default.
+---@param name "SIGINT"|"SIGTERM"|"SIGHUP"|"SIGUSR1"|"SIGUSR2"|"SIGWINCH"|"SIGCONT"|"SIGALRM"
+---@param f fun(name: string)|nil
+function evlua.on_signal(name, f) end
+
+---Ends the process at once, after flushing standard output.
+---@param code? integer|boolean
+function evlua.exit(code) end
+
+return evlua
