@@ -29,7 +29,8 @@ function(evlua_add_test name label)
   endif()
   add_test(NAME ${name} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${arg_DIRECTORY})
   set_tests_properties(${name} PROPERTIES
-    TIMEOUT ${EVLUA_TEST_TIMEOUT} LABELS ${label} SKIP_RETURN_CODE 77 ENVIRONMENT "${EVLUA_TEST_ENV};${arg_ENVIRONMENT}")
+    TIMEOUT ${EVLUA_TEST_TIMEOUT} LABELS ${label} SKIP_RETURN_CODE 77
+    ENVIRONMENT "${EVLUA_TEST_ENV};${arg_ENVIRONMENT}")
 endfunction()
 
 # A library of helpers, or an empty one.
