@@ -1,6 +1,8 @@
 // The awaiter of one operation: it *is* the operation, so waiting allocates nothing.
 //
-//   Result<int32_t> got = co_await io::recv(fd, buffer, size).until(deadline);
+//   IoAwait op(OpCode::recv, fd, OpArgs{.recv = {data, size, 0}});
+//   op.until(deadline);
+//   Result<int32_t> got = co_await op;
 //
 // Whatever the op points to (buffers, paths, addresses) must live in the awaiting frame until the co_await is over.
 #pragma once

@@ -1,0 +1,436 @@
+// evlua.net: streams and listeners over TCP and Unix-domain sockets.
+#include <lua.hpp>
+
+#include <cstring>
+#include <new>
+#include <optional>
+#include <string>
+
+#include "lua/bridge.h"
+#include "lua/modules.h"
+#include "lua/stack.h"
+#include "net/address.h"
+#include "net/connect.h"
+#include "net/listener.h"
+#include "net/stream.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr const char* kStreamType = "evlua.stream";
+constexpr const char* kListenerType = "evlua.listener";
+constexpr lua_Integer kReadMax = std::numeric_limits<std::int32_t>::max();
+constexpr lua_Integer kLineMax = 1 << 20;
+
+struct StreamHandle {
+  std::optional<net::Stream> stream;
+};
+
+struct ListenerHandle {
+  std::optional<net::Listener> listener;
+};
+
+net::Stream& check_stream(lua_State* L) {
+  return *static_cast<StreamHandle*>(luaL_checkudata(L, 1, kStreamType))->stream;
+}
+
+net::Listener& check_listener(lua_State* L) {
+  return *static_cast<ListenerHandle*>(luaL_checkudata(L, 1, kListenerType))->listener;
+}
+
+/// The handle comes first, so that a failing allocation loses no socket.
+int push_stream(lua_State* L, net::Socket socket) {
+  auto* handle = new (lua_newuserdata(L, sizeof(StreamHandle))) StreamHandle;
+  handle->stream.emplace(std::move(socket));
+  luaL_setmetatable(L, kStreamType);
+  return 1;
+}
+
+// -- pushers ------------------------------------------------------------------------------------------------------------
+
+struct PushStream {
+  char about[112];
+  const char* subject() const { return about; }
+  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, std::move(socket)); }
+};
+
+struct PushBytes {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L, std::string_view bytes) const {
+    lua_pushlstring(L, bytes.data(), bytes.size());
+    return 1;
+  }
+};
+
+struct PushTrue {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L) const {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+};
+
+// -- making -------------------------------------------------------------------------------------------------------------
+
+/// connect(host, port[, options]), connect("unix:/path"[, options])
+int connect(lua_State* L) {
+  const char* host = check_path(L, 1);
+  const bool is_unix = std::strncmp(host, "unix:", 5) == 0;
+  const int options = is_unix ? 2 : 3;
+  std::uint16_t port = 0;
+  if (!is_unix) port = static_cast<std::uint16_t>(check_range(L, 2, 1, 65535));
+  const Instant deadline = check_options(L, options, {"timeout"}) ? option_deadline(L, options) : kNever;
+  PushStream push{};
+  const char* about = is_unix ? host : lua_pushfstring(L, "%s:%d", host, static_cast<int>(port));
+  std::strncpy(push.about, about, sizeof push.about - 1);
+  return suspend_task<net::Socket>(
+      L, [host, port, deadline] { return net::connect(std::string(host), port, deadline); }, push);
+}
+
+/// listen(address[, options])
+int listen(lua_State* L) {
+  const char* text = check_path(L, 1);
+  net::ListenOptions options;
+  if (check_options(L, 2, {"reuse_port", "backlog"})) {
+    options.reuse_port = option_flag(L, 2, "reuse_port", false);
+    const lua_Integer backlog = option_integer(L, 2, "backlog", options.backlog);
+    luaL_argcheck(L, backlog >= 1 && backlog <= 1 << 20, 2, "option 'backlog' must be from 1 to 1048576");
+    options.backlog = static_cast<int>(backlog);
+  }
+  auto* handle = new (lua_newuserdata(L, sizeof(ListenerHandle))) ListenerHandle;
+  luaL_setmetatable(L, kListenerType);
+  const Result<net::Address> address = net::Address::parse(text);
+  if (!address) return push_failure(L, address.error(), text);
+  Result<net::Listener> listener = net::listen(*address, options);
+  if (!listener) return push_failure(L, listener.error(), text);
+  handle->listener.emplace(std::move(*listener));
+  return 1;
+}
+
+// -- streams: reading ---------------------------------------------------------------------------------------------------
+
+/// Answers from the buffer if it can, else waits. `request` is copied into the task; no string member is set but the
+/// delimiter, which a short one keeps inside the object.
+template <class Build>
+int read_as(lua_State* L, Build build, Instant deadline) {
+  net::Stream& stream = check_stream(L);
+  auto attempt = [&](Result<std::string_view>& out) { return stream.try_read(build(), out); };
+  Result<std::string_view> ready = std::string_view();
+  if (attempt(ready)) {
+    if (!ready) return push_failure(L, ready.error());
+    return PushBytes()(L, *ready);
+  }
+  return suspend_task<std::string_view>(
+      L, [&stream, build, deadline] { return stream.read(build(), deadline); }, PushBytes());
+}
+
+Instant read_deadline(lua_State* L, int index, std::initializer_list<const char*> known) {
+  return check_options(L, index, known) ? option_deadline(L, index) : kNever;
+}
+
+using Kind = net::ReadRequest::Kind;
+
+int read(lua_State* L) {
+  (void)check_stream(L);
+  const Instant deadline = read_deadline(L, 3, {"timeout", "limit"});
+  if (lua_type(L, 2) == LUA_TSTRING && lua_isnumber(L, 2) == 0) {
+    const char* format = lua_tostring(L, 2);
+    if (*format == '*') ++format;
+    const bool has_options = lua_istable(L, 3);
+    if (*format == 'l' || *format == 'L') {
+      const bool keep = *format == 'L';
+      const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kLineMax) : kLineMax);
+      return read_as(L, [keep, limit] {
+        net::ReadRequest request;
+        request.kind = Kind::line;
+        request.count = limit;
+        request.keep_delimiter = keep;
+        return request;
+      }, deadline);
+    }
+    if (*format == 'a') {
+      const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kReadMax) : kReadMax);
+      return read_as(L, [limit] {
+        net::ReadRequest request;
+        request.kind = Kind::all;
+        request.count = limit;
+        return request;
+      }, deadline);
+    }
+    return luaL_argerror(L, 2, "a number of bytes, \"l\", \"L\" or \"a\" expected");
+  }
+  const auto most = static_cast<std::size_t>(lua_isnoneornil(L, 2) ? 65536 : check_range(L, 2, 1, kReadMax));
+  return read_as(L, [most] {
+    net::ReadRequest request;
+    request.kind = Kind::some;
+    request.count = most;
+    return request;
+  }, deadline);
+}
+
+int read_exactly(lua_State* L) {
+  (void)check_stream(L);
+  const auto count = static_cast<std::size_t>(check_range(L, 2, 0, kReadMax));
+  const Instant deadline = read_deadline(L, 3, {"timeout"});
+  return read_as(L, [count] {
+    net::ReadRequest request;
+    request.kind = Kind::exactly;
+    request.count = count;
+    return request;
+  }, deadline);
+}
+
+/// read_until(delimiter[, limit[, options]]): up to and with the delimiter.
+int read_until(lua_State* L) {
+  (void)check_stream(L);
+  const std::string_view delimiter = check_bytes(L, 2);
+  luaL_argcheck(L, !delimiter.empty(), 2, "delimiter must not be empty");
+  const auto limit = static_cast<std::size_t>(lua_isnoneornil(L, 3) ? kLineMax : check_range(L, 3, 1, kReadMax));
+  const Instant deadline = read_deadline(L, 4, {"timeout"});
+  return read_as(L, [delimiter, limit] {
+    net::ReadRequest request;
+    request.kind = Kind::until;
+    request.count = limit;
+    request.delimiter = std::string(delimiter);
+    request.keep_delimiter = true;
+    return request;
+  }, deadline);
+}
+
+int next_line(lua_State* L) {
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_replace(L, 1);
+  return read(L);
+}
+
+/// for line in stream:lines([format]) do ... end: ends at the end of the stream or a failure.
+int lines(lua_State* L) {
+  (void)check_stream(L);
+  if (lua_isnoneornil(L, 2)) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "l");
+  }
+  lua_settop(L, 2);
+  lua_pushcclosure(L, next_line, 2);
+  return 1;
+}
+
+/// for chunk in stream:chunks([n]) do ... end
+int chunks(lua_State* L) {
+  (void)check_stream(L);
+  if (lua_isnoneornil(L, 2)) {
+    lua_settop(L, 1);
+    lua_pushinteger(L, 65536);
+  }
+  (void)check_range(L, 2, 1, kReadMax);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, next_line, 2);
+  return 1;
+}
+
+// -- streams: writing ---------------------------------------------------------------------------------------------------
+
+/// write(data[, options]): all of it. Returns the stream, so that writes chain with assert.
+int write(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  const std::string_view bytes = check_bytes(L, 2);
+  const Instant deadline = read_deadline(L, 3, {"timeout"});
+  return suspend_task<void>(L, [&stream, bytes, deadline] { return stream.write(bytes, deadline); }, PushTrue());
+}
+
+/// Everything is on its way when write returns; flush is there because every stream has it.
+int flush(lua_State* L) {
+  (void)check_stream(L);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int shutdown(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  static const char* const names[] = {"write", "read", "both", nullptr};
+  static const int ways[] = {SHUT_WR, SHUT_RD, SHUT_RDWR};
+  const int how = ways[luaL_checkoption(L, 2, "write", names)];
+  return suspend_task<void>(L, [&stream, how] { return stream.shutdown(how); }, PushTrue());
+}
+
+/// A close cannot be refused: it is carried out even in a cancelled task.
+struct CloseWait : Suspension, Runnable {
+  explicit CloseWait(net::Stream& closing) : task(closing.close()) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<CloseWait&>(self);
+      wait.fiber = &waiter;
+      wait.run = [](Runnable& ended) noexcept { static_cast<CloseWait&>(ended).fiber->complete(); };
+      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
+    };
+    cancel = [](Suspension&) noexcept {};
+    finish = [](Suspension&, lua_State* L) {
+      lua_pushboolean(L, 1);
+      return 1;
+    };
+  }
+  Task<void> task;
+  Fiber* fiber = nullptr;
+};
+
+int close(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  if (!stream.is_open()) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  fiber_to_wait(L).emplace<CloseWait>(stream);
+  return lua_yieldk(L, 0, 0, &continue_wait);
+}
+
+// -- streams: the rest --------------------------------------------------------------------------------------------------
+
+/// Calls `text_of`, which makes a std::string, so that nothing is alive when Lua may raise.
+template <class Text>
+int push_text(lua_State* L, Text text_of) {
+  char copy[160];
+  {
+    const std::string text = text_of();
+    const std::size_t size = std::min(text.size(), sizeof copy - 1);
+    std::memcpy(copy, text.data(), size);
+    copy[size] = '\0';
+  }
+  lua_pushstring(L, copy);
+  return 1;
+}
+
+int local_address(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  return push_text(L, [&] { return stream.socket().local_address().to_string(); });
+}
+
+int remote_address(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  return push_text(L, [&] { return stream.socket().remote_address().to_string(); });
+}
+
+int stream_to_string(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  return push_text(L, [&] {
+    if (!stream.is_open()) return std::string("stream (closed)");
+    const std::string local = stream.socket().local_address().to_string();
+    const std::string remote = stream.socket().remote_address().to_string();
+    const bool is_unix = local.rfind("unix:", 0) == 0;
+    return (is_unix ? "" : "tcp ") + local + " <-> " + remote;
+  });
+}
+
+int collect_stream(lua_State* L) {
+  static_cast<StreamHandle*>(lua_touserdata(L, 1))->~StreamHandle();
+  new (lua_touserdata(L, 1)) StreamHandle;
+  return 0;
+}
+
+// -- listeners ----------------------------------------------------------------------------------------------------------
+
+struct PushAccepted {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, std::move(socket)); }
+};
+
+int accept(lua_State* L) {
+  net::Listener& listener = check_listener(L);
+  const Instant deadline = read_deadline(L, 2, {"timeout"});
+  return suspend_task<net::Socket>(L, [&listener, deadline] { return listener.accept(deadline); }, PushAccepted());
+}
+
+int next_peer(lua_State* L) {
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_replace(L, 1);
+  return accept(L);
+}
+
+/// for peer in listener:accept_each() do ... end: ends when the listener is closed.
+int accept_each(lua_State* L) {
+  (void)check_listener(L);
+  lua_settop(L, 1);
+  lua_pushcclosure(L, next_peer, 1);
+  return 1;
+}
+
+int listener_address(lua_State* L) {
+  net::Listener& listener = check_listener(L);
+  return push_text(L, [&] { return listener.local_address().to_string(); });
+}
+
+int listener_port(lua_State* L) {
+  lua_pushinteger(L, check_listener(L).local_address().port());
+  return 1;
+}
+
+struct ListenerCloseWait : Suspension, Runnable {
+  explicit ListenerCloseWait(net::Listener& closing) : task(closing.close()) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<ListenerCloseWait&>(self);
+      wait.fiber = &waiter;
+      wait.run = [](Runnable& ended) noexcept { static_cast<ListenerCloseWait&>(ended).fiber->complete(); };
+      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
+    };
+    cancel = [](Suspension&) noexcept {};
+    finish = [](Suspension&, lua_State* L) {
+      lua_pushboolean(L, 1);
+      return 1;
+    };
+  }
+  Task<void> task;
+  Fiber* fiber = nullptr;
+};
+
+int close_listener(lua_State* L) {
+  net::Listener& listener = check_listener(L);
+  if (!listener.is_open()) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  fiber_to_wait(L).emplace<ListenerCloseWait>(listener);
+  return lua_yieldk(L, 0, 0, &continue_wait);
+}
+
+int listener_to_string(lua_State* L) {
+  net::Listener& listener = check_listener(L);
+  return push_text(L, [&] {
+    return listener.is_open() ? "listener " + listener.local_address().to_string() : std::string("listener (closed)");
+  });
+}
+
+int collect_listener(lua_State* L) {
+  static_cast<ListenerHandle*>(lua_touserdata(L, 1))->~ListenerHandle();
+  new (lua_touserdata(L, 1)) ListenerHandle;
+  return 0;
+}
+
+}  // namespace
+
+int open_net(lua_State* L) {
+  const luaL_Reg stream_methods[] = {{"read", read},
+                                     {"read_exactly", read_exactly},
+                                     {"read_until", read_until},
+                                     {"lines", lines},
+                                     {"chunks", chunks},
+                                     {"write", write},
+                                     {"flush", flush},
+                                     {"shutdown", shutdown},
+                                     {"close", close},
+                                     {"local_address", local_address},
+                                     {"remote_address", remote_address},
+                                     {nullptr, nullptr}};
+  const luaL_Reg stream_meta[] = {{"__tostring", stream_to_string}, {"__gc", collect_stream}, {nullptr, nullptr}};
+  define_type(L, kStreamType, stream_methods, stream_meta);
+  const luaL_Reg listener_methods[] = {{"accept", accept}, {"accept_each", accept_each}, {"address", listener_address},
+                                       {"port", listener_port}, {"close", close_listener}, {nullptr, nullptr}};
+  const luaL_Reg listener_meta[] = {{"__tostring", listener_to_string}, {"__gc", collect_listener}, {nullptr, nullptr}};
+  define_type(L, kListenerType, listener_methods, listener_meta);
+  const luaL_Reg functions[] = {{"connect", connect}, {"listen", listen}, {nullptr, nullptr}};
+  luaL_newlib(L, functions);
+  return 1;
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,49 @@
+// A listening socket.
+#pragma once
+
+#include <string>
+
+#include "core/event.h"
+#include "core/task.h"
+#include "net/socket.h"
+
+namespace evlua::net {
+
+struct ListenOptions {
+  bool reuse_port = false;  ///< SO_REUSEPORT: several listeners share the port, the kernel spreads connections
+  int backlog = 1024;
+};
+
+/// Used from one strand or chain of tasks at a time.
+class Listener {
+ public:
+  Listener(Socket socket, std::string unlink_path);
+  Listener(Listener&&) = default;
+  Listener& operator=(Listener&&) = default;
+  /// Closes in the background, and removes the file of a Unix socket.
+  ~Listener();
+
+  /// The next connection. A lack of descriptors or memory is waited out, with growing pauses; connections that died
+  /// in the queue are skipped. ECANCELED once `close` was called; EBUSY when somebody accepts already.
+  Task<Result<Socket>> accept(Instant deadline = kNever);
+
+  /// Ends an accept in progress, waits for it, closes. Calling it again does nothing.
+  Task<void> close();
+
+  bool is_open() const noexcept { return socket_.is_open() && !closing_; }
+  Address local_address() const noexcept { return socket_.local_address(); }
+  int fd() const noexcept { return socket_.fd(); }
+
+ private:
+  Socket socket_;
+  std::string unlink_path_;
+  Op* accepting_ = nullptr;
+  bool busy_ = false;
+  bool closing_ = false;
+  std::unique_ptr<Event> idle_ = std::make_unique<Event>();
+};
+
+/// Binds and listens. A Unix socket file that nobody answers on is replaced. [worker]
+Result<Listener> listen(const Address& address, const ListenOptions& options);
+
+}  // namespace evlua::net

@@ -1,0 +1,201 @@
+#include "net/stream.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/worker.h"
+
+namespace evlua::net {
+
+namespace {
+
+constexpr std::uint32_t kWritePiece = 1U << 30;
+
+}  // namespace
+
+std::string_view Stream::pending() const noexcept {
+  if (buffer_ == nullptr) return {};
+  return std::string_view(buffer_->bytes).substr(buffer_->begin);
+}
+
+/// The next `size` bytes, and `drop` more that nobody sees. The view lives until the next read.
+std::string_view Stream::consume(std::size_t size, std::size_t drop) {
+  const std::string_view taken = pending().substr(0, size);
+  if (buffer_ != nullptr) {
+    buffer_->begin += size + drop;
+    buffer_->searched = 0;
+  }
+  return taken;
+}
+
+/// Called before the next read looks at the buffer: views handed out before are dead now.
+void Stream::drop_consumed() noexcept {
+  if (buffer_ == nullptr) return;
+  if (buffer_->begin == buffer_->bytes.size()) {
+    buffer_.reset();
+  } else if (buffer_->begin > 65536 && buffer_->begin > buffer_->bytes.size() / 2) {
+    buffer_->bytes.erase(0, buffer_->begin);
+    buffer_->begin = 0;
+  }
+}
+
+bool Stream::satisfy_delimited(const ReadRequest& request, std::string_view delimiter,
+                               Result<std::string_view>& out) {
+  const std::string_view have = pending();
+  const std::size_t from = buffer_ == nullptr ? 0 : std::min(buffer_->searched, have.size());
+  const std::size_t at = have.find(delimiter, from);
+  const std::size_t needed = at == std::string_view::npos ? have.size() : at + delimiter.size();
+  if (at != std::string_view::npos && needed <= request.count) {
+    out = request.keep_delimiter ? consume(needed) : consume(at, delimiter.size());
+    return true;
+  }
+  if (needed > request.count || have.size() >= request.count) {
+    out = fail(Errc::too_large, OpCode::recv);
+    return true;
+  }
+  if (ended_) {
+    const bool last_line = request.kind == ReadRequest::Kind::line && !have.empty();
+    if (last_line) {
+      out = consume(have.size());
+    } else {
+      out = fail(Errc::end_of_file, OpCode::recv);
+    }
+    return true;
+  }
+  if (buffer_ != nullptr) buffer_->searched = have.size() - std::min(have.size(), delimiter.size() - 1);
+  return false;
+}
+
+bool Stream::satisfy(const ReadRequest& request, Result<std::string_view>& out) {
+  const std::size_t have = buffered();
+  switch (request.kind) {
+    case ReadRequest::Kind::some:
+      if (have == 0) break;
+      out = consume(std::min(have, request.count));
+      return true;
+    case ReadRequest::Kind::exactly:
+      if (have < request.count) break;
+      out = consume(request.count);
+      return true;
+    case ReadRequest::Kind::until: return satisfy_delimited(request, request.delimiter, out);
+    case ReadRequest::Kind::line: return satisfy_delimited(request, "\n", out);
+    case ReadRequest::Kind::all:
+      if (have > request.count) {
+        out = fail(Errc::too_large, OpCode::recv);
+        return true;
+      }
+      if (!ended_) return false;
+      out = consume(have);
+      return true;
+  }
+  if (!ended_) return false;
+  out = fail(Errc::end_of_file, OpCode::recv);
+  return true;
+}
+
+bool Stream::try_read(const ReadRequest& request, Result<std::string_view>& out) {
+  if (!is_open()) {
+    out = fail(EBADF, OpCode::recv);
+    return true;
+  }
+  if (reader_busy_) {
+    out = fail(EBUSY, OpCode::recv);
+    return true;
+  }
+  drop_consumed();
+  return satisfy(request, out);
+}
+
+Task<Result<void>> Stream::fill(Instant deadline) {
+  RecvAwait op(socket_.fd());
+  op.until(deadline);
+  reading_ = &op;
+  Result<Lease> received = co_await op;
+  reading_ = nullptr;
+  if (!received) co_return fail(received.error());
+  if (received->empty()) {
+    ended_ = true;
+    co_return Result<void>();
+  }
+  if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
+  buffer_->bytes.append(received->chars(), received->size());
+  co_return Result<void>();
+}
+
+void Stream::leave(bool& busy) noexcept {
+  busy = false;
+  if (all_left_ != nullptr && !reader_busy_ && !writer_busy_) all_left_->set();
+}
+
+Task<Result<std::string_view>> Stream::read(ReadRequest request, Instant deadline) {
+  Result<std::string_view> out = std::string_view();
+  if (try_read(request, out)) co_return out;
+  reader_busy_ = true;
+  while (true) {
+    const Result<void> filled = co_await fill(deadline);
+    if (closing_) {
+      out = fail(ECANCELED, OpCode::recv);
+      break;
+    }
+    if (!filled) {
+      out = fail(filled.error());
+      break;
+    }
+    if (satisfy(request, out)) break;
+  }
+  leave(reader_busy_);
+  co_return out;
+}
+
+Task<Result<void>> Stream::write(std::string_view bytes, Instant deadline) {
+  if (!is_open()) co_return fail(EBADF, OpCode::send);
+  if (writer_busy_) co_return fail(EBUSY, OpCode::send);
+  writer_busy_ = true;
+  Result<void> outcome;
+  while (!bytes.empty()) {
+    const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kWritePiece));
+    IoAwait op(OpCode::send, socket_.fd(), OpArgs{.send = {bytes.data(), piece, 0}});
+    op.until(deadline);
+    writing_ = &op;
+    const Result<std::int32_t> sent = co_await op;
+    writing_ = nullptr;
+    if (closing_) {
+      outcome = fail(ECANCELED, OpCode::send);
+      break;
+    }
+    if (!sent) {
+      outcome = fail(sent.error());
+      break;
+    }
+    bytes.remove_prefix(static_cast<std::size_t>(*sent));
+  }
+  leave(writer_busy_);
+  co_return outcome;
+}
+
+Task<Result<void>> Stream::shutdown(int how) {
+  if (!is_open()) co_return fail(EBADF, OpCode::shutdown);
+  const Result<std::int32_t> done = co_await io::shutdown(socket_.fd(), how);
+  if (!done) co_return fail(done.error());
+  co_return Result<void>();
+}
+
+Task<void> Stream::close() {
+  if (!is_open()) co_return;
+  closing_ = true;
+  if (reader_busy_ || writer_busy_) {
+    Event left;
+    all_left_ = &left;
+    if (reading_ != nullptr) Worker::cancel(*reading_);
+    if (writing_ != nullptr) Worker::cancel(*writing_);
+    (void)co_await left.wait();
+    all_left_ = nullptr;
+  }
+  buffer_.reset();
+  const int fd = socket_.release();
+  (void)co_await io::close(fd);
+}
+
+}  // namespace evlua::net

@@ -1,0 +1,88 @@
+// A buffered stream over a socket: one way of reading, parametrised, and writing.
+//
+// Used from one strand or one chain of tasks at a time: no locks. One reader and one writer may wait at once; a second
+// of either kind gets EBUSY. An idle stream holds no buffer: receives lease one when data is there, and what is left
+// over is kept only as long as there is something left over.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/event.h"
+#include "core/io_await.h"
+#include "core/task.h"
+#include "net/socket.h"
+
+namespace evlua::net {
+
+struct ReadRequest {
+  enum class Kind {
+    some,     ///< what is there, at least 1 and at most `count` bytes
+    exactly,  ///< `count` bytes
+    until,    ///< up to `delimiter`, at most `count` bytes in all
+    line,     ///< up to "\n"; the last line may lack it
+    all,      ///< everything to the end of the stream, at most `count` bytes
+  };
+  Kind kind = Kind::some;
+  std::size_t count = 0;
+  std::string delimiter;        ///< for until
+  bool keep_delimiter = false;  ///< it is part of the result
+};
+
+class Stream {
+ public:
+  explicit Stream(Socket socket) noexcept : socket_(std::move(socket)) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  /// Answers from what is buffered: true, with bytes or an error in `out`. The bytes stay valid until the next read.
+  bool try_read(const ReadRequest& request, Result<std::string_view>& out);
+
+  /// Waits for it. Errc::end_of_file when the stream ends before there is anything (for `exactly` and `until`: before
+  /// there is enough; what has come stays readable). Errc::too_large when `count` bytes hold no delimiter. A deadline
+  /// or cancellation loses nothing.
+  Task<Result<std::string_view>> read(ReadRequest request, Instant deadline = kNever);
+
+  /// Writes all of `bytes`, which must stay valid until the task ends.
+  Task<Result<void>> write(std::string_view bytes, Instant deadline = kNever);
+
+  /// SHUT_RD, SHUT_WR or SHUT_RDWR.
+  Task<Result<void>> shutdown(int how);
+
+  /// Ends reads and writes in progress with ECANCELED, waits for them, closes. Calling it again does nothing.
+  Task<void> close();
+
+  bool is_open() const noexcept { return socket_.is_open() && !closing_; }
+  const Socket& socket() const noexcept { return socket_; }
+  /// Bytes received and not yet read.
+  std::size_t buffered() const noexcept { return buffer_ == nullptr ? 0 : buffer_->bytes.size() - buffer_->begin; }
+
+ private:
+  struct Buffer {
+    std::string bytes;
+    std::size_t begin = 0;    // of what has not been read
+    std::size_t searched = 0;  // no delimiter begins before this offset from `begin`
+  };
+
+  std::string_view pending() const noexcept;
+  std::string_view consume(std::size_t size, std::size_t drop = 0);
+  void drop_consumed() noexcept;
+  bool satisfy(const ReadRequest& request, Result<std::string_view>& out);
+  bool satisfy_delimited(const ReadRequest& request, std::string_view delimiter, Result<std::string_view>& out);
+  Task<Result<void>> fill(Instant deadline);
+  void leave(bool& busy) noexcept;
+
+  Socket socket_;
+  std::unique_ptr<Buffer> buffer_;
+  Op* reading_ = nullptr;
+  Op* writing_ = nullptr;
+  bool reader_busy_ = false;
+  bool writer_busy_ = false;
+  bool closing_ = false;
+  bool ended_ = false;           // the peer will send nothing more
+  Event* all_left_ = nullptr;  // close waits on it
+};
+
+}  // namespace evlua::net
