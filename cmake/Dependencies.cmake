@@ -42,6 +42,7 @@ if(EVLUA_BENCHMARKS)
 endif()
 
 add_library(evlua_llhttp STATIC ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/llhttp.c)
+target_compile_definitions(evlua_llhttp PRIVATE LLHTTP_STRICT_MODE=1)
 target_include_directories(evlua_llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
 target_compile_options(evlua_llhttp PRIVATE ${EVLUA_LTO_COMPILE})
 

@@ -4,6 +4,9 @@
 
 namespace evlua {
 
-void Event::wake(Wait& waiter) noexcept { Worker::cancel(waiter); }
+void Event::wake(Wait& waiter) noexcept {
+  waiter.woken_ = true;
+  Worker::cancel(waiter);
+}
 
 }  // namespace evlua

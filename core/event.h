@@ -13,12 +13,12 @@ namespace evlua {
 /// The event must outlive its waiters and the calls of `set` (keep it in shared ownership where that is not plain).
 class Event {
  public:
-  /// Wakes all waiters. [any thread]
+  /// Wakes all waiters, for good: a reset that follows at once does not take it back. [any thread]
   void set() noexcept {
     lock_.lock();
     set_ = true;
     // A waiter is a sleep; waking it is cancelling the sleep. Under the lock: it cannot end before it deregisters here.
-    waiters_.for_each([](Wait& waiter) { wake(waiter); });
+    while (Wait* waiter = waiters_.pop_front()) wake(*waiter);
     lock_.unlock();
   }
 
@@ -66,16 +66,19 @@ class [[nodiscard]] Event::Wait : public IoAwait, public ListNode {
   Result<void> await_resume() noexcept {
     event_.lock_.lock();
     if (linked()) List<Wait>::erase(*this);
-    const bool set = event_.set_;
+    const bool happened = woken_ || event_.set_;
     event_.lock_.unlock();
     const Result<std::int32_t> slept = IoAwait::await_resume();
-    if (set) return {};
+    if (happened) return {};
     if (!slept) return fail(slept.error().code, OpCode::task);
     return fail(ETIMEDOUT, OpCode::task);
   }
 
  private:
+  friend class Event;
+
   Event& event_;
+  bool woken_ = false;
 };
 
 inline Event::Wait Event::wait(Instant deadline) noexcept { return Wait(*this, deadline); }

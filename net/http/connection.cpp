@@ -1,0 +1,341 @@
+// The loop is split in two: `serve` waits, `advance` does everything that needs no waiting. Pipelined requests are
+// answered within one advance, their answers gathered in one buffer that is sent when the input is used up or enough
+// is pending.
+#include "net/http/connection.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "core/worker.h"
+#include "net/http/station.h"
+
+namespace evlua::http {
+
+namespace {
+
+std::string text_of(const sockaddr_in6& address) {
+  std::array<char, INET6_ADDRSTRLEN> host{};
+  if (address.sin6_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    ::inet_ntop(AF_INET, &v4.sin_addr, host.data(), host.size());
+    return std::string(host.data()) + ':' + std::to_string(ntohs(v4.sin_port));
+  }
+  if (address.sin6_family == AF_INET6) {
+    ::inet_ntop(AF_INET6, &address.sin6_addr, host.data(), host.size());
+    return '[' + std::string(host.data()) + "]:" + std::to_string(ntohs(address.sin6_port));
+  }
+  return address.sin6_family == AF_UNIX ? "unix:" : "";
+}
+
+}  // namespace
+
+/// The loop waits for the handler's side to say something.
+class Connection::HandlerWait {
+ public:
+  explicit HandlerWait(Connection& connection) noexcept : connection_(connection) {}
+  bool await_ready() const noexcept { return connection_.bits_ != 0; }
+  void await_suspend(std::coroutine_handle<> loop) noexcept { connection_.parked_ = loop; }
+  void await_resume() const noexcept {}
+
+ private:
+  Connection& connection_;
+};
+
+Connection::Connection(Station& station, int fd, const sockaddr_in6& peer) noexcept
+    : Runnable([](Runnable& self) noexcept {
+        auto& connection = static_cast<Connection&>(self);
+        connection.station_.ended(connection);
+      }),
+      station_(station),
+      fd_(fd),
+      peer_(peer) {}
+
+void Connection::start() noexcept {
+  task_ = serve();
+  // No CancelState: stop and abandon reach every wait directly, since all of them are this worker's.
+  task_.start(TaskContext{&home(), nullptr, kNever}, *this);
+}
+
+Executor& Connection::home() noexcept { return station_.worker().pinned(); }
+
+std::string Connection::remote() const { return text_of(peer_); }
+
+std::string Connection::local() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  if (address.ss_family != AF_UNIX) return text_of(reinterpret_cast<const sockaddr_in6&>(address));
+  return std::string("unix:") + reinterpret_cast<const sockaddr_un&>(address).sun_path;
+}
+
+// -- waiting
+// --------------------------------------------------------------------------------------------------------------
+
+Task<void> Connection::serve() {
+  while (true) {
+    const Next step = advance();
+    if (!output_.empty()) {
+      std::size_t sent = 0;
+      while (sent < output_.size() && error_.code == 0) {
+        IoAwait send = io::send(fd_, output_.data() + sent, static_cast<std::uint32_t>(output_.size() - sent));
+        begin_send(send);
+        const Result<std::int32_t> taken = co_await send;
+        waiting_ = nullptr;
+        if (taken) {
+          sent += static_cast<std::size_t>(*taken);
+        } else {
+          send_failed(taken.error());
+        }
+      }
+      output_.clear();
+      if (step == Next::handler || step == Next::send) continue;  // there may be more by now
+    }
+    if (step == Next::close) break;
+    if (step == Next::handler) {
+      co_await HandlerWait(*this);
+    } else if (step == Next::receive) {
+      RecvAwait receive(fd_);
+      begin_receive(receive);
+      Result<Lease> received = co_await receive;
+      waiting_ = nullptr;
+      if (received && !received->empty()) {
+        take_input(std::move(*received));
+      } else {
+        receive_failed();
+      }
+    }
+  }
+  if (linger_) co_await linger();
+  if (reset_) {
+    const struct linger none = {1, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  }
+  if (exchange_ != nullptr) {
+    exchange_->reset();
+    station_.give_back(exchange_);
+  }
+  station_.give_back(output_);
+  lease_.reset();
+  station_.worker().close_later(fd_);
+}
+
+/// Ends our side and discards what still comes in, for a while, until the peer ends its side.
+Task<void> Connection::linger() {
+  lease_.reset();
+  ::shutdown(fd_, SHUT_WR);
+  deadline_ = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
+  std::uint64_t discarded = 0;
+  while (discarded < station_.limits().drain_bytes && error_.code == 0) {
+    RecvAwait receive(fd_);
+    waiting_ = &receive;
+    const Result<Lease> received = co_await receive;
+    waiting_ = nullptr;
+    if (!received || received->empty()) break;
+    discarded += received->size();
+  }
+}
+
+void Connection::begin_send(Op& op) noexcept {
+  waiting_ = &op;
+  deadline_ = deadline_after(station_.worker().now(), station_.limits().send_timeout);
+}
+
+void Connection::begin_receive(Op& op) noexcept {
+  const Limits& limits = station_.limits();
+  const Instant now = station_.worker().now();
+  waiting_ = &op;
+  if (phase_ == Phase::drain) {
+    deadline_ = deadline_after(now, limits.body_timeout);
+  } else if (head_deadline_ != kNever) {
+    deadline_ = head_deadline_;
+  } else {
+    deadline_ = deadline_after(now, served_ ? limits.keep_alive_timeout : limits.header_timeout);
+    if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
+    station_.give_back(output_);
+  }
+}
+
+void Connection::time_out() noexcept {
+  timed_out_ = true;
+  deadline_ = kNever;
+  Worker::cancel(*waiting_);
+}
+
+void Connection::stop() noexcept {
+  if (idle() && waiting_ != nullptr && waiting_->code == OpCode::recv) Worker::cancel(*waiting_);
+  if (exchange_ != nullptr && phase_ == Phase::answered) exchange_->keep_alive_ = false;
+}
+
+void Connection::abandon() noexcept {
+  if (error_.code == 0) error_ = Error{ECANCELED, ErrorDomain::system, OpCode::send};
+  if (waiting_ != nullptr) Worker::cancel(*waiting_);
+  ::shutdown(fd_, SHUT_RDWR);  // ends a receive of the handler's side, wherever it is
+  if (phase_ != Phase::handler) return;
+  station_.handler().abandon(*exchange_);
+  if (parked_) std::exchange(parked_, nullptr).resume();
+}
+
+void Connection::receive_failed() noexcept {
+  const bool late = std::exchange(timed_out_, false);
+  if (phase_ == Phase::head && head_deadline_ != kNever && late) {
+    refuse(408);
+  } else {
+    close_now();
+  }
+}
+
+void Connection::send_failed(const Error& error) noexcept {
+  if (error_.code == 0) error_ = timed_out_ ? Error{ETIMEDOUT, ErrorDomain::system, OpCode::send} : error;
+}
+
+// -- working
+// --------------------------------------------------------------------------------------------------------------
+
+Connection::Next Connection::advance() noexcept {
+  while (true) {
+    Next step = Next::again;
+    switch (phase_) {
+      case Phase::head: step = error_.code == 0 ? read_head() : close_now(); break;
+      case Phase::handler:
+        if ((std::exchange(bits_, std::uint8_t{0}) & Exchange::kDone) != 0) {
+          phase_ = Phase::answered;
+        } else {
+          take_pending();
+          step = Next::handler;
+        }
+        break;
+      case Phase::answered: step = end_exchange(); break;
+      case Phase::drain: step = error_.code == 0 ? skip_body() : close_now(); break;
+      case Phase::closing: step = Next::close; break;
+    }
+    if (step != Next::again) return step;
+  }
+}
+
+Connection::Next Connection::read_head() noexcept {
+  if (input_.empty()) return idle() && station_.stopping() ? close_now() : Next::receive;
+  const Limits& limits = station_.limits();
+  if (exchange_ == nullptr) {
+    exchange_ = station_.take_exchange();
+    exchange_->begin(*this, limits);
+  }
+  Bytes& stored = exchange_->head_bytes_;
+  const std::size_t before = stored.size();
+  if (before != 0) stored.append(input_);
+  const std::string_view so_far = before != 0 ? stored.view() : input_;
+  RequestParser& parser = exchange_->parser_;
+  switch (parser.parse(so_far, limits)) {
+    case RequestParser::Outcome::refused: return refuse(parser.refusal());
+    case RequestParser::Outcome::incomplete:
+      if (before == 0) stored.append(input_);
+      input_ = {};
+      lease_.reset();
+      if (head_deadline_ == kNever) {
+        head_deadline_ = deadline_after(station_.worker().now(), limits.header_timeout);
+      }
+      return Next::receive;
+    case RequestParser::Outcome::complete: break;
+  }
+  input_.remove_prefix(parser.head_bytes() - before);
+  if (before != 0) stored.truncate(parser.head_bytes());
+  return answer(so_far.substr(0, parser.head_bytes()));
+}
+
+Connection::Next Connection::answer(std::string_view head) noexcept {
+  head_deadline_ = kNever;
+  station_.take_buffer(output_);
+  exchange_->start(head, station_.next_id(), !station_.stopping());
+  phase_ = station_.handler().handle(*exchange_) ? Phase::answered : Phase::handler;
+  return Next::again;
+}
+
+Connection::Next Connection::refuse(int status) noexcept {
+  station_.take_buffer(output_);
+  exchange_->start({}, station_.next_id(), false);
+  exchange_->fail(status);
+  linger_ = true;
+  return close_now();
+}
+
+Connection::Next Connection::close_now() noexcept {
+  phase_ = Phase::closing;
+  if (error_.code != 0) linger_ = false;
+  return Next::close;
+}
+
+/// Moves what the handler's side has written to where it is sent from, and tells it how things stand.
+void Connection::take_pending() noexcept {
+  Exchange& exchange = *exchange_;
+  exchange.lock_.lock();
+  if (error_.code != 0) {
+    exchange.error_ = error_;
+    exchange.pending_.clear();
+  } else if (output_.empty()) {
+    output_.swap(exchange.pending_);
+  }
+  exchange.sending_ = !output_.empty();
+  const bool wake = std::exchange(exchange.waiting_, false);
+  exchange.lock_.unlock();
+  if (wake) exchange.drained_.set();
+}
+
+Connection::Next Connection::end_exchange() noexcept {
+  Exchange& exchange = *exchange_;
+  served_ = true;
+  if (exchange.deferred_) {
+    if (output_.empty()) {
+      output_.swap(exchange.pending_);
+    } else {
+      output_.append(exchange.pending_.view());
+    }
+  } else if (!exchange.finished_) {
+    static_cast<void>(exchange.finish());
+  }
+  if (error_.code != 0) return close_now();
+  if (!exchange.keep_alive_) {
+    // Unless the client announced that it sends no more, it may be sending.
+    linger_ = exchange.parser_.keep_alive() || !exchange.body_ended_ || !input_.empty();
+    // Whoever reads to the end of the connection must not take half an answer for a whole one.
+    reset_ = exchange.cut_ && exchange.framing_ == Framing::close;
+    if (exchange.cut_) linger_ = false;
+    return close_now();
+  }
+  if (exchange.body_ended_) return next_request();
+  skipped_bytes_ = 0;
+  phase_ = Phase::drain;
+  return Next::again;
+}
+
+Connection::Next Connection::skip_body() noexcept {
+  Result<std::string_view> piece;
+  while (exchange_->next_piece(SIZE_MAX, piece)) {
+    if (piece && piece->empty()) return next_request();
+    if (piece) skipped_bytes_ += static_cast<std::uint32_t>(piece->size());
+    if (!piece || skipped_bytes_ > station_.limits().drain_bytes) {
+      linger_ = true;
+      return close_now();
+    }
+  }
+  return Next::receive;
+}
+
+Connection::Next Connection::next_request() noexcept {
+  exchange_->reset();
+  phase_ = Phase::head;
+  release_consumed_input();
+  return output_.size() >= station_.limits().output_bytes ? Next::send : Next::again;
+}
+
+void Connection::handler_spoke(Runnable& node) noexcept {
+  Exchange& exchange = *static_cast<Exchange::Node&>(node).exchange;
+  Connection& connection = *exchange.connection_;
+  connection.bits_ |= exchange.take_bits();
+  if (connection.parked_) std::exchange(connection.parked_, nullptr).resume();
+}
+
+}  // namespace evlua::http

@@ -1,0 +1,121 @@
+// One accepted connection: the loop that reads requests, has them answered, and sends the answers in order.
+//
+// It lives on one worker, its station's, from accept to close; everything here is for that worker, but for what the
+// owner of a deferred exchange may use (input, fd, names). It deletes itself when its loop has ended. While it waits
+// for a request it holds no buffer and no exchange.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <coroutine>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/buffer.h"
+#include "core/intrusive.h"
+#include "core/io_await.h"
+#include "core/task.h"
+#include "net/http/bytes.h"
+#include "net/http/exchange.h"
+
+namespace evlua::http {
+
+class Station;
+
+class Connection final : public ListNode, private Runnable {
+ public:
+  /// Takes over `fd`. Call start() next.
+  Connection(Station& station, int fd, const sockaddr_in6& peer) noexcept;
+  void start() noexcept;
+
+  // -- for the station
+  // --------------------------------------------------------------------------------------------------
+
+  /// The sweep: ends the wait that has lasted too long.
+  void check_deadline(Instant now) noexcept {
+    if (waiting_ != nullptr && now >= deadline_) time_out();
+  }
+  /// The server stops: closes at once if idle, else after the response under way.
+  void stop() noexcept;
+  /// The grace period is over: whatever it waits for ends now.
+  void abandon() noexcept;
+
+  // -- for the owner of the exchange ----------------------------------------------------------------------------------
+
+  int fd() const noexcept { return fd_; }
+  /// Where the connection's loop runs.
+  Executor& home() noexcept;
+  std::string remote() const;
+  std::string local() const;
+  /// What was received and not consumed.
+  std::string_view& input() noexcept { return input_; }
+  void take_input(Lease lease) noexcept {
+    lease_ = std::move(lease);
+    input_ = {lease_.chars(), lease_.size()};
+  }
+  /// Gives the receive buffer back when nothing in it is needed.
+  void release_consumed_input() noexcept {
+    if (input_.empty()) lease_.reset();
+  }
+  Bytes& output() noexcept { return output_; }
+
+ private:
+  friend class Exchange;
+
+  /// Where in a request's life we are between two waits.
+  enum class Phase : std::uint8_t {
+    head,      ///< reading a request head
+    handler,   ///< the exchange is deferred
+    answered,  ///< the exchange is ours again
+    drain,     ///< answered, and the rest of the body is skipped
+    closing,
+  };
+  /// What the loop must wait for; `again`: nothing.
+  enum class Next : std::uint8_t { again, receive, send, handler, close };
+
+  class HandlerWait;
+
+  Task<void> serve();
+  Task<void> linger();
+  Next advance() noexcept;
+  Next read_head() noexcept;
+  Next answer(std::string_view head) noexcept;
+  Next refuse(int status) noexcept;
+  Next end_exchange() noexcept;
+  Next skip_body() noexcept;
+  Next next_request() noexcept;
+  Next close_now() noexcept;
+  void take_pending() noexcept;
+  void begin_send(Op& op) noexcept;
+  void begin_receive(Op& op) noexcept;
+  void receive_failed() noexcept;
+  void send_failed(const Error& error) noexcept;
+  void time_out() noexcept;
+  /// Between requests: nothing of the next one was received.
+  bool idle() const noexcept { return phase_ == Phase::head && head_deadline_ == kNever; }
+  static void handler_spoke(Runnable& node) noexcept;
+
+  Station& station_;
+  Exchange* exchange_ = nullptr;    // null while idle
+  Op* waiting_ = nullptr;           // the operation the loop waits for
+  Instant deadline_ = kNever;       // of that wait
+  Instant head_deadline_ = kNever;  // set while a head has begun and not ended
+  std::coroutine_handle<> parked_;  // the loop, while it waits for the handler
+  Lease lease_;
+  std::string_view input_;
+  Bytes output_;
+  Task<void> task_;
+  Error error_;  // why output is impossible; code 0 when it is not
+  std::uint32_t skipped_bytes_ = 0;
+  int fd_;
+  sockaddr_in6 peer_;  // or a sockaddr_in, or nothing but a family
+  Phase phase_ = Phase::head;
+  std::uint8_t bits_ = 0;  // from the handler's side, not yet looked at
+  bool timed_out_ = false;
+  bool served_ = false;  // a request has been answered
+  bool reset_ = false;   // close with RST: the peer must not take what it got for whole
+  bool linger_ = false;  // the peer may still be sending: closing at once could destroy our answer
+};
+
+}  // namespace evlua::http

@@ -1,0 +1,428 @@
+// The handler's side of an exchange.
+//
+// Until defer(), everything happens on the connection's worker, and output goes straight into the connection's buffer
+// behind the responses of earlier pipelined requests. After defer() the handler may be on any thread: output goes into
+// `pending_` under `lock_`, and one node tells the connection's task, on its own worker, that there is some (kOutput)
+// or that the exchange is its own again (kDone). Only the connection's task sends. Body bytes are received by the
+// handler's side itself, since nobody else receives meanwhile.
+#include "net/http/exchange.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <utility>
+
+#include "core/io_await.h"
+#include "core/worker.h"
+#include "net/http/connection.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr std::size_t kPendingBytesKept = 16 * 1024;
+constexpr std::size_t kHeadBytesKept = 4 * 1024;
+/// What is appended in one go, under the lock.
+constexpr std::size_t kSliceBytes = 64 * 1024;
+
+}  // namespace
+
+// -- life
+// -----------------------------------------------------------------------------------------------------------------
+
+void Exchange::begin(Connection& connection, const Limits& limits) noexcept {
+  connection_ = &connection;
+  limits_ = &limits;
+  node_.exchange = this;
+  node_.run = Connection::handler_spoke;
+}
+
+void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) noexcept {
+  head_ = head;
+  id_ = id;
+  user = nullptr;
+  keep_alive_ = may_persist && parser_.keep_alive();
+  const BodyKind kind = parser_.body_kind();
+  body_ended_ = kind == BodyKind::none;
+  body_remaining_ = parser_.content_length();
+  continue_wanted_ = !body_ended_ && parser_.expects_continue();
+}
+
+void Exchange::reset() noexcept {
+  parser_.reset();
+  response_.reset();
+  head_ = {};
+  head_bytes_.capacity() > kHeadBytesKept ? head_bytes_.release() : head_bytes_.clear();
+  headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
+  body_ended_ = true;
+  if (!deferred_) return;
+  pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
+  chunked_.reset();
+  deferred_ = sending_ = waiting_ = false;
+  error_ = Error();
+  drained_.reset();
+}
+
+void Exchange::defer() noexcept {
+  if (deferred_) return;
+  deferred_ = true;
+  // The receive buffer goes back; the handler may take its time.
+  if (head_.data() != head_bytes_.data()) {
+    head_bytes_.clear();
+    head_bytes_.append(head_);
+    head_ = head_bytes_.view();
+  }
+  connection_->release_consumed_input();
+}
+
+void Exchange::complete() noexcept {
+  defer();
+  static_cast<void>(finish());
+  notify(kDone);
+}
+
+void Exchange::notify(std::uint8_t bits) noexcept {
+  if (!deferred_) return;
+  Connection& connection = *connection_;
+  lock_.lock();
+  bits_ |= bits;
+  const bool post = !std::exchange(posted_, true);
+  lock_.unlock();
+  // Without posting, the node is on its way already, and with kDone this exchange may be gone by now.
+  if (post) connection.home().enqueue(node_);
+}
+
+std::uint8_t Exchange::take_bits() noexcept {
+  lock_.lock();
+  posted_ = false;
+  const std::uint8_t bits = std::exchange(bits_, std::uint8_t{0});
+  lock_.unlock();
+  return bits;
+}
+
+std::string Exchange::remote() const { return connection_->remote(); }
+std::string Exchange::local() const { return connection_->local(); }
+
+// -- request body
+// ---------------------------------------------------------------------------------------------------------
+
+std::optional<std::uint64_t> Exchange::content_length() const noexcept {
+  if (parser_.body_kind() == BodyKind::chunked) return std::nullopt;
+  return parser_.content_length();
+}
+
+bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexcept {
+  out = std::string_view();
+  if (body_broken_) {
+    out = evlua::fail(EPROTO, OpCode::protocol);
+    return true;
+  }
+  if (body_ended_) return true;
+  std::string_view& input = connection_->input();
+  if (parser_.body_kind() == BodyKind::length) {
+    if (input.empty()) return false;
+    const std::uint64_t most = std::min<std::uint64_t>({body_remaining_, max, input.size()});
+    out = input.substr(0, static_cast<std::size_t>(most));
+    input.remove_prefix(static_cast<std::size_t>(most));
+    body_remaining_ -= most;
+    body_ended_ = body_remaining_ == 0;
+    return true;
+  }
+  std::string_view piece;
+  switch (chunked_.decode(input, max, *limits_, piece)) {
+    case ChunkedDecoder::Outcome::more: return false;
+    case ChunkedDecoder::Outcome::data: out = piece; return true;
+    case ChunkedDecoder::Outcome::end: body_ended_ = true; return true;
+    case ChunkedDecoder::Outcome::invalid: break;
+  }
+  body_broken_ = true;
+  keep_alive_ = false;
+  out = evlua::fail(EPROTO, OpCode::protocol);
+  return true;
+}
+
+bool Exchange::try_read_body(std::size_t max, Result<std::string_view>& out) noexcept { return next_piece(max, out); }
+
+void Exchange::send_continue() noexcept {
+  continue_wanted_ = false;
+  if (headers_sent_) return;
+  lock_output().append("HTTP/1.1 100 Continue\r\n\r\n");
+  unlock_output();
+  notify(kOutput);
+}
+
+Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant deadline) {
+  defer();
+  Result<std::string_view> piece;
+  while (!next_piece(max, piece)) {
+    if (continue_wanted_) send_continue();
+    const Instant idle_until = deadline_after(Worker::current().now(), limits_->body_timeout);
+    RecvAwait receive(connection_->fd());
+    receive.until(std::min(deadline, idle_until));
+    Result<Lease> received = co_await receive;
+    if (!received) {
+      const Error error = received.error();
+      // A caller's own deadline or cancellation leaves the body readable.
+      const bool own_limit = error.is(ETIMEDOUT) && idle_until <= deadline;
+      if (own_limit || (!error.is(ETIMEDOUT) && !error.is(ECANCELED))) body_broken_ = true;
+      if (body_broken_) keep_alive_ = false;
+      co_return evlua::fail(error);
+    }
+    if (received->empty()) {
+      body_broken_ = true;
+      keep_alive_ = false;
+      co_return evlua::fail(ECONNRESET, OpCode::recv);
+    }
+    connection_->take_input(std::move(*received));
+  }
+  co_return piece;
+}
+
+Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant deadline) {
+  std::string body;
+  if (parser_.body_kind() == BodyKind::length) {
+    if (body_remaining_ > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
+    body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
+  }
+  while (true) {
+    const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
+    if (!piece) co_return evlua::fail(piece.error());
+    if (piece->empty()) break;
+    if (body.size() + piece->size() > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
+    body.append(*piece);
+  }
+  co_return body;
+}
+
+// -- response
+// -------------------------------------------------------------------------------------------------------------
+
+Result<void> Exchange::set_status(int status, std::string_view reason) {
+  if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
+  return response_.set_status(status, reason);
+}
+
+Result<void> Exchange::set_header(std::string_view name, std::string_view value) {
+  if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
+  return response_.set(name, value);
+}
+
+Result<void> Exchange::add_header(std::string_view name, std::string_view value) {
+  if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
+  return response_.add(name, value);
+}
+
+Result<void> Exchange::remove_header(std::string_view name) {
+  if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
+  response_.remove(name);
+  return {};
+}
+
+Bytes& Exchange::lock_output() noexcept {
+  if (!deferred_) return connection_->output();
+  lock_.lock();
+  return pending_;
+}
+
+void Exchange::unlock_output() noexcept {
+  if (deferred_) lock_.unlock();
+}
+
+/// Decides whether another request may follow this response, now that its head is about to be written.
+ResponseHead::Persistence Exchange::persistence(Framing framing) noexcept {
+  if (response_.asks_close() || framing == Framing::close || body_broken_) keep_alive_ = false;
+  if (!body_ended_ && keep_alive_) {
+    // A client that waits for "100 Continue" may or may not send its body now: nothing can follow safely.
+    const bool too_long = parser_.body_kind() == BodyKind::length && body_remaining_ > limits_->drain_bytes;
+    if (continue_wanted_ || too_long) keep_alive_ = false;
+  }
+  if (!keep_alive_) return ResponseHead::Persistence::close;
+  return version_minor() == 0 ? ResponseHead::Persistence::keep_alive : ResponseHead::Persistence::implied;
+}
+
+Result<void> Exchange::check_writable() noexcept {
+  if (finished_) return evlua::fail(EALREADY, OpCode::protocol);
+  if (!deferred_) return {};
+  lock_.lock();
+  const Error error = error_;
+  lock_.unlock();
+  if (error.code != 0) return evlua::fail(error);
+  return {};
+}
+
+Result<void> Exchange::send(std::string_view body) { return send_whole(body, true); }
+
+Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
+  if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
+  const Result<void> writable = check_writable();
+  if (!writable) return writable;
+  const bool with_body = sends_body();
+  const std::optional<std::uint64_t> declared = response_.content_length();
+  if (with_body && declared && *declared != body.size()) return evlua::fail(EMSGSIZE, OpCode::protocol);
+  const bool speaks_of_length = status_has_body(status()) ? length_known || declared : status() == 304 && declared;
+  const Framing framing = speaks_of_length ? Framing::length : Framing::none;
+  const std::uint64_t length = declared.value_or(body.size());
+  if (!with_body) body = {};
+  const ResponseHead::Persistence lasting = persistence(framing);
+  Bytes& out = lock_output();
+  response_.write_to(out, framing, length, lasting, body.size());
+  out.append(body);
+  unlock_output();
+  headers_sent_ = finished_ = true;
+  notify(kOutput);
+  return {};
+}
+
+void Exchange::start_stream() noexcept {
+  const std::optional<std::uint64_t> declared = response_.content_length();
+  framing_ = Framing::none;
+  if (declared && status() != 204) {
+    framing_ = Framing::length;
+  } else if (sends_body()) {
+    framing_ = version_minor() == 0 ? Framing::close : Framing::chunked;
+  }
+  response_remaining_ = declared.value_or(0);
+  const ResponseHead::Persistence lasting = persistence(framing_);
+  response_.write_to(lock_output(), framing_, response_remaining_, lasting, 0);
+  unlock_output();
+  headers_sent_ = true;
+}
+
+void Exchange::append_chunk(Bytes& out, std::string_view chunk) const noexcept {
+  if (framing_ != Framing::chunked) {
+    out.append(chunk);
+    return;
+  }
+  char* to = out.reserve(16 + 2 + chunk.size() + 2);
+  char* const from = to;
+  to = std::to_chars(to, to + 16, chunk.size(), 16).ptr;
+  *to++ = '\r';
+  *to++ = '\n';
+  to = std::copy(chunk.begin(), chunk.end(), to);
+  *to++ = '\r';
+  *to++ = '\n';
+  out.commit(static_cast<std::size_t>(to - from));
+}
+
+/// What a write does before it appends: checks, and the head when it has not been sent.
+Result<void> Exchange::prepare_write(std::string_view& chunk) noexcept {
+  Result<void> writable = check_writable();
+  if (!writable) return writable;
+  if (!headers_sent_) {
+    start_stream();
+    notify(kOutput);
+  }
+  if (!sends_body()) chunk = {};
+  if (framing_ == Framing::length && sends_body()) {
+    if (chunk.size() > response_remaining_) return evlua::fail(EMSGSIZE, OpCode::protocol);
+    response_remaining_ -= chunk.size();
+  }
+  return {};
+}
+
+Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
+  defer();
+  const Result<void> prepared = prepare_write(chunk);
+  if (!prepared) co_return prepared;
+  while (!chunk.empty()) {
+    const std::string_view slice = chunk.substr(0, kSliceBytes);
+    chunk.remove_prefix(slice.size());
+    lock_.lock();
+    if (error_.code == 0) append_chunk(pending_, slice);
+    lock_.unlock();
+    notify(kOutput);
+    const Result<void> drained = co_await wait_below(limits_->output_bytes, deadline);
+    if (!drained) co_return drained;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Exchange::wait_below(std::size_t mark, Instant deadline) {
+  while (true) {
+    lock_.lock();
+    const Error error = error_;
+    const bool drained = pending_.size() < mark && (mark > 1 || !sending_);
+    if (!drained && error.code == 0) {
+      drained_.reset();
+      waiting_ = true;
+    }
+    lock_.unlock();
+    if (error.code != 0) co_return evlua::fail(error);
+    if (drained) co_return Result<void>();
+    const Result<void> woken = co_await drained_.wait(deadline);
+    if (!woken) co_return woken;
+  }
+}
+
+bool Exchange::try_write(std::string_view chunk, Result<void>& out) noexcept {
+  EVLUA_DCHECK(deferred_);
+  lock_.lock();
+  const bool full = pending_.size() + chunk.size() >= limits_->output_bytes && error_.code == 0;
+  lock_.unlock();
+  if (full) return false;
+  out = prepare_write(chunk);
+  if (!out || chunk.empty()) return true;
+  lock_.lock();
+  append_chunk(pending_, chunk);
+  lock_.unlock();
+  notify(kOutput);
+  return true;
+}
+
+Task<Result<void>> Exchange::flush(Instant deadline) {
+  defer();
+  notify(kOutput);
+  const Result<void> drained = co_await wait_below(1, deadline);
+  co_return drained;
+}
+
+Result<void> Exchange::finish() {
+  if (finished_) return {};
+  if (!headers_sent_) {
+    // Nothing was said about the length of what a GET would have got.
+    Result<void> sent = send_whole({}, !is_head());
+    if (!sent && sent.error().is(EMSGSIZE)) fail(500);  // a length was promised and nothing written
+    finished_ = true;
+    return sent;
+  }
+  finished_ = true;
+  if (framing_ == Framing::length && response_remaining_ > 0 && sends_body()) {
+    cut();
+    return evlua::fail(EMSGSIZE, OpCode::protocol);
+  }
+  if (framing_ == Framing::chunked) {
+    lock_output().append("0\r\n\r\n");
+    unlock_output();
+    notify(kOutput);
+  }
+  return {};
+}
+
+void Exchange::cut() noexcept {
+  finished_ = cut_ = true;
+  keep_alive_ = false;
+}
+
+void Exchange::fail(int status) noexcept {
+  if (finished_) return;
+  if (headers_sent_) {
+    cut();
+    return;
+  }
+  response_.reset();
+  static_cast<void>(response_.set_status(status));
+  static_cast<void>(response_.set("Content-Type", "text/plain; charset=utf-8"));
+  std::string text(reason_phrase(status));
+  text += '\n';
+  if (!send(text)) finished_ = true;
+}
+
+bool Exchange::broken() noexcept {
+  if (!deferred_) return false;
+  lock_.lock();
+  const bool broken = error_.code != 0;
+  lock_.unlock();
+  return broken;
+}
+
+}  // namespace evlua::http

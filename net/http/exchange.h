@@ -1,0 +1,232 @@
+// One request and its response, and the seam between the HTTP front and whoever answers.
+//
+// An Exchange belongs to exactly one side at a time. The connection's task owns it until it calls Handler::handle. From
+// then on it is the handler's: either handle finishes the response and returns true, and it goes back at that moment;
+// or the handler keeps it, returns false, and gives it back later by complete(), from any thread. Only the owner may
+// call anything here. Before an exchange leaves the thread that runs handle, and at the latest before handle returns
+// false, the handler calls defer() (read_body, write, flush and complete do so by themselves when called inside
+// handle).
+//
+// Views of the request (method, target, fields) are valid until defer(), and from defer() until the exchange is given
+// back: what was taken before defer() must be taken again. A view from a body read is valid until the next body read.
+//
+// If the client goes away, nothing happens until the handler writes: it then gets EPIPE or ECONNRESET, and completes
+// as usual.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "core/event.h"
+#include "core/lockfree/futex_mutex.h"
+#include "core/task.h"
+#include "core/time.h"
+#include "net/http/bytes.h"
+#include "net/http/chunked.h"
+#include "net/http/limits.h"
+#include "net/http/parser.h"
+#include "net/http/response.h"
+
+namespace evlua::http {
+
+class Connection;
+class Exchange;
+
+/// Who answers. One per VM; called on the worker threads whose connections were given to it.
+class Handler {
+ public:
+  /// A request head was read. True: the response is finished (if the handler left it open, it is finished now). False:
+  /// exchange.complete() comes later. Runs on the connection's worker; must not block.
+  virtual bool handle(Exchange& exchange) noexcept = 0;
+
+  /// The server stops and its grace period is over: end work on this exchange, which was deferred and is not given
+  /// back yet as far as the connection's worker knows, soon. Its socket is already shut down. Called on that worker,
+  /// whoever owns the exchange; it only stays valid for this call.
+  virtual void abandon(Exchange& exchange) noexcept { static_cast<void>(exchange); }
+
+ protected:
+  ~Handler() = default;
+};
+
+class Exchange {
+ public:
+  Exchange() = default;
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // -- request --------------------------------------------------------------------------------------------------------
+
+  std::string_view method() const noexcept { return parser_.method(head_); }
+  bool is_head() const noexcept { return parser_.is_head(); }
+  /// As sent.
+  std::string_view target() const noexcept { return parser_.target(head_); }
+  /// The part before the question mark, not decoded.
+  std::string_view path() const noexcept { return parser_.path(head_); }
+  /// The part behind it, not decoded; empty when there is none.
+  std::string_view query_string() const noexcept { return parser_.query(head_); }
+  /// Whom the client asked for: the target's authority, else the Host field.
+  std::string_view host() const noexcept { return parser_.host(head_); }
+  /// 0 or 1: HTTP/1.0 or HTTP/1.1.
+  int version_minor() const noexcept { return parser_.version_minor(); }
+
+  /// The first field of that name, whatever its case.
+  std::optional<std::string_view> header(std::string_view name) const noexcept { return parser_.find(head_, name); }
+  std::size_t header_count() const noexcept { return parser_.field_count(); }
+  HeaderField header_at(std::size_t index) const noexcept { return parser_.field(head_, index); }
+  template <class Visit>
+  void for_each_header(Visit visit) const {
+    for (std::size_t index = 0; index < header_count(); ++index) visit(header_at(index));
+  }
+
+  /// "127.0.0.1:5123"; for a Unix-domain client "unix:" and its path, if any.
+  std::string remote() const;
+  std::string local() const;
+  /// Different for every exchange of the process.
+  std::uint64_t id() const noexcept { return id_; }
+  /// The connection may serve another request after this one, as things stand.
+  bool keep_alive() const noexcept { return keep_alive_; }
+  /// The next response head will say `Connection: close`.
+  void close_connection() noexcept { keep_alive_ = false; }
+  const Limits& limits() const noexcept { return *limits_; }
+
+  // -- request body ---------------------------------------------------------------------------------------------------
+
+  bool has_body() const noexcept { return parser_.body_kind() != BodyKind::none; }
+  /// Known for a body with Content-Length; 0 when there is no body.
+  std::optional<std::uint64_t> content_length() const noexcept;
+
+  /// What has arrived already, without waiting: true with at most `max` bytes in `out`, an empty view at the end of the
+  /// body, or an error. False: read_body would wait. REQUIRES: max > 0.
+  bool try_read_body(std::size_t max, Result<std::string_view>& out) noexcept;
+
+  /// The next bytes, at most `max`; an empty view at the end. Sends "100 Continue" first if the client waits for it.
+  /// ETIMEDOUT when nothing comes in time, ECONNRESET when the client ended early, EPROTO for a broken chunk: the
+  /// connection closes after the response then. REQUIRES: max > 0.
+  Task<Result<std::string_view>> read_body(std::size_t max, Instant deadline = kNever);
+
+  /// Everything, or Errc::too_large when it is more than `max` bytes.
+  Task<Result<std::string>> read_whole_body(std::size_t max, Instant deadline = kNever);
+
+  // -- response -------------------------------------------------------------------------------------------------------
+
+  /// EINVAL for a status that is not final or a reason that cannot be sent; EALREADY when the head has been sent.
+  Result<void> set_status(int status, std::string_view reason = {});
+  int status() const noexcept { return response_.status(); }
+  /// Replaces. EINVAL for what is no valid field; EALREADY when the head has been sent.
+  Result<void> set_header(std::string_view name, std::string_view value);
+  Result<void> add_header(std::string_view name, std::string_view value);
+  Result<void> remove_header(std::string_view name);
+  bool has_header(std::string_view name) const noexcept { return response_.has(name); }
+  bool headers_sent() const noexcept { return headers_sent_; }
+
+  /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
+  Result<void> send(std::string_view body);
+
+  /// Streams: the head first, then `chunk`, which must stay valid until the task ends. Returns when it is on its way
+  /// and the bytes that wait for the client are below a mark. An empty chunk sends the head alone.
+  Task<Result<void>> write(std::string_view chunk, Instant deadline = kNever);
+  /// As write, without waiting: false, and nothing is done, when write would wait. REQUIRES: deferred.
+  bool try_write(std::string_view chunk, Result<void>& out) noexcept;
+  /// Returns when the kernel has taken everything that was written.
+  Task<Result<void>> flush(Instant deadline = kNever);
+  /// Ends a streamed response, or sends the head with an empty body. Nothing happens the second time. EMSGSIZE when
+  /// less was written than Content-Length promised: the connection is then cut, so that the client notices.
+  Result<void> finish();
+  bool finished() const noexcept { return finished_; }
+
+  /// A plain error response. When the head was sent already the connection is cut, so that the client notices.
+  void fail(int status) noexcept;
+
+  /// The connection was lost or cut: nothing that is written gets there. Known after a write has failed.
+  bool broken() noexcept;
+
+  // -- hand-over ------------------------------------------------------------------------------------------------------
+
+  /// See above. Moves the head out of the receive buffer; calling it again does nothing.
+  void defer() noexcept;
+  bool deferred() const noexcept { return deferred_; }
+  /// Gives the exchange back; it is finished if it was not, and must not be touched afterwards. [owner, any thread]
+  void complete() noexcept;
+
+  /// For the handler's own use. `user` is null and `storage` undefined when handle is called.
+  void* user = nullptr;
+  alignas(std::max_align_t) std::array<std::byte, 64> storage;
+
+ private:
+  friend class Connection;
+  friend class Station;
+
+  /// Bits that the handler's side sends to the connection's.
+  static constexpr std::uint8_t kOutput = 1;
+  static constexpr std::uint8_t kDone = 2;
+
+  // -- the connection's side [connection's worker] --
+
+  void begin(Connection& connection, const Limits& limits) noexcept;
+  /// A head was read: `head` lies in the receive buffer or in head_bytes_.
+  void start(std::string_view head, std::uint64_t id, bool may_persist) noexcept;
+  void reset() noexcept;
+  /// The next piece of the body within the connection's input; false when that is used up. [owner]
+  bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
+  /// What the handler's side has asked for since last time.
+  std::uint8_t take_bits() noexcept;
+
+  // -- the handler's side [owner] --
+
+  bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
+  Result<void> check_writable() noexcept;
+  Result<void> send_whole(std::string_view body, bool length_known);
+  ResponseHead::Persistence persistence(Framing framing) noexcept;
+  void start_stream() noexcept;
+  Result<void> prepare_write(std::string_view& chunk) noexcept;
+  void append_chunk(Bytes& out, std::string_view chunk) const noexcept;
+  void send_continue() noexcept;
+  Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
+  void cut() noexcept;
+  /// Where response bytes go, locked if the exchange is deferred.
+  Bytes& lock_output() noexcept;
+  void unlock_output() noexcept;
+  void notify(std::uint8_t bits) noexcept;
+
+  Connection* connection_ = nullptr;
+  const Limits* limits_ = nullptr;
+  std::string_view head_;  // in the receive buffer, or in head_bytes_
+  std::uint64_t id_ = 0;
+  std::uint64_t body_remaining_ = 0;      // BodyKind::length
+  std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
+  ChunkedDecoder chunked_;
+  ResponseHead response_;
+  Bytes head_bytes_;  // a head that came in pieces, or was moved here by defer
+  Bytes pending_;     // deferred: output on its way to the connection, under lock_
+  Framing framing_ = Framing::none;
+  bool keep_alive_ = true;
+  bool body_ended_ = true;
+  bool body_broken_ = false;
+  bool continue_wanted_ = false;
+  bool headers_sent_ = false;
+  bool finished_ = false;
+  bool cut_ = false;
+  bool deferred_ = false;
+
+  // Between the sides of a deferred exchange.
+  FutexMutex lock_;
+  bool posted_ = false;    // node_ is on its way to the connection
+  std::uint8_t bits_ = 0;  // for it
+  bool sending_ = false;   // the connection has output that the kernel has not taken
+  bool waiting_ = false;   // someone waits for drained_
+  Error error_;            // why output is impossible; code 0 when it is not
+  Event drained_;
+  struct Node : Runnable {
+    Exchange* exchange = nullptr;
+  } node_;
+
+  RequestParser parser_;
+};
+
+}  // namespace evlua::http

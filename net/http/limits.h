@@ -1,0 +1,41 @@
+// Every bound of the HTTP server, with its default. Reaching one is an answer (408, 413, 414, 431) or a quiet close,
+// never growth without end.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/time.h"
+
+namespace evlua::http {
+
+struct Limits {
+  // -- request head ---------------------------------------------------------------------------------------------------
+  std::uint32_t request_line_bytes = 8 * 1024;   ///< without its CRLF; beyond: 414
+  std::uint32_t header_block_bytes = 32 * 1024;  ///< all field lines with their CRLF; beyond: 431
+  std::uint32_t header_fields = 100;             ///< at most kHeaderFieldsMax; beyond: 431
+
+  // -- request body ---------------------------------------------------------------------------------------------------
+  std::uint64_t buffered_body_bytes = 10 * 1024 * 1024;  ///< what read_whole_body takes; beyond: 413
+  std::uint32_t chunk_extension_bytes = 4 * 1024;        ///< all chunk extensions of one body; beyond: 400
+  std::uint32_t trailer_bytes = 8 * 1024;                ///< the trailer section; beyond: 400
+  std::uint32_t drain_bytes = 256 * 1024;                ///< an unread body up to this is skipped, else we close
+
+  // -- time -----------------------------------------------------------------------------------------------------------
+  Duration header_timeout = 10 * kSecond;      ///< from a request's first byte to the end of its head; beyond: 408
+  Duration body_timeout = 30 * kSecond;        ///< between two pieces of a body; beyond: 408
+  Duration keep_alive_timeout = 15 * kSecond;  ///< between two requests; then a quiet close
+  Duration send_timeout = 30 * kSecond;        ///< without the peer taking a single byte; then we close
+  Duration linger_timeout = 2 * kSecond;       ///< how long a closing connection discards what still comes in
+
+  // -- memory and connections -----------------------------------------------------------------------------------------
+  std::uint32_t output_bytes = 64 * 1024;  ///< responses pending before we stop and send; a writer waits above it
+  std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends
+};
+
+/// Storage for field positions is a fixed array.
+inline constexpr std::uint32_t kHeaderFieldsMax = 128;
+/// Positions in a head are 16 bits wide.
+inline constexpr std::uint32_t kHeadBytesMax = 60 * 1024;
+
+}  // namespace evlua::http

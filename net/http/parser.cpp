@@ -1,0 +1,328 @@
+// How a head is read. `scan_lines` looks for control bytes only: each must be part of a CRLF, which settles bare CR,
+// bare LF, NUL and the rest at once, finds the line ends, and checks the limits. Whole lines then go to llhttp, which
+// checks methods, names, values and what it knows of the framing. Afterwards `check_fields` applies the rules that
+// must not be left to anybody: one Host, one Content-Length, no Transfer-Encoding but "chunked", never both.
+#include "net/http/parser.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "core/check.h"
+#include "net/http/syntax.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr std::uint32_t kEmptyLinesMax = 4;  // before a request line; RFC 9112 2.2 asks for one
+constexpr std::size_t kVersionBytes = 8;     // "HTTP/1.1"
+
+/// The position of the next control byte other than HTAB at or after `from`, or head.size().
+std::size_t next_control(std::string_view head, std::size_t from) noexcept {
+  std::size_t at = from;
+#if defined(__SSE2__)
+  const __m128i last_control = _mm_set1_epi8(0x1f);
+  const __m128i tab = _mm_set1_epi8('\t');
+  const __m128i del = _mm_set1_epi8(0x7f);
+  for (; at + 16 <= head.size(); at += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(head.data() + at));
+    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, last_control), bytes);
+    const __m128i found = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, del));
+    const int mask = _mm_movemask_epi8(found);
+    if (mask != 0) return at + static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(mask)));
+  }
+#endif
+  while (at < head.size() && !is_control(head[at])) ++at;
+  return at;
+}
+
+}  // namespace
+
+struct RequestParser::Callbacks {
+  static RequestParser& self(llhttp_t* parser) noexcept { return *static_cast<RequestParser*>(parser->data); }
+
+  static int name(llhttp_t* parser, const char* at, std::size_t size) noexcept {
+    RequestParser& request = self(parser);
+    const auto position = request.position(at);
+    if (request.field_count_ != 0) {
+      // A name that goes on where the last one stopped is the same one.
+      Range& last = request.fields_[request.field_count_ - 1u].name;
+      if (last.at + last.size == position) {
+        last.size = static_cast<std::uint16_t>(last.size + size);
+        return 0;
+      }
+    }
+    EVLUA_CHECK(request.field_count_ < kHeaderFieldsMax);  // the lines were counted
+    request.fields_[request.field_count_++] = {{position, static_cast<std::uint16_t>(size)}, {}};
+    return 0;
+  }
+
+  static int value(llhttp_t* parser, const char* at, std::size_t size) noexcept {
+    RequestParser& request = self(parser);
+    const auto position = request.position(at);
+    Range& range = request.fields_[request.field_count_ - 1u].value;
+    if (range.size == 0) {
+      range = {position, static_cast<std::uint16_t>(size)};
+    } else if (range.at + range.size == position) {
+      range.size = static_cast<std::uint16_t>(range.size + size);
+    } else {
+      return HPE_USER;  // folded lines were refused before, so this does not happen
+    }
+    return 0;
+  }
+
+  static int head_complete(llhttp_t*) noexcept { return HPE_PAUSED; }
+
+  static llhttp_settings_t settings() noexcept {
+    llhttp_settings_t settings;
+    llhttp_settings_init(&settings);
+    settings.on_header_field = name;
+    settings.on_header_value = value;
+    settings.on_headers_complete = head_complete;
+    return settings;
+  }
+};
+
+void RequestParser::reset() noexcept {
+  static const llhttp_settings_t settings = Callbacks::settings();
+  llhttp_init(&llhttp_, HTTP_REQUEST, &settings);
+  llhttp_.data = this;
+  state_ = State();
+  field_count_ = 0;
+}
+
+RequestParser::Outcome RequestParser::refuse(int status, const char* reason) noexcept {
+  state_.refusal = static_cast<std::int16_t>(status);
+  state_.reason = reason;
+  return Outcome::refused;
+}
+
+RequestParser::Outcome RequestParser::parse(std::string_view head, const Limits& limits) noexcept {
+  const bool cut = head.size() > kHeadBytesMax;
+  if (cut) head = head.substr(0, kHeadBytesMax);
+  if (state_.line_start == state_.start) {
+    const Outcome outcome = check_start(head);
+    if (outcome != Outcome::complete) return outcome;
+  }
+  const Outcome scanned = scan_lines(head, limits);
+  // What came before a refused line has its say first, as it would if it had come alone.
+  const Outcome fed = feed(head);
+  if (fed == Outcome::refused || scanned == Outcome::refused) return Outcome::refused;
+  if (scanned == Outcome::incomplete) return cut ? refuse(431, "head too large") : scanned;
+  state_.head_bytes = state_.line_start;
+  return check_fields(head);
+}
+
+/// Skips empty lines and looks at the first byte, so that what is no HTTP at all is refused without waiting for more.
+RequestParser::Outcome RequestParser::check_start(std::string_view head) noexcept {
+  while (state_.start < head.size() && head[state_.start] == '\r') {
+    if (state_.start + 1 == head.size()) return Outcome::incomplete;
+    if (head[state_.start + 1] != '\n') return refuse(400, "bare CR");
+    state_.start += 2;
+    state_.line_start = state_.start;  // still nothing of a request line
+    if (state_.start > 2 * kEmptyLinesMax) return refuse(400, "too many empty lines");
+  }
+  state_.scanned_bytes = state_.fed_bytes = state_.start;
+  if (state_.start == head.size()) return Outcome::incomplete;
+  return is_token_byte(head[state_.start]) ? Outcome::complete : refuse(400, "not a method");
+}
+
+RequestParser::Outcome RequestParser::scan_lines(std::string_view head, const Limits& limits) noexcept {
+  for (;;) {
+    const std::size_t at = next_control(head, state_.scanned_bytes);
+    const bool in_request_line = state_.fields_start == 0;
+    if (in_request_line) {
+      if (at - state_.line_start > limits.request_line_bytes) return refuse(414, "request line too long");
+    } else {
+      // The empty line at the end does not count.
+      const std::size_t end = at == state_.line_start ? at : at + 2;
+      if (end - state_.fields_start > limits.header_block_bytes) return refuse(431, "header block too large");
+      const bool starts = at > state_.line_start || state_.line_start < head.size();
+      if (starts && (head[state_.line_start] == ' ' || head[state_.line_start] == '\t')) {
+        return refuse(400, "folded line");
+      }
+    }
+    state_.scanned_bytes = static_cast<std::uint32_t>(at);
+    if (at + 1 >= head.size()) {
+      const bool may_go_on = at == head.size() || head[at] == '\r';
+      return may_go_on ? Outcome::incomplete : refuse(400, "control byte");
+    }
+    if (head[at] != '\r' || head[at + 1] != '\n') return refuse(400, "control byte");
+    const bool empty = at == state_.line_start;
+    const auto line_end = static_cast<std::uint32_t>(at + 2);
+    if (in_request_line) {
+      const Outcome outcome = check_request_line(head.substr(0, at));
+      if (outcome == Outcome::refused) return outcome;
+      state_.fields_start = line_end;
+    } else if (!empty && ++state_.lines > std::min(limits.header_fields, kHeaderFieldsMax)) {
+      return refuse(431, "too many fields");
+    }
+    state_.line_start = state_.scanned_bytes = line_end;
+    if (empty) return Outcome::complete;
+  }
+}
+
+/// Gives llhttp the whole lines it has not seen. `complete` says only that it had no objection.
+RequestParser::Outcome RequestParser::feed(std::string_view head) noexcept {
+  if (state_.line_start == state_.fed_bytes) return Outcome::complete;
+  fed_from_ = head.data() + state_.fed_bytes;
+  const llhttp_errno_t error = llhttp_execute(&llhttp_, fed_from_, state_.line_start - state_.fed_bytes);
+  const std::uint32_t fed_before = state_.fed_bytes;
+  state_.fed_bytes = state_.line_start;
+  if (error == HPE_OK || error == HPE_PAUSED) return Outcome::complete;
+  if (error == HPE_INVALID_URL) return refuse(400, "invalid target");
+  // The request line has the right shape, so what llhttp dislikes about it is the method.
+  const bool in_request_line = fed_before == state_.start && llhttp_.error_pos < head.data() + state_.fields_start;
+  if (in_request_line) return refuse(501, "unknown method");
+  return refuse(400, llhttp_.reason != nullptr ? llhttp_.reason : "invalid head");
+}
+
+/// `line` goes from the start of the head to the end of the request line.
+RequestParser::Outcome RequestParser::check_request_line(std::string_view line) noexcept {
+  std::size_t end = state_.start;
+  while (end < line.size() && is_token_byte(line[end])) ++end;
+  if (end == line.size() || line[end] != ' ') return refuse(400, "invalid method");
+  state_.method = range(state_.start, end);
+
+  if (line.size() < end + 1 + 1 + kVersionBytes + 1) return refuse(400, "invalid request line");
+  const std::size_t version = line.size() - kVersionBytes;
+  if (line[version - 1] != ' ') return refuse(400, "invalid request line");
+  const std::string_view name = line.substr(version);
+  if (name.substr(0, 5) != "HTTP/" || !is_digit(name[5]) || name[6] != '.' || !is_digit(name[7])) {
+    return refuse(400, "invalid version");
+  }
+  if (name[5] != '1' || name[7] > '1') return refuse(505, "unsupported version");
+  state_.version_minor = static_cast<std::uint8_t>(name[7] - '0');
+  state_.target = range(end + 1, version - 1);
+  return check_target(line);
+}
+
+RequestParser::Outcome RequestParser::check_target(std::string_view head) noexcept {
+  const std::string_view all = view(head, state_.target);
+  std::size_t query = all.size();
+  for (std::size_t at = 0; at < all.size(); ++at) {
+    const char byte = all[at];
+    if (byte == '?' && query == all.size()) query = at;
+    if (!is_visible(byte) || byte == '#') return refuse(400, "invalid target");
+  }
+  const std::string_view name = method(head);
+  if (name == "CONNECT") return refuse(501, "CONNECT");
+  const std::size_t from = state_.target.at;
+  if (query < all.size()) state_.query = range(from + query + 1, from + all.size());
+  state_.path = range(from, from + query);
+  if (all[0] == '/') return Outcome::complete;
+  if (all == "*") return name == "OPTIONS" ? Outcome::complete : refuse(400, "invalid target");
+
+  std::size_t authority = 0;
+  if (equal_ignoring_case(all.substr(0, 7), "http://")) authority = 7;
+  if (equal_ignoring_case(all.substr(0, 8), "https://")) authority = 8;
+  if (authority == 0) return refuse(400, "invalid target");
+  const std::size_t end = std::min(all.find_first_of("/?", authority), all.size());
+  state_.host = range(from + authority, from + end);
+  state_.absolute = true;
+  state_.path = range(from + end, from + std::max(end, query));
+  const std::string_view host_name = view(head, state_.host);
+  if (host_name.empty() || !valid_host(host_name)) return refuse(400, "invalid target");
+  return Outcome::complete;
+}
+
+RequestParser::Outcome RequestParser::check_fields(std::string_view head) noexcept {
+  for (std::size_t index = 0; index < field_count_; ++index) {
+    Field& field = fields_[index];
+    while (field.value.size > 0 && is_blank(head[field.value.at + field.value.size - 1u])) --field.value.size;
+    const Outcome outcome = take_field(head, field);
+    if (outcome == Outcome::refused) return outcome;
+  }
+  return check_framing();
+}
+
+RequestParser::Outcome RequestParser::take_field(std::string_view head, const Field& field) noexcept {
+  const std::string_view name = view(head, field.name);
+  const std::string_view value = view(head, field.value);
+  switch (name.size()) {
+    case 0: return refuse(400, "empty field name");
+    case 4:
+      if (equal_ignoring_case(name, "host")) return take_host(head, field.value);
+      break;
+    case 6:
+      if (equal_ignoring_case(name, "expect") && state_.version_minor > 0) {
+        if (!equal_ignoring_case(value, "100-continue")) return refuse(417, "unknown expectation");
+        state_.expects_continue = true;
+      }
+      break;
+    case 10:
+      if (equal_ignoring_case(name, "connection")) take_connection(value);
+      break;
+    case 14:
+      if (equal_ignoring_case(name, "content-length")) return take_length(value);
+      break;
+    case 17:
+      if (equal_ignoring_case(name, "transfer-encoding")) {
+        if (state_.has_coding) return refuse(400, "repeated Transfer-Encoding");
+        if (!equal_ignoring_case(value, "chunked")) return refuse(400, "unknown Transfer-Encoding");
+        state_.has_coding = true;
+      }
+      break;
+    default: break;
+  }
+  return Outcome::complete;
+}
+
+RequestParser::Outcome RequestParser::take_host(std::string_view head, Range value) noexcept {
+  if (state_.has_host) return refuse(400, "repeated Host");
+  state_.has_host = true;
+  const std::string_view name = view(head, value);
+  // Empty: the client's idea of the target has no authority. It cannot say that and name one in the target.
+  if (name.empty() ? state_.absolute : !valid_host(name)) return refuse(400, "invalid Host");
+  if (!state_.absolute) state_.host = value;
+  return Outcome::complete;
+}
+
+RequestParser::Outcome RequestParser::take_length(std::string_view value) noexcept {
+  if (state_.has_length) return refuse(400, "repeated Content-Length");
+  state_.has_length = true;
+  const std::optional<std::uint64_t> length = parse_length(value);
+  if (!length) return refuse(400, "invalid Content-Length");
+  state_.content_length = *length;
+  return Outcome::complete;
+}
+
+void RequestParser::take_connection(std::string_view value) noexcept {
+  while (!value.empty()) {
+    const std::size_t comma = std::min(value.find(','), value.size());
+    const std::string_view option = trim(value.substr(0, comma));
+    if (equal_ignoring_case(option, "close")) state_.asks_close = true;
+    if (equal_ignoring_case(option, "keep-alive")) state_.asks_keep_alive = true;
+    value.remove_prefix(std::min(comma + 1, value.size()));
+  }
+}
+
+RequestParser::Outcome RequestParser::check_framing() noexcept {
+  if (state_.version_minor > 0 && !state_.has_host) return refuse(400, "no Host");
+  if (state_.has_coding) {
+    if (state_.has_length) return refuse(400, "Content-Length with Transfer-Encoding");
+    if (state_.version_minor == 0) return refuse(400, "Transfer-Encoding in HTTP/1.0");
+    state_.body_kind = BodyKind::chunked;
+  } else if (state_.content_length != 0) {
+    state_.body_kind = BodyKind::length;
+  }
+  state_.keep_alive = !state_.asks_close && (state_.version_minor > 0 || state_.asks_keep_alive);
+  return Outcome::complete;
+}
+
+std::optional<std::string_view> RequestParser::find(std::string_view head, std::string_view name) const noexcept {
+  for (std::size_t index = 0; index < field_count_; ++index) {
+    const Field& field = fields_[index];
+    if (field.name.size == name.size() && equal_ignoring_case(view(head, field.name), name)) {
+      return view(head, field.value);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace evlua::http

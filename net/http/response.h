@@ -1,0 +1,77 @@
+// The head of a response: status, fields, and how it is put into bytes. Names and values are checked as they come in:
+// what is not a valid field never reaches the wire.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+#include "net/http/bytes.h"
+
+namespace evlua::http {
+
+/// How the end of a response body is told.
+enum class Framing : std::uint8_t {
+  none,     ///< there is no body, and no field speaks of one
+  length,   ///< Content-Length
+  chunked,  ///< Transfer-Encoding: chunked
+  close,    ///< the end of the connection
+};
+
+/// "Not Found"; empty for a code without a name.
+std::string_view reason_phrase(int status) noexcept;
+/// 1xx, 204 and 304 have no body, whatever is said.
+constexpr bool status_has_body(int status) noexcept { return status >= 200 && status != 204 && status != 304; }
+
+class ResponseHead {
+ public:
+  /// Back to 200 without fields; keeps a little memory.
+  void reset() noexcept;
+
+  /// A final status (200 to 999), and a reason in place of the usual one. EINVAL otherwise.
+  Result<void> set_status(int status, std::string_view reason = {});
+  int status() const noexcept { return status_; }
+
+  /// Replaces the fields of that name. EINVAL for a name or value that no field may have, and for Transfer-Encoding,
+  /// which is ours to say. A Content-Length counts as a promise: `content_length()`.
+  Result<void> set(std::string_view name, std::string_view value);
+  Result<void> add(std::string_view name, std::string_view value);
+  /// True when there was one.
+  bool remove(std::string_view name) noexcept;
+  /// There is such a field, by the handler's doing.
+  bool has(std::string_view name) const noexcept;
+  std::optional<std::string_view> find(std::string_view name) const noexcept;
+
+  std::optional<std::uint64_t> content_length() const noexcept {
+    return has_length_ ? std::optional(content_length_) : std::nullopt;
+  }
+  /// The handler asked for `Connection: close`.
+  bool asks_close() const noexcept { return asks_close_; }
+
+  enum class Persistence : std::uint8_t { implied, keep_alive, close };
+  /// Appends status line, Server, Date, framing, connection and the fields, ending with the empty line, and makes sure
+  /// that `body_room` more bytes fit.
+  void write_to(Bytes& out, Framing framing, std::uint64_t length, Persistence persistence,
+                std::size_t body_room) const noexcept;
+
+ private:
+  Result<void> check(std::string_view name, std::string_view value) noexcept;
+  static bool is_ours(std::string_view name, std::string_view value) noexcept;
+  void append(std::string_view name, std::string_view value) noexcept;
+  bool erase_lines(std::string_view name) noexcept;
+  /// The line with that name from `from` on; npos when there is none.
+  std::size_t line_of(std::string_view name, std::size_t from) const noexcept;
+
+  Bytes lines_;  // "Name: value\r\n" each
+  std::string reason_;
+  std::uint64_t content_length_ = 0;
+  std::int16_t status_ = 200;
+  bool has_length_ = false;
+  bool has_date_ = false;
+  bool has_server_ = false;
+  bool asks_close_ = false;
+};
+
+}  // namespace evlua::http

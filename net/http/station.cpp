@@ -1,0 +1,157 @@
+#include "net/http/station.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/io_await.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr std::size_t kSpareExchanges = 128;
+constexpr std::size_t kSpareBuffers = 128;
+constexpr std::size_t kBufferBytes = 16 * 1024;
+constexpr Duration kAcceptPause = 50 * kMillisecond;
+
+/// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
+Duration sweep_interval(const Limits& limits) noexcept {
+  const Duration shortest =
+      std::min({limits.header_timeout, limits.body_timeout, limits.keep_alive_timeout, limits.send_timeout});
+  return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
+}
+
+/// accept(2): failures that concern one connection, not the listener.
+bool concerns_one_connection(const Error& error) noexcept {
+  return error.is(ECONNABORTED) || error.is(EINTR) || error.is(EPROTO) || error.is(EPERM) || error.is(ENETDOWN) ||
+         error.is(EHOSTDOWN) || error.is(EHOSTUNREACH) || error.is(ENETUNREACH) || error.is(ENOPROTOOPT);
+}
+
+}  // namespace
+
+Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max) noexcept
+    : worker_(worker),
+      handler_(handler),
+      limits_(limits),
+      connections_max_(std::max(connections_max, 1U)),
+      first_id_((std::uint64_t{worker.index()} << 48) + 1) {}
+
+Station::~Station() { EVLUA_CHECK(count_ == 0); }
+
+Task<void> Station::run(const std::vector<int>& listeners, Event& stop, Duration grace) {
+  TaskScope accepting(worker_.pinned());
+  TaskScope sweeping(worker_.pinned());
+  for (const int listener : listeners) accepting.spawn(accept_loop(listener));
+  sweeping.spawn(sweep());
+  co_await stop.wait();  // being cancelled means the same
+  TaskContext& context = co_await current_context();
+  context.cancel = nullptr;
+  context.deadline = kNever;
+
+  accepting.cancel();
+  co_await accepting.join();
+  stopping_ = true;
+  connections_.for_each([](Connection& connection) { connection.stop(); });
+  if (count_ != 0) {
+    const Result<void> drained = co_await none_.wait(deadline_after(worker_.now(), grace));
+    if (!drained) connections_.for_each([](Connection& connection) { connection.abandon(); });
+  }
+  if (count_ != 0) co_await none_.wait();
+  sweeping.cancel();
+  co_await sweeping.join();
+}
+
+Task<void> Station::accept_loop(int listener) {
+  while (true) {
+    if (count_ >= connections_max_) {
+      room_.reset();
+      const Result<void> room = co_await room_.wait();
+      if (!room) co_return;
+      continue;
+    }
+    sockaddr_in6 peer{};
+    socklen_t peer_bytes = sizeof peer;
+    // A longer address, of a Unix-domain client, is cut: nothing of it is used.
+    const Result<std::int32_t> accepted =
+        co_await io::accept(listener, reinterpret_cast<sockaddr*>(&peer), &peer_bytes);
+    if (accepted) {
+      add(*accepted, peer);
+      continue;
+    }
+    const Error error = accepted.error();
+    if (error.is(ECANCELED)) co_return;
+    if (concerns_one_connection(error)) continue;
+    // Out of descriptors or memory: connections wait in the backlog until some are free again.
+    const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
+    if (!paused) co_return;
+  }
+}
+
+void Station::add(int fd, const sockaddr_in6& peer) noexcept {
+  auto* connection = new Connection(*this, fd, peer);
+  connections_.push_back(*connection);
+  if (count_++ == 0) {
+    none_.reset();
+    some_.set();
+  }
+  connection->start();
+}
+
+void Station::ended(Connection& connection) noexcept {
+  List<Connection>::erase(connection);
+  delete &connection;
+  if (count_-- == connections_max_) room_.set();
+  if (count_ == 0) {
+    some_.reset();
+    none_.set();
+  }
+}
+
+Task<void> Station::sweep() {
+  const Duration interval = sweep_interval(limits_);
+  while (true) {
+    const Result<void> woken = co_await some_.wait();
+    if (!woken) co_return;
+    const Result<std::int32_t> slept = co_await io::sleep_until(deadline_after(worker_.now(), interval));
+    if (!slept) co_return;
+    const Instant now = worker_.now();
+    connections_.for_each([now](Connection& connection) { connection.check_deadline(now); });
+  }
+}
+
+Exchange* Station::take_exchange() noexcept {
+  if (spare_exchanges_.empty()) return new Exchange;
+  Exchange* exchange = spare_exchanges_.back().release();
+  spare_exchanges_.pop_back();
+  return exchange;
+}
+
+void Station::give_back(Exchange* exchange) noexcept {
+  if (spare_exchanges_.size() < kSpareExchanges) {
+    spare_exchanges_.emplace_back(exchange);
+  } else {
+    delete exchange;
+  }
+}
+
+void Station::take_buffer(Bytes& buffer) noexcept {
+  if (buffer.capacity() != 0) return;
+  if (spare_buffers_.empty()) {
+    buffer.reserve(kBufferBytes);
+  } else {
+    buffer.swap(spare_buffers_.back());
+    spare_buffers_.pop_back();
+  }
+}
+
+void Station::give_back(Bytes& buffer) noexcept {
+  if (buffer.capacity() == 0) return;
+  if (buffer.capacity() <= kBufferBytes * 2 && spare_buffers_.size() < kSpareBuffers) {
+    buffer.clear();
+    spare_buffers_.emplace_back(std::move(buffer));
+  } else {
+    buffer.release();
+  }
+}
+
+}  // namespace evlua::http

@@ -1,0 +1,76 @@
+// What one worker has of a server: its connections, its handler, spare exchanges and buffers, and the sweep that ends
+// waits which last too long. One sweep over all connections twice a second is far cheaper than a timer per receive.
+//
+// For its worker only, except where marked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/event.h"
+#include "core/intrusive.h"
+#include "core/scope.h"
+#include "core/task.h"
+#include "core/worker.h"
+#include "net/http/bytes.h"
+#include "net/http/connection.h"
+#include "net/http/exchange.h"
+#include "net/http/limits.h"
+
+namespace evlua::http {
+
+class Station {
+ public:
+  /// `limits` and `handler` must outlive the station. [any thread]
+  Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max) noexcept;
+  ~Station();
+  Station(const Station&) = delete;
+  Station& operator=(const Station&) = delete;
+
+  Worker& worker() noexcept { return worker_; }
+  Handler& handler() noexcept { return handler_; }
+  const Limits& limits() const noexcept { return limits_; }
+
+  /// Serves what the listeners accept until `stop` is set, then drains: idle connections close, the others finish what
+  /// they do and close, and after `grace` they are cut. Returns when the last one is gone. Runs on this worker.
+  Task<void> run(const std::vector<int>& listeners, Event& stop, Duration grace);
+
+  /// The server stops: connections must not outlast the response they are at.
+  bool stopping() const noexcept { return stopping_; }
+  std::size_t connection_count() const noexcept { return count_; }
+  std::uint64_t requests() const noexcept { return requests_; }
+
+  // -- for connections ------------------------------------------------------------------------------------------------
+
+  std::uint64_t next_id() noexcept { return first_id_ + requests_++; }
+  Exchange* take_exchange() noexcept;
+  void give_back(Exchange* exchange) noexcept;
+  void take_buffer(Bytes& buffer) noexcept;
+  void give_back(Bytes& buffer) noexcept;
+  /// The connection's loop has ended; deletes it.
+  void ended(Connection& connection) noexcept;
+
+ private:
+  Task<void> accept_loop(int listener);
+  Task<void> sweep();
+  void add(int fd, const sockaddr_in6& peer) noexcept;
+
+  Worker& worker_;
+  Handler& handler_;
+  const Limits& limits_;
+  const std::uint32_t connections_max_;
+  const std::uint64_t first_id_;
+  std::uint64_t requests_ = 0;
+  std::size_t count_ = 0;
+  bool stopping_ = false;
+  List<Connection> connections_;
+  std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
+  std::vector<Bytes> spare_buffers_;
+  Event some_;  // there are connections: the sweep has something to do
+  Event none_;  // the last connection is gone
+  Event room_;  // fewer connections than allowed
+};
+
+}  // namespace evlua::http
