@@ -32,7 +32,7 @@ endif()
 
 # tests/e2e/*_test.sh and *_test.py: once per backend.
 find_program(BASH bash REQUIRED)
-find_program(PYTHON3 python3 REQUIRED PATHS /usr/bin NO_DEFAULT_PATH)
+find_program(PYTHON3 python3 REQUIRED HINTS /usr/bin)
 file(GLOB e2e CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.sh ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.py)
 if(TARGET evlua AND TARGET evluaserver)
   foreach(test ${e2e})
