@@ -1,0 +1,208 @@
+#include "fs/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+
+#include "core/io_await.h"
+#include "core/worker.h"
+#include "fs/path_ops.h"
+
+namespace evlua::fs {
+
+namespace {
+
+constexpr std::size_t kPiece = 1U << 30;
+
+std::string directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// A name beside `path` that nobody else uses.
+std::string temporary_beside(const std::string& path) {
+  static std::atomic<unsigned> counter{0};
+  return path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
+}
+
+}  // namespace
+
+Result<OpenMode> parse_mode(std::string_view mode) noexcept {
+  OpenMode parsed;
+  if (mode.empty()) return fail(EINVAL, OpCode::open);
+  const char kind = mode.front();
+  bool update = false;
+  bool exclusive = false;
+  for (const char c : mode.substr(1)) {
+    if (c == '+' && !update) {
+      update = true;
+    } else if (c == 'x' && !exclusive && kind != 'r') {
+      exclusive = true;
+    } else if (c != 'b') {
+      return fail(EINVAL, OpCode::open);
+    }
+  }
+  switch (kind) {
+    case 'r': parsed.flags = update ? O_RDWR : O_RDONLY; break;
+    case 'w': parsed.flags = (update ? O_RDWR : O_WRONLY) | O_CREAT | O_TRUNC; break;
+    case 'a': parsed.flags = (update ? O_RDWR : O_WRONLY) | O_CREAT | O_APPEND; break;
+    default: return fail(EINVAL, OpCode::open);
+  }
+  parsed.append = kind == 'a';
+  if (exclusive) parsed.flags |= O_EXCL;
+  return parsed;
+}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(append_, other.append_);
+  return *this;
+}
+
+File::~File() {
+  if (fd_ < 0) return;
+  Worker* worker = Worker::current_or_null();
+  if (worker != nullptr) {
+    worker->close_later(fd_);
+  } else {
+    ::close(fd_);
+  }
+}
+
+Task<Result<File>> File::open(std::string path, OpenMode mode, mode_t permissions, Instant deadline) {
+  IoAwait op(OpCode::open, AT_FDCWD, OpArgs{.open = {path.c_str(), mode.flags, permissions}});
+  op.until(deadline);
+  const Result<std::int32_t> fd = co_await op;
+  if (!fd) co_return fail(fd.error());
+  co_return File(*fd, mode.append);
+}
+
+Task<Result<std::size_t>> File::read_at(void* data, std::size_t size, std::int64_t offset, Instant deadline) {
+  const auto piece = static_cast<std::uint32_t>(std::min(size, kPiece));
+  IoAwait op(OpCode::read, fd_, OpArgs{.read = {data, piece, offset}});
+  op.until(deadline);
+  const Result<std::int32_t> got = co_await op;
+  if (!got) co_return fail(got.error());
+  co_return static_cast<std::size_t>(*got);
+}
+
+Task<Result<void>> File::write_at(std::string_view bytes, std::int64_t offset, Instant deadline) {
+  while (!bytes.empty()) {
+    const auto piece = static_cast<std::uint32_t>(std::min(bytes.size(), kPiece));
+    IoAwait op(OpCode::write, fd_, OpArgs{.write = {bytes.data(), piece, offset}});
+    op.until(deadline);
+    const Result<std::int32_t> wrote = co_await op;
+    if (!wrote) co_return fail(wrote.error());
+    if (*wrote == 0) co_return fail(EIO, OpCode::write);
+    bytes.remove_prefix(static_cast<std::size_t>(*wrote));
+    if (offset >= 0) offset += *wrote;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> File::sync(bool data_only, Instant deadline) {
+  IoAwait op(OpCode::fsync, fd_, OpArgs{.fsync = {data_only}});
+  op.until(deadline);
+  const Result<std::int32_t> done = co_await op;
+  if (!done) co_return fail(done.error());
+  co_return Result<void>();
+}
+
+Task<Result<void>> File::truncate(std::int64_t size, Instant deadline) {
+  IoAwait op(OpCode::truncate, fd_, OpArgs{.truncate = {size}});
+  op.until(deadline);
+  const Result<std::int32_t> done = co_await op;
+  if (!done) co_return fail(done.error());
+  co_return Result<void>();
+}
+
+Task<Result<void>> File::close() {
+  if (!is_open()) co_return Result<void>();
+  const int fd = std::exchange(fd_, -1);
+  const Result<std::int32_t> done = co_await io::close(fd);
+  if (!done) co_return fail(done.error());
+  co_return Result<void>();
+}
+
+Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline) {
+  Result<File> file = co_await File::open(std::move(path), OpenMode{O_RDONLY, false}, 0, deadline);
+  if (!file) co_return fail(file.error());
+  struct statx info {};
+  IoAwait stat(OpCode::stat, file->fd(), OpArgs{.stat = {"", AT_EMPTY_PATH, &info}});
+  const Result<std::int32_t> looked = co_await stat;
+  // Files of /proc say 0 and have content; pipes say nothing at all: the size is only a hint.
+  const bool regular = looked && S_ISREG(info.stx_mode);
+  std::size_t expected = regular ? static_cast<std::size_t>(std::min<std::uint64_t>(info.stx_size, limit)) : 0;
+  std::string content;
+  std::size_t size = 0;
+  while (true) {
+    if (size == content.size()) {
+      content.resize(size == 0 ? std::max<std::size_t>(expected + 1, 4096) : size + std::max<std::size_t>(size, 4096));
+    }
+    const Result<std::size_t> got = co_await file->read_at(content.data() + size, content.size() - size,
+                                                           regular ? static_cast<std::int64_t>(size) : -1, deadline);
+    if (!got) co_return fail(got.error());
+    size += *got;
+    if (*got == 0) break;
+    if (size > limit) co_return fail(Errc::too_large, OpCode::read);
+  }
+  content.resize(size);
+  (void)co_await file->close();
+  co_return content;
+}
+
+namespace {
+
+Task<Result<void>> write_and_close(File& file, std::string_view bytes, std::int64_t offset, bool durable,
+                                   Instant deadline) {
+  Result<void> outcome = co_await file.write_at(bytes, offset, deadline);
+  if (outcome && durable) outcome = co_await file.sync(false, deadline);
+  const Result<void> closed = co_await file.close();
+  if (outcome && !closed) outcome = closed;
+  co_return outcome;
+}
+
+Task<Result<void>> sync_directory(std::string path, Instant deadline) {
+  Result<File> directory = co_await File::open(std::move(path), OpenMode{O_RDONLY | O_DIRECTORY, false}, 0, deadline);
+  if (!directory) co_return fail(directory.error());
+  const Result<void> synced = co_await directory->sync(false, deadline);
+  (void)co_await directory->close();
+  co_return synced;
+}
+
+Task<Result<void>> write_atomically(std::string path, std::string_view bytes, mode_t permissions, Instant deadline) {
+  const std::string temporary = temporary_beside(path);
+  std::string opened = temporary;
+  Result<File> file = co_await File::open(std::move(opened), OpenMode{O_WRONLY | O_CREAT | O_EXCL, false}, permissions,
+                                          deadline);
+  if (!file) co_return fail(file.error());
+  Result<void> outcome = co_await write_and_close(*file, bytes, 0, true, deadline);
+  if (outcome) outcome = co_await rename(temporary, path, deadline);
+  if (!outcome) {
+    (void)::unlink(temporary.c_str());  // also when we are cancelled, and no wait would succeed
+    co_return outcome;
+  }
+  std::string directory = directory_of(path);
+  outcome = co_await sync_directory(std::move(directory), deadline);
+  co_return outcome;
+}
+
+}  // namespace
+
+Task<Result<void>> write_file(std::string path, std::string_view bytes, WriteOptions options, Instant deadline) {
+  if (options.atomic) {
+    Result<void> replaced = co_await write_atomically(std::move(path), bytes, options.permissions, deadline);
+    co_return replaced;
+  }
+  const int how = O_WRONLY | O_CREAT | (options.append ? O_APPEND : O_TRUNC);
+  Result<File> file = co_await File::open(std::move(path), OpenMode{how, options.append}, options.permissions, deadline);
+  if (!file) co_return fail(file.error());
+  Result<void> outcome = co_await write_and_close(*file, bytes, -1, false, deadline);
+  co_return outcome;
+}
+
+}  // namespace evlua::fs

@@ -1,0 +1,68 @@
+// Files. Every call waits without blocking a thread: io_uring operations, or the blocking pool where the backend has
+// nothing better.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "core/task.h"
+#include "core/time.h"
+
+namespace evlua::fs {
+
+struct OpenMode {
+  int flags = 0;
+  bool append = false;
+};
+
+/// "r", "r+", "w", "w+", "a", "a+" with optional "b" and "x" (fail if it exists). EINVAL otherwise.
+Result<OpenMode> parse_mode(std::string_view mode) noexcept;
+
+/// An open file and its position. Used from one strand or one chain of tasks at a time.
+class File {
+ public:
+  File() = default;
+  File(int fd, bool append) noexcept : fd_(fd), append_(append) {}
+  File(File&& other) noexcept { *this = std::move(other); }
+  File& operator=(File&& other) noexcept;
+  /// Closes in the background. REQUIRES: no operation is in flight on it.
+  ~File();
+
+  static Task<Result<File>> open(std::string path, OpenMode mode, mode_t permissions, Instant deadline = kNever);
+
+  int fd() const noexcept { return fd_; }
+  bool is_open() const noexcept { return fd_ >= 0; }
+  bool appends() const noexcept { return append_; }
+
+  /// Up to `size` bytes at `offset` (-1: where the file itself is, for what cannot seek); 0 at the end.
+  Task<Result<std::size_t>> read_at(void* data, std::size_t size, std::int64_t offset, Instant deadline = kNever);
+  /// All of `bytes` at `offset` (-1: where the file itself is). Short writes are continued.
+  Task<Result<void>> write_at(std::string_view bytes, std::int64_t offset, Instant deadline = kNever);
+  Task<Result<void>> sync(bool data_only, Instant deadline = kNever);
+  Task<Result<void>> truncate(std::int64_t size, Instant deadline = kNever);
+  Task<Result<void>> close();
+
+ private:
+  int fd_ = -1;
+  bool append_ = false;
+};
+
+/// The whole file, or Errc::too_large when it has more than `limit` bytes.
+Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline = kNever);
+
+struct WriteOptions {
+  bool atomic = false;  ///< readers see the old content or the new: temporary file, fsync, rename, fsync of the folder
+  bool append = false;
+  mode_t permissions = 0666;
+};
+
+/// REQUIRES: `bytes` stay valid until the task ends.
+Task<Result<void>> write_file(std::string path, std::string_view bytes, WriteOptions options,
+                              Instant deadline = kNever);
+
+}  // namespace evlua::fs

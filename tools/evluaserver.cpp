@@ -1,0 +1,96 @@
+// evluaserver: an HTTP server that hands requests to Lua.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "core/scheduler.h"
+#include "lua/signals.h"
+#include "tools/runtime.h"
+#include "tools/server_app.h"
+
+namespace evlua::tools {
+namespace {
+
+struct CommandLine {
+  RuntimeOptions runtime;
+  ServerOptions server;
+  std::vector<std::string> listen;
+  std::string host = "127.0.0.1";
+  unsigned port = 8080;
+  double grace_seconds = 30;
+  bool version = false;
+};
+
+void define(CLI::App& app, CommandLine& line) {
+  app.add_option("app", line.server.app, "Lua file that returns a handler");
+  app.add_option("--listen", line.listen, "ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080)")
+      ->allow_extra_args(false);
+  app.add_option("--host", line.host, "address to listen on, with --port");
+  app.add_option("--port", line.port, "port to listen on, with --host")->check(CLI::Range(0, 65535));
+  app.add_option("--workers", line.runtime.workers, "worker threads (default: one per core)")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--backend", line.runtime.backend, "io_uring, libev or auto");
+  app.add_option("--grace", line.grace_seconds, "seconds that requests may go on after SIGTERM")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--max-body", line.server.limits.buffered_body_bytes, "bytes of a body that req:body() takes");
+  app.add_option("--max-connections", line.server.limits.connections, "connections open at once");
+  app.add_flag("--dev", line.server.development, "show tracebacks in error pages");
+  app.add_flag("-v,--version", line.version, "print the version");
+}
+
+/// False after printing what is wrong.
+bool parse_addresses(CommandLine& line) {
+  if (line.listen.empty()) {
+    const bool v6 = line.host.find(':') != std::string::npos;
+    line.listen.push_back((v6 ? "[" + line.host + "]" : line.host) + ":" + std::to_string(line.port));
+  }
+  for (const std::string& text : line.listen) {
+    const Result<net::Address> address = net::Address::parse(text);
+    if (!address) {
+      std::fprintf(stderr, "evluaserver: '%s' is no address: ADDRESS:PORT, [IPv6]:PORT or unix:PATH expected\n",
+                   text.c_str());
+      return false;
+    }
+    line.server.listen.push_back(*address);
+  }
+  return true;
+}
+
+int serve(CommandLine& line) {
+  lua::SignalHub signals;
+  const BackendChoice backend = choose_backend(line.runtime, false);
+  Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
+  const Result<int> code = scheduler.run(run_server(scheduler, line.server, signals));
+  if (!code) {
+    std::fprintf(stderr, "evluaserver: cannot start: %s\n", code.error().describe().c_str());
+    return 1;
+  }
+  return *code;
+}
+
+}  // namespace
+}  // namespace evlua::tools
+
+int main(int argc, char** argv) {
+  using namespace evlua::tools;
+  CommandLine line;
+  CLI::App app("HTTP server that hands requests to Lua", "evluaserver");
+  define(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (line.version) {
+    std::printf("%s\n", version_line("evluaserver").c_str());
+    return 0;
+  }
+  if (line.server.app.empty()) {
+    std::fprintf(stderr, "evluaserver: which app? usage: evluaserver app.lua [options]; see --help\n");
+    return 2;
+  }
+  if (!parse_addresses(line)) return 2;
+  line.server.grace = evlua::duration_from_seconds(line.grace_seconds);
+  return serve(line);
+}

@@ -1,0 +1,114 @@
+#include "tools/server_app.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+
+#include "lua/http_app.h"
+#include "lua/vm.h"
+#include "net/http/listener_set.h"
+#include "net/http/server.h"
+
+namespace evlua::tools {
+
+namespace {
+
+using lua::HttpApp;
+using lua::Vm;
+
+/// One per worker.
+struct Instance {
+  std::unique_ptr<Vm> vm;
+  std::unique_ptr<HttpApp> app;
+};
+
+std::atomic<http::Server*> serving{nullptr};
+std::atomic<int> stops_asked{0};
+
+/// The first SIGINT or SIGTERM drains, the second leaves at once.
+void stop_serving(Vm&, int signal) {
+  if (stops_asked.fetch_add(1) > 0) ::_exit(128 + signal);
+  http::Server* server = serving.load();
+  if (server == nullptr) ::_exit(128 + signal);
+  std::fprintf(stderr, "evluaserver: stopping\n");
+  server->stop();
+}
+
+Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vector<Instance>& instances) {
+  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
+    Instance instance;
+    instance.vm = Vm::create(scheduler, {});
+    if (instance.vm == nullptr) co_return false;
+    instance.vm->on_exit = [](int code) { ::_exit(code); };
+    instance.app = std::make_unique<HttpApp>(*instance.vm, options.development);
+    instances.push_back(std::move(instance));
+    std::string path = options.app;
+    auto loaded = co_await instances.back().app->load(std::move(path));
+    if (!loaded) {
+      std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+bool listen_all(const ServerOptions& options, http::ListenerSet& listeners) {
+  for (const net::Address& address : options.listen) {
+    const Result<void> added = listeners.add(address);
+    if (added) continue;
+    const bool in_use = added.error().is(EADDRINUSE);
+    std::fprintf(stderr, "evluaserver: cannot listen on %s: %s%s\n", address.to_string().c_str(),
+                 added.error().message().c_str(), in_use ? "; stop the program that uses it, or choose another" : "");
+    return false;
+  }
+  for (const net::Address& address : listeners.addresses()) {
+    std::fprintf(stderr, "evluaserver: listening on %s%s\n", address.is_unix() ? "" : "http://",
+                 address.to_string().c_str());
+  }
+  return true;
+}
+
+/// Tasks that handlers left running end with the server.
+Task<void> end_instances(std::vector<Instance>& instances) {
+  for (Instance& instance : instances) {
+    co_await instance.app->stop();
+    struct Cancel : Runnable {
+      Vm* vm;
+    } cancel;
+    cancel.vm = instance.vm.get();
+    cancel.run = [](Runnable& self) noexcept {
+      static_cast<Cancel&>(self).vm->for_each_live([](lua::Fiber& fiber) { fiber.cancel(OpStop::cancelled); });
+    };
+    instance.vm->strand().enqueue(cancel);
+    (void)co_await instance.vm->idle().wait();
+  }
+}
+
+}  // namespace
+
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals) {
+  std::vector<Instance> instances;
+  const bool loaded = co_await load_all(scheduler, options, instances);
+  http::ListenerSet listeners(scheduler.worker_count());
+  if (!loaded || !listen_all(options, listeners)) co_return 1;
+
+  std::vector<http::Handler*> handlers;
+  for (Instance& instance : instances) handlers.push_back(instance.app.get());
+  http::Server::Options server_options;
+  server_options.limits = options.limits;
+  server_options.grace = options.grace;
+  http::Server server(scheduler, server_options, handlers);
+  serving.store(&server);
+  signals.set_stuck_action(stop_serving);
+  signals.attach(*instances.front().vm, stop_serving);
+  co_await server.serve(listeners.descriptors());
+  signals.detach();
+  serving.store(nullptr);
+  co_await end_instances(instances);
+  co_return 0;
+}
+
+}  // namespace evlua::tools

@@ -1,0 +1,26 @@
+// evluaserver's life: Vms, the app in each, listeners, serving, draining.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/scheduler.h"
+#include "core/task.h"
+#include "lua/signals.h"
+#include "net/address.h"
+#include "net/http/limits.h"
+
+namespace evlua::tools {
+
+struct ServerOptions {
+  std::string app;
+  std::vector<net::Address> listen;
+  http::Limits limits;
+  Duration grace = 30 * kSecond;
+  bool development = false;  ///< error pages show tracebacks
+};
+
+/// The exit code. REQUIRES: `options` and `signals` outlive the task.
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals);
+
+}  // namespace evlua::tools
