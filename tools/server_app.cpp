@@ -104,7 +104,8 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   serving.store(&server);
   signals.set_stuck_action(stop_serving);
   signals.attach(*instances.front().vm, stop_serving);
-  co_await server.serve(listeners.descriptors());
+  std::vector<std::vector<int>> descriptors = listeners.descriptors();
+  co_await server.serve(std::move(descriptors));
   signals.detach();
   serving.store(nullptr);
   co_await end_instances(instances);
