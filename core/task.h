@@ -51,8 +51,8 @@ class PromiseBase {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
       PromiseBase& promise = ended.promise();
       if (promise.continuation) return promise.continuation;
-      Runnable* finished = promise.finished;
-      if (finished != nullptr) finished->run(*finished);
+      Runnable* waiter = promise.finished;
+      if (waiter != nullptr) waiter->run(*waiter);
       return std::noop_coroutine();
     }
     void await_resume() const noexcept {}

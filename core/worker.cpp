@@ -26,11 +26,19 @@ Op& op_of_cancel(Runnable& node) noexcept {
 
 }  // namespace
 
+struct Worker::Closer final : Op, Executor {
+  Closer() : Op(OpCode::close, -1) { home = this; }
+  void enqueue(Runnable&) noexcept override {
+    fd = -1;
+    owner->spare_closers_.push_back(*this);
+  }
+};
+
 Worker::Worker(Scheduler& scheduler, unsigned index, std::unique_ptr<Backend> backend)
     : scheduler_(scheduler), index_(index), backend_(std::move(backend)), random_(index * 2654435761U + 1) {}
 
 Worker::~Worker() {
-  while (Op* spare = spare_closers_.pop_front()) delete spare;
+  while (Closer* spare = spare_closers_.pop_front()) delete spare;
 }
 
 Worker& Worker::current() noexcept {
@@ -131,19 +139,8 @@ void Worker::fire_timers() noexcept {
 }
 
 void Worker::close_later(int fd) noexcept {
-  struct Closer final : Op, Executor {
-    void enqueue(Runnable&) noexcept override {
-      fd = -1;
-      owner->spare_closers_.push_back(*this);
-    }
-  };
-  Op* spare = spare_closers_.pop_front();
-  if (spare == nullptr) {
-    auto* closer = new Closer;
-    closer->home = closer;
-    closer->code = OpCode::close;
-    spare = closer;
-  }
+  Closer* spare = spare_closers_.pop_front();
+  if (spare == nullptr) spare = new Closer;
   spare->fd = fd;
   prepare(*spare);
   submit(*spare);

@@ -80,6 +80,7 @@ class Worker final : public BackendHost, private Executor {
 
  private:
   friend class Scheduler;
+  struct Closer;  // a close that nobody waits for
 
   void enqueue(Runnable& work) noexcept override;  // Executor: pinned
 
@@ -118,7 +119,7 @@ class Worker final : public BackendHost, private Executor {
   std::size_t in_flight_ = 0;
   Instant now_ = 0;
   WorkerCounters counters_;
-  Queue<Op> spare_closers_;
+  Queue<Closer> spare_closers_;
 
   alignas(64) Inbox inbox_;
 };
