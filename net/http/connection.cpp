@@ -3,36 +3,16 @@
 // is pending.
 #include "net/http/connection.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#include <array>
 #include <cerrno>
 #include <utility>
 
 #include "core/worker.h"
+#include "net/address.h"
 #include "net/http/station.h"
 
 namespace evlua::http {
-
-namespace {
-
-std::string text_of(const sockaddr_in6& address) {
-  std::array<char, INET6_ADDRSTRLEN> host{};
-  if (address.sin6_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    ::inet_ntop(AF_INET, &v4.sin_addr, host.data(), host.size());
-    return std::string(host.data()) + ':' + std::to_string(ntohs(v4.sin_port));
-  }
-  if (address.sin6_family == AF_INET6) {
-    ::inet_ntop(AF_INET6, &address.sin6_addr, host.data(), host.size());
-    return '[' + std::string(host.data()) + "]:" + std::to_string(ntohs(address.sin6_port));
-  }
-  return address.sin6_family == AF_UNIX ? "unix:" : "";
-}
-
-}  // namespace
 
 /// The loop waits for the handler's side to say something.
 class Connection::HandlerWait {
@@ -63,18 +43,23 @@ void Connection::start() noexcept {
 
 Executor& Connection::home() noexcept { return station_.worker().pinned(); }
 
-std::string Connection::remote() const { return text_of(peer_); }
-
-std::string Connection::local() const {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
-  if (address.ss_family != AF_UNIX) return text_of(reinterpret_cast<const sockaddr_in6&>(address));
-  return std::string("unix:") + reinterpret_cast<const sockaddr_un&>(address).sun_path;
+std::string Connection::remote() const {
+  const auto* peer = reinterpret_cast<const sockaddr*>(&peer_);
+  switch (peer->sa_family) {
+    case AF_INET: return net::Address::from(peer, sizeof(sockaddr_in)).to_string();
+    case AF_INET6: return net::Address::from(peer, sizeof(sockaddr_in6)).to_string();
+    default: return "unix:";  // clients rarely bind a path, and its room would be spent on every connection
+  }
 }
 
-// -- waiting
-// --------------------------------------------------------------------------------------------------------------
+std::string Connection::local() const {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
+  return net::Address::from(reinterpret_cast<const sockaddr*>(&storage), size).to_string();
+}
+
+// -- waiting ----------------------------------------------------------------------------------------------------------
 
 Task<void> Connection::serve() {
   while (true) {
@@ -193,8 +178,7 @@ void Connection::send_failed(const Error& error) noexcept {
   if (error_.code == 0) error_ = timed_out_ ? Error{ETIMEDOUT, ErrorDomain::system, OpCode::send} : error;
 }
 
-// -- working
-// --------------------------------------------------------------------------------------------------------------
+// -- working ----------------------------------------------------------------------------------------------------------
 
 Connection::Next Connection::advance() noexcept {
   while (true) {

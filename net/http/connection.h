@@ -29,8 +29,7 @@ class Connection final : public ListNode, private Runnable {
   Connection(Station& station, int fd, const sockaddr_in6& peer) noexcept;
   void start() noexcept;
 
-  // -- for the station
-  // --------------------------------------------------------------------------------------------------
+  // -- for the station ------------------------------------------------------------------------------------------------
 
   /// The sweep: ends the wait that has lasted too long.
   void check_deadline(Instant now) noexcept {

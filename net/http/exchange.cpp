@@ -27,8 +27,7 @@ constexpr std::size_t kSliceBytes = 64 * 1024;
 
 }  // namespace
 
-// -- life
-// -----------------------------------------------------------------------------------------------------------------
+// -- life -------------------------------------------------------------------------------------------------------------
 
 void Exchange::begin(Connection& connection, const Limits& limits) noexcept {
   connection_ = &connection;
@@ -103,8 +102,7 @@ std::uint8_t Exchange::take_bits() noexcept {
 std::string Exchange::remote() const { return connection_->remote(); }
 std::string Exchange::local() const { return connection_->local(); }
 
-// -- request body
-// ---------------------------------------------------------------------------------------------------------
+// -- request body -----------------------------------------------------------------------------------------------------
 
 std::optional<std::uint64_t> Exchange::content_length() const noexcept {
   if (parser_.body_kind() == BodyKind::chunked) return std::nullopt;
@@ -194,8 +192,7 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
   co_return body;
 }
 
-// -- response
-// -------------------------------------------------------------------------------------------------------------
+// -- response ---------------------------------------------------------------------------------------------------------
 
 Result<void> Exchange::set_status(int status, std::string_view reason) {
   if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);

@@ -33,8 +33,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   /// Serves until stop() or cancellation, then drains: when it returns no connection is left. `listeners[i]` are the
-  /// descriptors worker i accepts from; they stay the caller's. Called once.
-  Task<void> serve(std::vector<std::vector<int>> listeners);
+  /// descriptors worker i accepts from; they stay the caller's, as the list does. Called once.
+  Task<void> serve(const std::vector<std::vector<int>>& listeners);
 
   /// Stops accepting, closes idle connections, lets the others finish their response. [any thread]
   void stop() noexcept { stop_.set(); }

@@ -1,0 +1,49 @@
+#include "net/http/listener_set.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <utility>
+
+namespace evlua::http {
+
+namespace {
+
+/// Connections inherit it, which saves a system call for each.
+void send_at_once(const net::Listener& listener) noexcept {
+  const int on = 1;
+  static_cast<void>(::setsockopt(listener.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+}
+
+}  // namespace
+
+Result<void> ListenerSet::add(const net::Address& address) {
+  const bool shared = address.is_unix();
+  net::ListenOptions options;
+  options.reuse_port = !shared && workers_ > 1;
+  options.backlog = 4096;
+  std::vector<net::Listener> listeners;
+  net::Address bound = address;
+  for (unsigned index = 0; index < (shared ? 1 : workers_); ++index) {
+    Result<net::Listener> listener = net::listen(bound, options);
+    if (!listener) return fail(listener.error());
+    if (!shared) send_at_once(*listener);
+    bound = listener->local_address();
+    listeners.push_back(std::move(*listener));
+  }
+  addresses_.push_back(bound);
+  listeners_.push_back(std::move(listeners));
+  return {};
+}
+
+std::vector<std::vector<int>> ListenerSet::descriptors() const {
+  std::vector<std::vector<int>> result(workers_);
+  for (const std::vector<net::Listener>& listeners : listeners_) {
+    for (unsigned index = 0; index < workers_; ++index) {
+      result[index].push_back(listeners[listeners.size() == 1 ? 0 : index].fd());
+    }
+  }
+  return result;
+}
+
+}  // namespace evlua::http
