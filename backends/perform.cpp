@@ -4,21 +4,34 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
+#include <cstdlib>
+
+#include "backends/descriptor_age.h"
 
 namespace evlua {
 
 namespace {
 
-/// The call, once. The result is >= 0 or a negated errno.
+/// What a system call returned: >= 0, or a negated errno.
 template <class Number>
 std::int32_t result_of(Number returned) noexcept {
   return returned < 0 ? -errno : static_cast<std::int32_t>(returned);
 }
+
+template <class Call>
+std::int32_t retry_interrupted(Call call) noexcept {
+  while (true) {
+    const std::int32_t result = call();
+    if (result != -EINTR) return result;
+  }
+}
+
+/// Path operations that name no directory start at the working directory.
+int directory(const Op& op) noexcept { return op.fd == -1 ? AT_FDCWD : op.fd; }
 
 std::int32_t read_file(const Op& op) noexcept {
   const auto& read = op.args.read;
@@ -26,71 +39,74 @@ std::int32_t read_file(const Op& op) noexcept {
                          : result_of(::pread(op.fd, read.data, read.size, read.offset));
 }
 
-std::int32_t write_file(const Op& op, std::uint32_t size) noexcept {
+std::int32_t write_file(const Op& op) noexcept {
   const auto& write = op.args.write;
-  return write.offset < 0 ? result_of(::write(op.fd, write.data, size))
-                          : result_of(::pwrite(op.fd, write.data, size, write.offset));
+  return write.offset < 0 ? result_of(::write(op.fd, write.data, write.size))
+                          : result_of(::pwrite(op.fd, write.data, write.size, write.offset));
 }
 
 std::int32_t start_connect(Op& op) noexcept {
   const std::int32_t result = result_of(::connect(op.fd, op.args.connect.address, op.args.connect.length));
-  return result == -EINPROGRESS || result == -EINTR || result == -EALREADY ? -EAGAIN : result;
+  if (result == -EINPROGRESS || result == -EALREADY) {
+    op.backend_data = 1;
+    return -EAGAIN;
+  }
+  return result;  // EAGAIN itself: the listener's queue is full (Unix domain), the connect has not begun
 }
 
-std::int32_t finish_connect(const Op& op) noexcept {
+std::int32_t finish_connect(Op& op) noexcept {
   int error = 0;
-  socklen_t size = sizeof error;
+  socklen_t size = sizeof(error);
   if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return -errno;
   if (error != 0) return -error;
-  // Writable without an error may also mean "not begun": ask whether there is a peer.
   sockaddr_storage peer;
-  socklen_t length = sizeof peer;
+  socklen_t length = sizeof(peer);
   if (::getpeername(op.fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0) return 0;
-  return errno == ENOTCONN ? -EAGAIN : -errno;
+  if (errno != ENOTCONN) return -errno;
+  // No error and no peer: woken too early, or a receive on the same socket took the error. The kernel knows which.
+  op.backend_data = 0;
+  const std::int32_t result = start_connect(op);
+  return result == -EISCONN ? 0 : result;
 }
 
-std::int32_t poll_once(int fd, std::uint32_t events) noexcept {
-  pollfd asked{fd, static_cast<short>(events), 0};
-  const int count = ::poll(&asked, 1, 0);
-  if (count < 0) return -errno;
-  if ((asked.revents & POLLNVAL) != 0) return -EBADF;
-  return count == 0 ? -EAGAIN : static_cast<std::int32_t>(asked.revents);
+std::int32_t close_descriptor(int fd) noexcept {
+  if (fd >= 0) note_close(fd);
+  const std::int32_t result = result_of(::close(fd));
+  return result == -EINTR ? 0 : result;  // close(2): on Linux the descriptor is gone
 }
 
-std::int32_t call(Op& op, std::uint32_t write_size) noexcept {
+/// The call, once.
+std::int32_t call(Op& op) noexcept {
+  const auto& args = op.args;
   switch (op.code) {
     case OpCode::accept:
-      return result_of(
-          ::accept4(op.fd, op.args.accept.address, op.args.accept.length, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      return result_of(::accept4(op.fd, args.accept.address, args.accept.length, SOCK_CLOEXEC | SOCK_NONBLOCK));
     case OpCode::connect: return op.backend_data == 0 ? start_connect(op) : finish_connect(op);
-    case OpCode::recv:
-      return result_of(::recv(op.fd, op.args.recv.data, op.args.recv.size, op.args.recv.flags | MSG_DONTWAIT));
+    case OpCode::recv: return result_of(::recv(op.fd, args.recv.data, args.recv.size, args.recv.flags | MSG_DONTWAIT));
     case OpCode::send:
       return result_of(
-          ::send(op.fd, op.args.send.data, op.args.send.size, op.args.send.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+          ::send(op.fd, args.send.data, args.send.size, args.send.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     case OpCode::sendmsg:
-      return result_of(::sendmsg(op.fd, op.args.message.message, op.args.message.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+      return result_of(::sendmsg(op.fd, args.message.message, args.message.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     case OpCode::recvmsg:
-      return result_of(::recvmsg(op.fd, op.args.message.message, op.args.message.flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
-    case OpCode::shutdown: return result_of(::shutdown(op.fd, op.args.shutdown.how));
-    case OpCode::close: {
-      const std::int32_t result = result_of(::close(op.fd));
-      return result == -EINTR ? 0 : result;  // close(2): on Linux the descriptor is gone
-    }
-    case OpCode::poll: return poll_once(op.fd, op.args.poll.events);
+      return result_of(::recvmsg(op.fd, args.message.message, args.message.flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+    case OpCode::shutdown: return result_of(::shutdown(op.fd, args.shutdown.how));
+    case OpCode::close: return close_descriptor(op.fd);
+    case OpCode::poll: return ready_events(op.fd, args.poll.events);
     case OpCode::open:
-      return result_of(::openat(op.fd, op.args.open.path, op.args.open.flags | O_CLOEXEC, op.args.open.mode));
+      return result_of(::openat(directory(op), args.open.path, args.open.flags | O_CLOEXEC, args.open.mode));
     case OpCode::read: return read_file(op);
-    case OpCode::write: return write_file(op, write_size);
-    case OpCode::fsync: return result_of(op.args.fsync.data_only ? ::fdatasync(op.fd) : ::fsync(op.fd));
-    case OpCode::truncate: return result_of(::ftruncate(op.fd, op.args.truncate.size));
+    case OpCode::write: return write_file(op);
+    case OpCode::fsync: return result_of(args.fsync.data_only ? ::fdatasync(op.fd) : ::fsync(op.fd));
+    case OpCode::truncate: return result_of(::ftruncate(op.fd, args.truncate.size));
     case OpCode::stat:
       return result_of(
-          ::statx(op.fd, op.args.stat.path, op.args.stat.flags, STATX_BASIC_STATS | STATX_BTIME, op.args.stat.out));
+          ::statx(directory(op), args.stat.path, args.stat.flags, STATX_BASIC_STATS | STATX_BTIME, args.stat.out));
     case OpCode::rename:
-      return result_of(::renameat2(AT_FDCWD, op.args.rename.from, AT_FDCWD, op.args.rename.to, op.args.rename.flags));
-    case OpCode::unlink: return result_of(::unlinkat(AT_FDCWD, op.args.unlink.path, op.args.unlink.flags));
-    case OpCode::mkdir: return result_of(::mkdirat(AT_FDCWD, op.args.mkdir.path, op.args.mkdir.mode));
+      return result_of(
+          ::renameat2(directory(op), args.rename.from, directory(op), args.rename.to, args.rename.flags));
+    case OpCode::unlink: return result_of(::unlinkat(directory(op), args.unlink.path, args.unlink.flags));
+    case OpCode::mkdir: return result_of(::mkdirat(directory(op), args.mkdir.path, args.mkdir.mode));
     case OpCode::nop: return 0;
     case OpCode::sleep:
     case OpCode::task:
@@ -100,37 +116,59 @@ std::int32_t call(Op& op, std::uint32_t write_size) noexcept {
   EVLUA_UNREACHABLE();
 }
 
-std::uint32_t events_of(const Op& op) noexcept { return waits_for_reading(op.code) ? POLLIN : POLLOUT; }
-
-bool may_block(const Op& op) noexcept {
-  return op.code == OpCode::accept || op.code == OpCode::read || op.code == OpCode::write;
-}
-
 }  // namespace
 
-std::int32_t perform_now(Op& op, bool nonblocking) noexcept {
-  std::uint32_t write_size = op.code == OpCode::write ? op.args.write.size : 0;
-  if (!nonblocking && may_block(op)) {
-    const std::int32_t readiness = poll_once(op.fd, events_of(op));
-    if (readiness < 0) return readiness;
-    // A pipe that is writable has room for PIPE_BUF bytes; more might block.
-    write_size = std::min<std::uint32_t>(write_size, PIPE_BUF);
+std::int32_t perform_now(Op& op) noexcept {
+  return retry_interrupted([&op] { return call(op); });
+}
+
+std::int32_t perform_on_socket(Op& op) noexcept {
+  if (op.code == OpCode::read && op.args.read.offset < 0) {
+    return retry_interrupted(
+        [&op] { return result_of(::recv(op.fd, op.args.read.data, op.args.read.size, MSG_DONTWAIT)); });
   }
-  while (true) {
-    const std::int32_t result = call(op, write_size);
-    if (result == -EINTR) continue;
-    return result == -EWOULDBLOCK ? -EAGAIN : result;
+  if (op.code == OpCode::write && op.args.write.offset < 0) {
+    return retry_interrupted([&op] {
+      return result_of(::send(op.fd, op.args.write.data, op.args.write.size, MSG_DONTWAIT | MSG_NOSIGNAL));
+    });
   }
+  return perform_now(op);  // with an offset: ESPIPE
+}
+
+std::int32_t perform_without_waiting(Op& op) noexcept {
+  const bool reading = op.code == OpCode::read;
+  iovec part{reading ? op.args.read.data : const_cast<void*>(op.args.write.data),
+             reading ? op.args.read.size : op.args.write.size};
+  const std::int64_t offset = reading ? op.args.read.offset : op.args.write.offset;
+  const std::int32_t result = retry_interrupted([&] {
+    return result_of(reading ? ::preadv2(op.fd, &part, 1, offset, RWF_NOWAIT)
+                             : ::pwritev2(op.fd, &part, 1, offset, RWF_NOWAIT));
+  });
+  return result == -ENOSYS ? -EOPNOTSUPP : result;
+}
+
+std::int32_t ready_events(int fd, std::uint32_t events) noexcept {
+  pollfd asked{fd, static_cast<short>(events), 0};
+  const int count = ::poll(&asked, 1, 0);
+  if (count < 0) return -errno;
+  if ((asked.revents & POLLNVAL) != 0) return -EBADF;
+  return count == 0 ? -EAGAIN : static_cast<std::int32_t>(asked.revents);
 }
 
 std::int32_t perform_blocking(Op& op, const std::atomic<bool>& cancelled) noexcept {
   while (true) {
     if (cancelled.load(std::memory_order_relaxed)) return -ECANCELED;
-    const std::int32_t result = call(op, op.code == OpCode::write ? op.args.write.size : 0);
+    const std::int32_t result = call(op);
     if (result != -EINTR) return result;
   }
 }
 
-void close_orphan(int fd) noexcept { ::close(fd); }
+void discard_result(Op& op) noexcept {
+  if (returns_descriptor(op.code) && op.res >= 0) (void)close_descriptor(op.res);
+  if (op.code == OpCode::recv && op.buffer == kHeapBuffer) {
+    std::free(op.args.recv.data);
+    op.buffer = kNoBuffer;
+  }
+}
 
 }  // namespace evlua

@@ -1,6 +1,10 @@
 #include "backends/pool_ops.h"
 
+#include <sched.h>
+
+#include <atomic>
 #include <cerrno>
+#include <ctime>
 
 #include "backends/perform.h"
 
@@ -9,6 +13,9 @@ namespace evlua {
 namespace {
 
 constexpr std::size_t kRecordsMax = 0xfff0;
+// Op::backend_data of an op without a record.
+constexpr std::uint16_t kInBacklog = 0xffff;
+constexpr std::uint16_t kInBacklogMayHang = 0xfffe;
 
 }  // namespace
 
@@ -26,24 +33,51 @@ struct PoolOps::Record {
   Message message;
   bool interrupting = false;           // owner thread
   std::atomic<bool> cancelled{false};  // tells the pool thread not to retry after EINTR
-  std::atomic<bool> closing{false};    // do not post: the owner waits for `ended`
-  std::atomic<bool> ended{false};
+  // Jobs given to the pool and not yet left behind by its thread. The message comes home a moment before that; by then
+  // the record may even be in use again, hence a count.
+  std::atomic<std::uint32_t> with_pool{0};
+
+  bool withdraw() noexcept {
+    if (!owner->host_->pool().try_withdraw(job)) return false;
+    with_pool.fetch_sub(1, std::memory_order_relaxed);
+    return true;
+  }
+
+  /// On a pool thread.
+  void carry_out() noexcept {
+    op->res = perform_blocking(*op, cancelled);
+    owner->host_->post(message);
+    // release: pairs with the load in ~PoolOps. Our last access to the record and, through it, the host.
+    with_pool.fetch_sub(1, std::memory_order_release);
+  }
 };
 
 PoolOps::PoolOps() = default;
 
 PoolOps::~PoolOps() {
   for (const std::unique_ptr<Record>& record : records_) {
-    if (record->op == nullptr) continue;
-    if (host_->pool().try_withdraw(record->job)) continue;
-    record->cancelled.store(true);
-    record->closing.store(true);
-    while (!record->ended.load()) {
-      host_->pool().interrupt(record->job);
-      timespec pause{0, 1'000'000};
+    Op* op = record->op;
+    const bool is_close = op != nullptr && op->code == OpCode::close;
+    if (op != nullptr && record->withdraw()) {
+      if (is_close) (void)perform_now(*op);
+      continue;
+    }
+    record->cancelled.store(!is_close, std::memory_order_relaxed);
+    // Not until its message comes: nobody reads messages any more.
+    while (record->with_pool.load(std::memory_order_acquire) != 0) {
+      if (op == nullptr) {
+        ::sched_yield();
+        continue;
+      }
+      if (!is_close) host_->pool().interrupt(record->job);
+      const timespec pause{0, 1'000'000};
       ::nanosleep(&pause, nullptr);
     }
-    if (returns_descriptor(record->op->code) && record->op->res >= 0) close_orphan(record->op->res);
+    if (op != nullptr) discard_result(*op);
+  }
+  while (Op* op = done_.pop_front()) discard_result(*op);
+  while (Op* op = backlog_.pop_front()) {
+    if (op->code == OpCode::close) (void)perform_now(*op);
   }
 }
 
@@ -54,31 +88,20 @@ PoolOps::Record& PoolOps::take_record() {
     Record& fresh = *records_.back();
     fresh.owner = this;
     fresh.job.record = fresh.message.record = &fresh;
-    fresh.job.run = [](Runnable& self) noexcept {
-      Record& record = *static_cast<Record::Job&>(self).record;
-      record.op->res = perform_blocking(*record.op, record.cancelled);
-      BackendHost& host = *record.owner->host_;
-      // seq_cst: either the owner, which sets `closing` and then polls `ended`, sees this, or we see `closing`.
-      if (record.closing.load()) {
-        record.ended.store(true);
-        return;
-      }
-      host.post(record.message);
-    };
+    fresh.job.run = [](Runnable& self) noexcept { static_cast<Record::Job&>(self).record->carry_out(); };
     fresh.message.run = [](Runnable& self) noexcept {
       Record& record = *static_cast<Record::Message&>(self).record;
       record.owner->end(record);
     };
   }
-  Record& record = *records_[spare_.back()];
-  return record;
+  return *records_[spare_.back()];
 }
 
-void PoolOps::submit(Op& op) noexcept {
+void PoolOps::submit(Op& op, bool may_hang) noexcept {
   ++in_flight_;
   if (spare_.empty() && records_.size() >= kRecordsMax) {
+    op.backend_data = may_hang ? kInBacklogMayHang : kInBacklog;
     backlog_.push_back(op);
-    op.backend_data = 0xffff;
     return;
   }
   Record& record = take_record();
@@ -87,8 +110,9 @@ void PoolOps::submit(Op& op) noexcept {
   record.op = &op;
   record.cancelled.store(false, std::memory_order_relaxed);
   record.interrupting = false;
-  // An open may hang (a FIFO, a dead network mount), and so may reads of what is no regular file.
-  record.job.job_class = op.code == OpCode::open ? PoolJob::Class::slow : PoolJob::Class::quick;
+  // An open may hang: a FIFO without a writer, a network mount that is gone.
+  record.job.job_class = may_hang || op.code == OpCode::open ? PoolJob::Class::slow : PoolJob::Class::quick;
+  record.with_pool.fetch_add(1, std::memory_order_relaxed);
   host_->pool().submit(record.job);
 }
 
@@ -102,12 +126,13 @@ void PoolOps::end(Record& record) noexcept {
   done_.push_back(op);
   if (Op* waiting = backlog_.pop_front()) {
     --in_flight_;
-    submit(*waiting);
+    submit(*waiting, waiting->backend_data == kInBacklogMayHang);
   }
 }
 
 void PoolOps::cancel(Op& op) noexcept {
-  if (op.backend_data == 0xffff) {
+  if (op.code == OpCode::close) return;
+  if (op.backend_data >= kInBacklogMayHang) {
     if (!backlog_.remove(op)) return;
     --in_flight_;
     op.res = -ECANCELED;
@@ -116,18 +141,22 @@ void PoolOps::cancel(Op& op) noexcept {
   }
   Record& record = *records_[op.backend_data];
   if (record.op != &op || record.interrupting) return;
-  if (host_->pool().try_withdraw(record.job)) {
+  if (record.withdraw()) {
     op.res = -ECANCELED;
     end(record);
     return;
   }
-  record.cancelled.store(true);
+  record.cancelled.store(true, std::memory_order_relaxed);
   record.interrupting = true;
   ++interrupting_;
+  interrupted_at_ = monotonic_now();
   host_->pool().interrupt(record.job);
 }
 
 void PoolOps::keep_interrupting() noexcept {
+  const Instant now = monotonic_now();
+  if (now - interrupted_at_ < kInterruptEvery) return;
+  interrupted_at_ = now;
   for (const std::unique_ptr<Record>& record : records_) {
     if (record->interrupting) host_->pool().interrupt(record->job);
   }

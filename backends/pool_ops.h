@@ -3,8 +3,8 @@
 // Owner thread only. The end of a call comes home as a message through BackendHost::post and is delivered by `collect`.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -16,15 +16,18 @@ namespace evlua {
 class PoolOps {
  public:
   PoolOps();
-  /// Cancels what runs and waits for it.
+  /// Cancels what runs and waits for it; closes what was to be closed. When nothing is in flight the pool may be gone
+  /// already.
   ~PoolOps();
 
   void start(BackendHost& host) noexcept { host_ = &host; }
 
-  /// Takes `op`; until it is delivered `op.backend_data` is ours.
-  void submit(Op& op) noexcept;
+  /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens, and what else `may_hang`, are of the pool's slow
+  /// class.
+  void submit(Op& op, bool may_hang = false) noexcept;
 
-  /// A queued call ends with ECANCELED; one that runs is interrupted, again and again (see keep_interrupting).
+  /// A queued call ends with ECANCELED; one that runs is interrupted, again and again (see keep_interrupting). A close is
+  /// not to be stopped: it runs on.
   void cancel(Op& op) noexcept;
 
   /// Moves what has ended to `ready`.
@@ -32,9 +35,10 @@ class PoolOps {
   bool has_done() const noexcept { return !done_.empty(); }
 
   /// An interrupt may miss a system call that has not begun yet. While this says true, call keep_interrupting every few
-  /// milliseconds.
+  /// milliseconds; it does nothing when called more often.
   bool interrupting() const noexcept { return interrupting_ != 0; }
   void keep_interrupting() noexcept;
+  static constexpr Duration kInterruptEvery = 2 * kMillisecond;
 
   std::size_t in_flight() const noexcept { return in_flight_; }
 
@@ -51,6 +55,7 @@ class PoolOps {
   ReadyList done_;
   std::size_t in_flight_ = 0;
   std::size_t interrupting_ = 0;
+  Instant interrupted_at_ = 0;
 };
 
 }  // namespace evlua

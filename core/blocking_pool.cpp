@@ -1,6 +1,6 @@
-// One lock, one queue per class. A thread says in its record which job it runs, so that an interrupt finds the thread;
-// it clears the record only when it takes the next job, by which time the old address means nothing: an interrupt for a
-// new job at the same address would at worst cost a spurious EINTR, which every caller handles.
+// One lock, one queue per class. A thread says in its record which job it runs, so that an interrupt finds the thread.
+// It says so a moment longer than the job lives: an interrupt for a new job at the same address may then hit a thread
+// that is between jobs, which does no harm, and whoever interrupts has to ask again anyway.
 #include "core/blocking_pool.h"
 
 #include <pthread.h>
@@ -8,10 +8,8 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <list>
 #include <mutex>
-#include <thread>
 
 #include "core/check.h"
 
@@ -32,13 +30,13 @@ void install_interrupt_handler() noexcept {
   });
 }
 
-/// Process signals are none of the pool's business.
-void block_other_signals() noexcept {
+/// What a pool thread lets through. Process signals are none of its business.
+sigset_t pool_thread_mask() noexcept {
   sigset_t set;
   sigfillset(&set);
   sigdelset(&set, interrupt_signal());
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGPROF}) sigdelset(&set, fault);
-  ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
+  return set;
 }
 
 }  // namespace
@@ -52,11 +50,10 @@ struct BlockingPool::Shared {
   explicit Shared(Options given) : options(given) {}
 
   bool may_run_slow() const noexcept { return slow_running < (options.threads_max + 1) / 2; }
-
-  PoolJob* take() noexcept {
-    if (PoolJob* job = quick.pop_front()) return job;
-    return may_run_slow() ? slow.pop_front() : nullptr;
-  }
+  bool start_thread(const std::shared_ptr<Shared>& self) noexcept;
+  PoolJob* take() noexcept;
+  void run_jobs(std::unique_lock<std::mutex>& guard, Thread* self) noexcept;
+  static void thread_main(const std::shared_ptr<Shared>& shared) noexcept;
 
   const Options options;
   std::mutex lock;
@@ -68,20 +65,51 @@ struct BlockingPool::Shared {
   std::size_t queued = 0;
   std::size_t idle = 0;
   std::size_t slow_running = 0;
+  bool slow_next = false;  // whose turn it is when both classes wait: neither may starve the other
   bool stopping = false;
-
-  static void thread_main(const std::shared_ptr<Shared>& shared) noexcept;
-  void run_jobs(std::unique_lock<std::mutex>& guard, Thread& self) noexcept;
 };
 
+/// REQUIRES: the lock is held. False when the system gives no more threads.
+bool BlockingPool::Shared::start_thread(const std::shared_ptr<Shared>& self) noexcept {
+  auto* held = new std::shared_ptr<Shared>(self);
+  // The thread looks itself up by its handle, under the lock that we hold until the record is complete.
+  threads.emplace_back();
+  // It inherits the mask: there is no moment in which it could take a signal of the process.
+  const sigset_t mask = pool_thread_mask();
+  sigset_t previous;
+  ::pthread_sigmask(SIG_SETMASK, &mask, &previous);
+  const int error = ::pthread_create(
+      &threads.back().handle, nullptr,
+      [](void* argument) -> void* {
+        const std::unique_ptr<std::shared_ptr<Shared>> shared(static_cast<std::shared_ptr<Shared>*>(argument));
+        thread_main(*shared);
+        return nullptr;
+      },
+      held);
+  ::pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+  if (error != 0) {
+    threads.pop_back();
+    delete held;
+    return false;
+  }
+  ::pthread_detach(threads.back().handle);
+  return true;
+}
+
+PoolJob* BlockingPool::Shared::take() noexcept {
+  const bool slow_can = !slow.empty() && may_run_slow();
+  const bool take_slow = slow_can && (slow_next || quick.empty());
+  slow_next = !take_slow;
+  return take_slow ? slow.pop_front() : quick.pop_front();
+}
+
 void BlockingPool::Shared::thread_main(const std::shared_ptr<Shared>& shared) noexcept {
-  block_other_signals();
   ::pthread_setname_np(::pthread_self(), "evlua-pool");
   std::unique_lock guard(shared->lock);
   auto self = shared->threads.begin();
   while (!::pthread_equal(self->handle, ::pthread_self())) ++self;
   while (true) {
-    shared->run_jobs(guard, *self);
+    shared->run_jobs(guard, &*self);
     if (shared->stopping) break;
     ++shared->idle;
     const auto woken = shared->work.wait_for(guard, std::chrono::nanoseconds(shared->options.keep_alive));
@@ -92,16 +120,17 @@ void BlockingPool::Shared::thread_main(const std::shared_ptr<Shared>& shared) no
   shared->ended.notify_all();
 }
 
-void BlockingPool::Shared::run_jobs(std::unique_lock<std::mutex>& guard, Thread& self) noexcept {
+/// Until there is nothing it may run. `self` is null on a thread that is not the pool's.
+void BlockingPool::Shared::run_jobs(std::unique_lock<std::mutex>& guard, Thread* self) noexcept {
   while (PoolJob* job = take()) {
     --queued;
     const bool is_slow = job->job_class == PoolJob::Class::slow;
     if (is_slow) ++slow_running;
-    self.job = job;
+    if (self != nullptr) self->job = job;
     guard.unlock();
     job->run(*job);
     guard.lock();
-    self.job = nullptr;
+    if (self != nullptr) self->job = nullptr;
     if (is_slow) {
       --slow_running;
       if (!slow.empty()) work.notify_one();
@@ -125,25 +154,23 @@ BlockingPool::~BlockingPool() {
     }
     shared_->ended.wait_for(guard, std::chrono::milliseconds(10), [this] { return shared_->threads.empty(); });
   }
+  // A thread that comes back to life later must find nothing: those jobs' owners are gone.
+  while (shared_->quick.pop_front() != nullptr || shared_->slow.pop_front() != nullptr) --shared_->queued;
 }
 
 void BlockingPool::submit(PoolJob& job) noexcept {
   install_interrupt_handler();
-  const std::lock_guard guard(shared_->lock);
+  std::unique_lock guard(shared_->lock);
   const bool is_slow = job.job_class == PoolJob::Class::slow;
   (is_slow ? shared_->slow : shared_->quick).push_back(job);
   ++shared_->queued;
-  if (shared_->idle >= shared_->queued) {
-    shared_->work.notify_one();
-    return;
-  }
-  if (shared_->threads.size() >= shared_->options.threads_max) return;
+  // Always told: of those queued before, some may be slow ones that have to wait, idle threads or not.
+  if (shared_->idle != 0) shared_->work.notify_one();
+  if (shared_->idle >= shared_->queued || shared_->threads.size() >= shared_->options.threads_max) return;
   if (is_slow && !shared_->may_run_slow()) return;
-  // The thread looks itself up by its handle, under the lock that we hold until the record is complete.
-  shared_->threads.emplace_back();
-  std::thread thread([shared = shared_] { Shared::thread_main(shared); });
-  shared_->threads.back().handle = thread.native_handle();
-  thread.detach();
+  if (shared_->start_thread(shared_) || !shared_->threads.empty()) return;
+  // Not one thread to be had. Blocking the caller is bad, but the job would wait for ever.
+  shared_->run_jobs(guard, nullptr);
 }
 
 bool BlockingPool::try_withdraw(PoolJob& job) noexcept {

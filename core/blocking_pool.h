@@ -33,11 +33,12 @@ class BlockingPool {
 
   BlockingPool();
   explicit BlockingPool(Options options);
-  /// Waits for the jobs that still run, except those that cannot be interrupted within a second: their threads are
-  /// left behind.
+  /// Waits for the jobs that are queued or still run, interrupting them; gives up after a second. Threads that hang even
+  /// then are left behind, and what is queued is not carried out.
   ~BlockingPool();
 
-  /// [any thread]
+  /// Queues the job; a thread is started if none is idle. When the system gives no thread at all, the job is carried out
+  /// in here. [any thread]
   void submit(PoolJob& job) noexcept;
 
   /// Takes a queued job back: true, and `run` will never be called. False when it runs already or has ended. [any thread]

@@ -7,22 +7,57 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <limits>
+#include <utility>
 
+#include "backends/descriptor_age.h"
 #include "backends/perform.h"
 
 namespace evlua {
+
+namespace {
+
+constexpr std::int32_t kMustWait = -EAGAIN;
+constexpr std::int32_t kNeedsPool = std::numeric_limits<std::int32_t>::min();
+
+/// More is not copied from the page cache on a worker's time.
+constexpr std::uint32_t kInlineReadMax = 256 * 1024;
+
+// Readiness without progress, so often in a row, means that this kind of waiting is not what poll tells about: a connect
+// to a Unix listener with a full queue, for one. Such a direction is looked at again and again, but never in a spin.
+constexpr std::uint8_t kFalseAlarmsMax = 4;
+constexpr Duration kRest = 2 * kMillisecond;
+
+Direction direction_of(const Op& op) noexcept {
+  return waits_for_reading(op.code) ? Direction::reading : Direction::writing;
+}
+
+bool poll_wants(const Op& op, Direction direction) noexcept {
+  constexpr std::uint32_t kWriting = POLLOUT | POLLWRNORM | POLLWRBAND;
+  const std::uint32_t events = op.args.poll.events;
+  // Errors and hang-ups come with either direction.
+  return direction == Direction::writing ? (events & kWriting) != 0 : (events & ~kWriting) != 0 || events == 0;
+}
+
+bool is_at_own_position(const Op& op) noexcept {
+  return (op.code == OpCode::read ? op.args.read.offset : op.args.write.offset) < 0;
+}
+
+}  // namespace
 
 ReadinessBackend::ReadinessBackend(const char* name, PollerFactory make_poller)
     : name_(name), make_poller_(make_poller) {}
 
 ReadinessBackend::~ReadinessBackend() {
-  // Nobody takes these results any more; descriptors among them would leak.
+  // Nobody takes these results any more.
   while (Op* op = done_.pop_front()) {
-    if (returns_descriptor(op->code) && op->res >= 0) close_orphan(op->res);
+    discard_result(*op);
+    if (op->code == OpCode::recv && op->buffer != kNoBuffer) buffers_.give_back(*op);
   }
 }
 
 Result<void> ReadinessBackend::start(BackendHost& host) {
+  errno = 0;
   poller_ = make_poller_();
   if (poller_ == nullptr) return fail(errno != 0 ? errno : ENOMEM);
   pool_.start(host);
@@ -63,101 +98,131 @@ void ReadinessBackend::Buffers::give_back(Op& op) noexcept {
 
 // -- submitting ---------------------------------------------------------------------------------------------------------
 
-Direction ReadinessBackend::direction_of(const Op& op) noexcept {
-  if (op.code == OpCode::poll) {
-    return (op.args.poll.events & POLLIN) != 0 ? Direction::reading : Direction::writing;
-  }
-  return waits_for_reading(op.code) ? Direction::reading : Direction::writing;
-}
-
 ReadinessBackend::Descriptor& ReadinessBackend::descriptor(int fd) {
   const auto index = static_cast<std::size_t>(fd);
   if (index >= descriptors_.size()) descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
-  return descriptors_[index];
+  Descriptor& found = descriptors_[index];
+  if (const std::uint32_t age = descriptor_age(fd); found.age != age) {
+    // Closed since we last saw it, here or by another worker.
+    if (!found.is_awaited()) {
+      poller_->forget(fd);
+      found = Descriptor{};
+    }
+    found.age = age;
+  }
+  return found;
 }
 
-/// What kind of descriptor this is; asked once, forgotten when it is closed here.
+/// What kind of descriptor this is; asked once, and only for reads, writes and closes. Stays unknown for one that is not
+/// open.
 void ReadinessBackend::look_at(Descriptor& descriptor, int fd) noexcept {
   struct stat info {};
-  const bool known = ::fstat(fd, &info) == 0;
-  const bool file = known && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode) || S_ISBLK(info.st_mode));
-  const int flags = ::fcntl(fd, F_GETFL);
-  descriptor.kind = !known ? Kind::unknown : file ? Kind::file : Kind::pollable;
-  descriptor.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+  if (::fstat(fd, &info) != 0) return;
+  const int flags = std::max(::fcntl(fd, F_GETFL), 0);
+  descriptor.nonblocking = (flags & O_NONBLOCK) != 0;
+  if (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode) || S_ISBLK(info.st_mode)) {
+    descriptor.kind = Kind::file;
+    descriptor.can_tell = (flags & O_DIRECT) == 0;  // a direct read waits for the device, RWF_NOWAIT or not
+  } else if (S_ISSOCK(info.st_mode)) {
+    descriptor.kind = Kind::socket;
+  } else {
+    descriptor.kind = descriptor.nonblocking ? Kind::nonblocking : Kind::blocking;
+  }
 }
 
 void ReadinessBackend::submit(Op& op) noexcept {
   ++in_flight_;
   op.backend_data = 0;
   if (op.code == OpCode::nop || op.code == OpCode::shutdown) {
-    finish(op, perform_now(op, true));
+    finish(op, perform_now(op));
   } else if (op.code == OpCode::close) {
     close(op);
   } else if (is_path_op(op.code) || op.code == OpCode::fsync || op.code == OpCode::truncate) {
-    to_pool(op);
-  } else if (op.fd < 0) {
-    finish(op, -EBADF);
+    to_pool(op, Place::pool, false);
   } else {
-    enter_slot(op);
+    enter(op);
   }
 }
 
-void ReadinessBackend::enter_slot(Op& op) noexcept {
-  Descriptor& target = descriptor(op.fd);
-  if (target.kind == Kind::unknown) look_at(target, op.fd);
-  if (target.kind == Kind::unknown) {
+void ReadinessBackend::enter(Op& op) noexcept {
+  // Any number may come; make room only for those that exist.
+  const bool is_open = op.fd >= 0 && (static_cast<std::size_t>(op.fd) < descriptors_.size() ||
+                                      ::fcntl(op.fd, F_GETFD) >= 0);
+  if (!is_open) {
     finish(op, -EBADF);
     return;
   }
-  if (target.kind == Kind::file && is_file_op(op.code)) {
-    to_pool(op);
+  Descriptor& target = descriptor(op.fd);
+  if (is_file_op(op.code) && target.kind == Kind::unknown) {
+    look_at(target, op.fd);
+    if (target.kind == Kind::unknown) {
+      finish(op, -EBADF);
+      return;
+    }
+  }
+  if (op.code == OpCode::poll) {
+    enter_polls(op, target);
+  } else {
+    enter_slot(op, target);
+  }
+}
+
+void ReadinessBackend::enter_polls(Op& op, Descriptor& descriptor) noexcept {
+  std::int32_t result = perform_now(op);
+  // Of these, libev learns nothing.
+  if (result == kMustWait && op.args.poll.events == POLLPRI) result = -EINVAL;
+  if (result != kMustWait) {
+    finish(op, result);
     return;
   }
+  op.backend_state = static_cast<std::uint8_t>(Place::waiting);
+  descriptor.polls.push_back(op);
+  for (const Direction direction : {Direction::reading, Direction::writing}) {
+    if (poll_wants(op, direction)) watch(op.fd, direction);
+  }
+}
+
+void ReadinessBackend::enter_slot(Op& op, Descriptor& descriptor) noexcept {
   const Direction direction = direction_of(op);
-  Slot& slot = target.slots[static_cast<int>(direction)];
-  if (slot.waiting.empty() && !slot.likely_empty) {
-    const std::int32_t result = attempt(op, target, slot);
-    if (result != -EAGAIN) {
+  Slot& slot = descriptor.slot(direction);
+  // Those at the file's own position keep their order; the others are independent of each other.
+  const bool is_free = descriptor.kind == Kind::file && is_file_op(op.code) && !is_at_own_position(op);
+  if (is_free || (slot.waiting.empty() && !slot.in_pool && !slot.exhausted)) {
+    const std::int32_t result = attempt(op, descriptor, slot);
+    if (result == kNeedsPool) {
+      slot.in_pool = slot.in_pool || !is_free;
+      to_pool(op, is_free ? Place::pool : Place::pool_in_order, descriptor.kind != Kind::file);
+      return;
+    }
+    if (result != kMustWait) {
       finish(op, result);
       return;
     }
   }
   op.backend_state = static_cast<std::uint8_t>(Place::waiting);
   slot.waiting.push_back(op);
-  if (!slot.armed) {
-    slot.armed = true;
-    poller_->arm(op.fd, direction);
-  }
-}
-
-/// One system call; -EAGAIN means that the op must wait for readiness.
-std::int32_t ReadinessBackend::attempt(Op& op, Descriptor& descriptor, Slot& slot) noexcept {
-  const bool lend = op.code == OpCode::recv && op.args.recv.data == nullptr;
-  const std::uint32_t asked = lend ? op.args.recv.size : 0;
-  if (lend && !buffers_.take(op)) return -ENOMEM;
-  const std::int32_t result = perform_now(op, descriptor.nonblocking);
-  if (op.code == OpCode::recv) {
-    slot.likely_empty = result > 0 && static_cast<std::uint32_t>(result) < op.args.recv.size;
-  }
-  if (lend && result <= 0) {
-    buffers_.give_back(op);
-    op.args.recv.size = asked;
-  }
-  if (op.code == OpCode::connect) op.backend_data = 1;  // next time ask how it went
-  return result;
+  if (!slot.in_pool) watch(op.fd, direction);
 }
 
 void ReadinessBackend::close(Op& op) noexcept {
+  Descriptor closing;
   if (op.fd >= 0 && static_cast<std::size_t>(op.fd) < descriptors_.size()) {
-    Descriptor& closing = descriptors_[static_cast<std::size_t>(op.fd)];
-    for (Slot& slot : closing.slots) {
+    Descriptor& record = descriptor(op.fd);
+    // There should be none. If there are, nothing else would end them.
+    for (Slot& slot : record.slots) {
       while (Op* waiting = slot.waiting.pop_front()) finish(*waiting, -ECANCELED);
-      slot = Slot{};
     }
+    while (Op* waiting = record.polls.pop_front()) finish(*waiting, -ECANCELED);
     poller_->forget(op.fd);
-    closing.kind = Kind::unknown;
+    closing = std::exchange(record, Descriptor{});
   }
-  finish(op, perform_now(op, true));
+  if (closing.kind == Kind::unknown) look_at(closing, op.fd);
+  // Closing a file may write to a server far away.
+  if (closing.kind == Kind::file) {
+    to_pool(op, Place::pool, false);
+  } else {
+    finish(op, perform_now(op));
+  }
 }
 
 void ReadinessBackend::finish(Op& op, std::int32_t result) noexcept {
@@ -166,46 +231,204 @@ void ReadinessBackend::finish(Op& op, std::int32_t result) noexcept {
   done_.push_back(op);
 }
 
-void ReadinessBackend::to_pool(Op& op) noexcept {
-  op.backend_state = static_cast<std::uint8_t>(Place::pool);
-  pool_.submit(op);
+void ReadinessBackend::to_pool(Op& op, Place place, bool may_hang) noexcept {
+  op.backend_state = static_cast<std::uint8_t>(place);
+  pool_.submit(op, may_hang);
 }
 
 void ReadinessBackend::cancel(Op& op) noexcept {
   switch (static_cast<Place>(op.backend_state)) {
     case Place::done: return;  // its result won
-    case Place::pool: pool_.cancel(op); return;
+    case Place::pool:
+    case Place::pool_in_order: pool_.cancel(op); return;
     case Place::waiting: break;
   }
-  Slot& slot = descriptor(op.fd).slots[static_cast<int>(direction_of(op))];
-  if (slot.waiting.remove(op)) finish(op, -ECANCELED);
+  Descriptor& from = descriptors_[static_cast<std::size_t>(op.fd)];
+  Queue<Op>& queue = op.code == OpCode::poll ? from.polls : from.slot(direction_of(op)).waiting;
+  if (queue.remove(op)) finish(op, -ECANCELED);
+}
+
+// -- attempts -----------------------------------------------------------------------------------------------------------
+
+std::int32_t ReadinessBackend::attempt(Op& op, Descriptor& descriptor, Slot& slot) noexcept {
+  if (op.code == OpCode::read || op.code == OpCode::write) return attempt_read_or_write(op, descriptor);
+  const std::int32_t result =
+      op.code == OpCode::recv ? attempt_recv(op, slot) : attempt_socket_op(op, descriptor, slot);
+  if (descriptor.kind == Kind::unknown && result != -ENOTSOCK && result != -EBADF) descriptor.kind = Kind::socket;
+  return result;
+}
+
+std::int32_t ReadinessBackend::attempt_recv(Op& op, Slot& slot) noexcept {
+  const bool lend = op.args.recv.data == nullptr;
+  const std::uint32_t asked = op.args.recv.size;
+  if (lend && !buffers_.take(op)) return -ENOMEM;
+  const std::int32_t result = perform_now(op);
+  slot.exhausted = result > 0 && static_cast<std::uint32_t>(result) < op.args.recv.size;
+  if (lend && result <= 0) {
+    buffers_.give_back(op);
+    op.args.recv.size = asked;
+  }
+  return result;
+}
+
+std::int32_t ReadinessBackend::attempt_socket_op(Op& op, Descriptor& descriptor, Slot& slot) noexcept {
+  if ((op.code == OpCode::accept || op.code == OpCode::connect) && !descriptor.nonblocking) {
+    // One made for other hands, such as an inherited listener. There is no flag for a single accept or connect.
+    const int flags = ::fcntl(op.fd, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) == 0) (void)::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK);
+    descriptor.nonblocking = true;
+  }
+  const std::int32_t result = perform_now(op);
+  if (op.code == OpCode::send) {
+    slot.exhausted = result > 0 && static_cast<std::uint32_t>(result) < op.args.send.size;
+  }
+  return result;
+}
+
+std::int32_t ReadinessBackend::attempt_read_or_write(Op& op, Descriptor& descriptor) noexcept {
+  const bool reading = op.code == OpCode::read;
+  switch (descriptor.kind) {
+    case Kind::unknown: break;
+    case Kind::socket: return perform_on_socket(op);
+    case Kind::nonblocking: return perform_now(op);
+    case Kind::file: {
+      if (!reading || op.args.read.size > kInlineReadMax || !descriptor.can_tell) return kNeedsPool;
+      const std::int32_t result = perform_without_waiting(op);
+      if (result == -EOPNOTSUPP) descriptor.can_tell = false;
+      // The end of the file is worth a second look: nothing else tells "no more" from "not now" so finally.
+      return result == -EOPNOTSUPP || result == -EAGAIN || result == 0 ? kNeedsPool : result;
+    }
+    case Kind::blocking: {
+      if (descriptor.can_tell) {
+        const std::int32_t result = perform_without_waiting(op);
+        if (result != -EOPNOTSUPP) return result;
+        descriptor.can_tell = false;
+      }
+      // Readiness is no promise: another process may be quicker, and a large write may not fit. A thread can wait.
+      const std::int32_t result = ready_events(op.fd, reading ? POLLIN : POLLOUT);
+      return result < 0 ? result : kNeedsPool;
+    }
+  }
+  EVLUA_UNREACHABLE();
+}
+
+// -- waiting ------------------------------------------------------------------------------------------------------------
+
+bool ReadinessBackend::is_wanted(const Descriptor& descriptor, Direction direction) noexcept {
+  const Slot& slot = descriptor.slots[static_cast<int>(direction)];
+  if (!slot.waiting.empty() && !slot.in_pool) return true;
+  for (const Runnable* op = descriptor.polls.front(); op != nullptr; op = op->next) {
+    if (poll_wants(static_cast<const Op&>(*op), direction)) return true;
+  }
+  return false;
+}
+
+/// Does what can be done now; true when anything ended or went to the pool.
+bool ReadinessBackend::advance(Descriptor& descriptor, Direction direction) noexcept {
+  Slot& slot = descriptor.slot(direction);
+  slot.exhausted = false;
+  // Polls first: they are to see what the others are about to take.
+  const bool settled = !descriptor.polls.empty() && settle_polls(descriptor);
+  const bool advanced = advance_queue(descriptor, slot);
+  if (settled || advanced) slot.false_alarms = 0;
+  return settled || advanced;
+}
+
+bool ReadinessBackend::advance_queue(Descriptor& descriptor, Slot& slot) noexcept {
+  bool advanced = false;
+  while (!slot.in_pool && !slot.exhausted) {
+    Op* op = slot.waiting.front();
+    if (op == nullptr) break;
+    const std::int32_t result = attempt(*op, descriptor, slot);
+    if (result == kMustWait) break;
+    (void)slot.waiting.pop_front();
+    advanced = true;
+    if (result == kNeedsPool) {
+      slot.in_pool = true;
+      to_pool(*op, Place::pool_in_order, descriptor.kind != Kind::file);
+    } else {
+      finish(*op, result);
+    }
+  }
+  return advanced;
+}
+
+bool ReadinessBackend::settle_polls(Descriptor& descriptor) noexcept {
+  bool settled = false;
+  Queue<Op> polls = std::move(descriptor.polls);
+  while (Op* op = polls.pop_front()) {
+    const std::int32_t result = perform_now(*op);
+    if (result == kMustWait) {
+      descriptor.polls.push_back(*op);
+    } else {
+      finish(*op, result);
+      settled = true;
+    }
+  }
+  return settled;
+}
+
+void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
+  Descriptor& ready = descriptors_[static_cast<std::size_t>(fd)];
+  Slot& slot = ready.slot(direction);
+  if (!is_wanted(ready, direction)) {
+    // It stayed watched, since another operation usually follows; nobody came.
+    slot.exhausted = false;
+    poller_->disarm(fd, direction);
+    return;
+  }
+  if (!advance(ready, direction) && ++slot.false_alarms >= kFalseAlarmsMax) {
+    rest(fd, direction);
+  } else if (direction == Direction::writing && !is_wanted(ready, direction)) {
+    // Nearly always ready: staying would wake us for nothing.
+    poller_->disarm(fd, direction);
+  }
+}
+
+void ReadinessBackend::watch(int fd, Direction direction) noexcept {
+  if (!descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting) poller_->arm(fd, direction);
+}
+
+void ReadinessBackend::rest(int fd, Direction direction) noexcept {
+  if (resting_.empty()) rest_until_ = deadline_after(monotonic_now(), kRest);
+  resting_.push_back({fd, direction});
+  descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting = true;
+  poller_->disarm(fd, direction);
+}
+
+void ReadinessBackend::end_rests() noexcept {
+  const std::vector<Rest> rested = std::exchange(resting_, {});
+  for (const auto [fd, direction] : rested) {
+    Descriptor& awake = descriptors_[static_cast<std::size_t>(fd)];
+    Slot& slot = awake.slot(direction);
+    if (!slot.resting) continue;  // closed meanwhile
+    slot.resting = false;
+    if (!is_wanted(awake, direction)) continue;
+    const bool advanced = advance(awake, direction);
+    if (!is_wanted(awake, direction)) continue;
+    if (advanced) {
+      watch(fd, direction);
+    } else {
+      rest(fd, direction);
+    }
+  }
 }
 
 // -- reaping ------------------------------------------------------------------------------------------------------------
 
-void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
-  Descriptor& ready = descriptor(fd);
-  Slot& slot = ready.slots[static_cast<int>(direction)];
-  slot.likely_empty = false;
-  if (slot.waiting.empty()) {
-    // Stays armed between operations, since another one usually follows; nobody came.
-    slot.armed = false;
-    poller_->disarm(fd, direction);
-    return;
-  }
-  while (Op* op = slot.waiting.front()) {
-    if (slot.likely_empty) return;
-    const std::int32_t result = attempt(*op, ready, slot);
-    if (result == -EAGAIN) return;
-    (void)slot.waiting.pop_front();
-    finish(*op, result);
-  }
-}
-
 void ReadinessBackend::take_done(ReadyList& ready) noexcept {
   ReadyList from_pool;
   pool_.collect(from_pool);
-  done_.append(std::move(from_pool));
+  while (Op* op = from_pool.pop_front()) {
+    const bool in_order = static_cast<Place>(op->backend_state) == Place::pool_in_order;
+    finish(*op, op->res);
+    if (!in_order) continue;
+    Descriptor& next = descriptors_[static_cast<std::size_t>(op->fd)];
+    const Direction direction = direction_of(*op);
+    next.slot(direction).in_pool = false;
+    (void)advance_queue(next, next.slot(direction));
+    if (is_wanted(next, direction)) watch(op->fd, direction);
+  }
   while (Op* op = done_.pop_front()) {
     --in_flight_;
     ready.push_back(*op);
@@ -214,25 +437,33 @@ void ReadinessBackend::take_done(ReadyList& ready) noexcept {
 
 void ReadinessBackend::poll(ReadyList& ready) noexcept {
   if (pool_.interrupting()) pool_.keep_interrupting();
+  if (!resting_.empty() && monotonic_now() >= rest_until_) end_rests();
   poller_->wait(*this, 0);
   take_done(ready);
 }
 
 void ReadinessBackend::wait(ReadyList& ready, Instant deadline) noexcept {
-  if (has_work()) {
+  const Instant now = monotonic_now();
+  if (!resting_.empty() && now >= rest_until_) end_rests();
+  if (has_work() || woken_.load(std::memory_order_relaxed)) {
     poll(ready);
-    return;
+  } else {
+    Duration timeout = deadline == kNever ? kNever : std::max<Duration>(deadline - now, 0);
+    if (!resting_.empty()) timeout = std::min(timeout, std::max<Duration>(rest_until_ - now, 0));
+    if (pool_.interrupting()) {
+      pool_.keep_interrupting();
+      timeout = std::min(timeout, PoolOps::kInterruptEvery);
+    }
+    poller_->wait(*this, timeout);
+    take_done(ready);
   }
-  constexpr Duration kInterruptEvery = 2 * kMillisecond;
-  Duration timeout = deadline == kNever ? kNever : std::max<Duration>(deadline - monotonic_now(), 0);
-  if (pool_.interrupting()) {
-    pool_.keep_interrupting();
-    timeout = std::min(timeout, kInterruptEvery);
-  }
-  poller_->wait(*this, timeout);
-  take_done(ready);
+  // seq_cst, here and below: pairs with wake(). A waker that found the flag set left it at that; what it published
+  // before is seen from here on.
+  woken_.exchange(false, std::memory_order_seq_cst);
 }
 
-void ReadinessBackend::wake(Backend*) noexcept { poller_->wake(); }
+void ReadinessBackend::wake(Backend*) noexcept {
+  if (!woken_.exchange(true, std::memory_order_seq_cst)) poller_->wake();
+}
 
 }  // namespace evlua

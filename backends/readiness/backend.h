@@ -1,10 +1,15 @@
-// Completions over readiness: a system call is tried when an operation comes, or when its descriptor is ready.
+// Completions over readiness: a system call is tried when an operation comes, and again when its descriptor is ready.
 //
 // Each descriptor has a queue of waiting operations per direction. A result found at once is delivered by the next poll,
-// never inside submit. Partial results are results. Files and paths go to the blocking pool; that is decided here, by
-// the traits in core/opcode.h and the kind of descriptor, and nowhere else.
+// never inside submit. Partial results are results. What may block goes to the blocking pool: paths by the traits in
+// core/opcode.h, reads and writes by the kind of descriptor; that is decided here and nowhere else. Only a read that the
+// page cache can answer at once is made here even on a regular file.
+//
+// Watching is level-triggered, and a read direction stays watched between operations, since on a connection the next
+// receive is sure to come: a request then costs no epoll_ctl. See descriptor_age.h for what keeps that memory true.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -34,23 +39,48 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
 
  private:
   /// Where an operation is; kept in Op::backend_state.
-  enum class Place : std::uint8_t { done, waiting, pool };
-  enum class Kind : std::uint8_t { unknown, file, pollable };
+  enum class Place : std::uint8_t { done, waiting, pool, pool_in_order };
+
+  enum class Kind : std::uint8_t {
+    unknown,
+    socket,       // knows MSG_DONTWAIT
+    nonblocking,  // O_NONBLOCK, and no file
+    blocking,     // a pipe or terminal that we share with others and whose mode is theirs
+    file,         // regular, directory, block device: always ready, and yet it blocks
+  };
 
   struct Slot {
     Queue<Op> waiting;
-    bool armed = false;
-    bool likely_empty = false;  // the last call took less than it could: do not try again before readiness
+    bool exhausted = false;  // the last call took less than it could: do not try again before readiness
+    bool in_pool = false;    // the operation before `waiting` is on the pool
+    bool resting = false;    // not watched until end_rests
+    std::uint8_t false_alarms = 0;
   };
+
   struct Descriptor {
+    std::uint32_t age = 0;
     Kind kind = Kind::unknown;
-    bool nonblocking = false;
+    bool nonblocking = false;  // accept and connect may be tried
+    bool can_tell = true;      // knows RWF_NOWAIT, as far as we know
     Slot slots[2];
+    Queue<Op> polls;  // poll operations: they take nothing, so they wait beside the queues
+
+    Slot& slot(Direction direction) noexcept { return slots[static_cast<int>(direction)]; }
+    bool is_awaited() const noexcept {
+      return !polls.empty() || !slots[0].waiting.empty() || !slots[1].waiting.empty() || slots[0].in_pool ||
+             slots[1].in_pool;
+    }
+  };
+
+  struct Rest {
+    int fd;
+    Direction direction;
   };
 
   /// Buffers that idle receives do not hold: one is taken when the data is there.
   class Buffers final : public BufferSource {
    public:
+    Buffers() { free_.reserve(kBufferCount); }
     bool take(Op& op) noexcept;
     void give_back(Op& op) noexcept;
 
@@ -60,26 +90,44 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
     std::uint16_t untouched_ = 0;
   };
 
-  void on_ready(int fd, Direction direction) noexcept override;
-
+  // Submitting.
   Descriptor& descriptor(int fd);
   void look_at(Descriptor& descriptor, int fd) noexcept;
+  void enter(Op& op) noexcept;
+  void enter_polls(Op& op, Descriptor& descriptor) noexcept;
+  void enter_slot(Op& op, Descriptor& descriptor) noexcept;
   void close(Op& op) noexcept;
-  void enter_slot(Op& op) noexcept;
-  std::int32_t attempt(Op& op, Descriptor& descriptor, Slot& slot) noexcept;
   void finish(Op& op, std::int32_t result) noexcept;
-  void to_pool(Op& op) noexcept;
+  void to_pool(Op& op, Place place, bool may_hang) noexcept;
+
+  // One attempt: a result, kMustWait, or kNeedsPool.
+  std::int32_t attempt(Op& op, Descriptor& descriptor, Slot& slot) noexcept;
+  std::int32_t attempt_recv(Op& op, Slot& slot) noexcept;
+  std::int32_t attempt_socket_op(Op& op, Descriptor& descriptor, Slot& slot) noexcept;
+  std::int32_t attempt_read_or_write(Op& op, Descriptor& descriptor) noexcept;
+
+  // Waiting.
+  static bool is_wanted(const Descriptor& descriptor, Direction direction) noexcept;
+  bool advance(Descriptor& descriptor, Direction direction) noexcept;
+  bool advance_queue(Descriptor& descriptor, Slot& slot) noexcept;
+  bool settle_polls(Descriptor& descriptor) noexcept;
+  void on_ready(int fd, Direction direction) noexcept override;
+  void watch(int fd, Direction direction) noexcept;
+  void rest(int fd, Direction direction) noexcept;
+  void end_rests() noexcept;
   void take_done(ReadyList& ready) noexcept;
-  static Direction direction_of(const Op& op) noexcept;
 
   const char* const name_;
   const PollerFactory make_poller_;
   std::unique_ptr<Poller> poller_;
   std::vector<Descriptor> descriptors_;
-  PoolOps pool_;
+  std::vector<Rest> resting_;
+  Instant rest_until_ = 0;  // of all that rest
   Buffers buffers_;
   ReadyList done_;
   std::size_t in_flight_ = 0;
+  std::atomic<bool> woken_{false};  // wake was called; a poll must not make the next wait forget it
+  PoolOps pool_;                    // ends first: its threads may still call wake
 };
 
 }  // namespace evlua

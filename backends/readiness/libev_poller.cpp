@@ -1,5 +1,9 @@
+// libev keeps its own idea of what the kernel watches and tells the kernel only about changes, in batches, before it
+// sleeps. That idea is wrong when a descriptor number has been closed and has come back as another file in between. So
+// a watcher that starts is always set anew: this flag (EV__IOFDSET) makes libev tell the kernel in any case.
 #include "backends/readiness/libev_poller.h"
 
+#include <algorithm>
 #include <vector>
 
 #if defined(__clang__)
@@ -36,12 +40,20 @@ class LibevPoller final : public Poller {
     ev_loop_destroy(loop_);
   }
 
-  void arm(int fd, Direction direction) noexcept override { ev_io_start(loop_, &watcher(fd, direction)); }
+  void arm(int fd, Direction direction) noexcept override {
+    ev_io& io = watcher(fd, direction);
+    if (ev_is_active(&io)) return;
+    ev_io_set(&io, fd, direction == Direction::reading ? EV_READ : EV_WRITE);
+    ev_io_start(loop_, &io);
+  }
 
-  void disarm(int fd, Direction direction) noexcept override { ev_io_stop(loop_, &watcher(fd, direction)); }
+  void disarm(int fd, Direction direction) noexcept override {
+    const auto index = static_cast<std::size_t>(fd);
+    if (index >= watchers_.size() || watchers_[index] == nullptr) return;
+    ev_io_stop(loop_, &watchers_[index]->io[static_cast<int>(direction)]);
+  }
 
   void forget(int fd) noexcept override {
-    if (static_cast<std::size_t>(fd) >= watchers_.size() || watchers_[static_cast<std::size_t>(fd)] == nullptr) return;
     disarm(fd, Direction::reading);
     disarm(fd, Direction::writing);
   }
@@ -58,6 +70,7 @@ class LibevPoller final : public Poller {
       ev_timer_set(&timer_, static_cast<double>(timeout) / 1e9, 0.);
       ev_timer_start(loop_, &timer_);
     }
+    // epoll counts in milliseconds: libev sleeps the whole ones and then once more, a millisecond, for the rest.
     ev_run(loop_, EVRUN_ONCE);
     if (timeout != kNever) ev_timer_stop(loop_, &timer_);
   }
@@ -71,16 +84,17 @@ class LibevPoller final : public Poller {
 
   ev_io& watcher(int fd, Direction direction) {
     const auto index = static_cast<std::size_t>(fd);
-    if (index >= watchers_.size()) watchers_.resize(index + 64);
+    if (index >= watchers_.size()) watchers_.resize(std::max(index + 64, watchers_.size() * 2));
     std::unique_ptr<Watchers>& slot = watchers_[index];
     if (slot == nullptr) {
       slot = std::make_unique<Watchers>();
-      ev_io_init(&slot->io[0], &LibevPoller::on_event, fd, EV_READ);
-      ev_io_init(&slot->io[1], &LibevPoller::on_event, fd, EV_WRITE);
+      for (ev_io& io : slot->io) ev_init(&io, &LibevPoller::on_event);
     }
     return slot->io[static_cast<int>(direction)];
   }
 
+  /// Also called, with EV_ERROR and the watcher stopped, when the kernel refuses the descriptor: whoever waits shall try
+  /// and see the error.
   static void on_event(struct ev_loop* loop, ev_io* io, int) {
     auto& self = *static_cast<LibevPoller*>(ev_userdata(loop));
     self.listener_->on_ready(io->fd, (io->events & EV_READ) != 0 ? Direction::reading : Direction::writing);
@@ -96,6 +110,7 @@ class LibevPoller final : public Poller {
 }  // namespace
 
 std::unique_ptr<Poller> make_libev_poller() {
+  // Not the default loop: that one takes over SIGCHLD. No signal descriptors, no inotify either.
   struct ev_loop* loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOSIGMASK | EVFLAG_NOINOTIFY);
   if (loop == nullptr) return nullptr;
   return std::make_unique<LibevPoller>(loop);
