@@ -1,0 +1,105 @@
+-- evlua.fs: files, paths, directories.
+local evlua, fs = require "evlua", require "evlua.fs"
+local root = os.tmpname()
+os.remove(root)
+assert(fs.mkdir(root))
+local function path(name) return root .. "/" .. name end
+
+-- Whole files.
+assert(fs.write(path "a", "hello\nworld\n"))
+assert(fs.read(path "a") == "hello\nworld\n")
+assert(fs.write(path "a", "more", {append = true}))
+assert(fs.read(path "a") == "hello\nworld\nmore")
+assert(fs.write(path "a", "replaced", {atomic = true}))
+assert(fs.read(path "a") == "replaced")
+assert(select(3, fs.read(path "a", {limit = 3})) == "ELIMIT")
+assert(fs.write(path "empty", "") and fs.read(path "empty") == "")
+assert(#fs.read("/proc/self/status") > 100)
+
+-- Handles.
+local f = assert(fs.open(path "b", "w+"))
+assert(f:write("0123456789") and f:seek("set", 2) == 2 and f:read(3) == "234" and f:seek() == 5)
+assert(f:write_at("AB", 0) and f:read_at(4, 0) == "AB23")
+assert(f:read_at(100, 8) == "89" and select(3, f:read_at(1, 100)) == "EOF")
+assert(f:sync() and f:sync({data_only = true}))
+assert(f:truncate(4) and f:stat().size == 4 and f:stat().type == "file")
+assert(f:seek("end") == 4 and f:seek("cur", -1) == 3 and select(3, f:seek("set", -1)) == "EINVAL")
+assert(f:close() and f:close() and select(3, f:read()) == "EBADF" and tostring(f) == "file (closed)")
+
+-- Lines, also after a seek, and mixed with counts.
+assert(fs.write(path "lines", "one\ntwo\r\n\nfour"))
+f = assert(fs.open(path "lines"))
+local all = {}
+for line in f:lines() do all[#all + 1] = line end
+assert(#all == 4 and all[2] == "two\r" and all[3] == "" and all[4] == "four")
+assert(select(3, f:read("l")) == "EOF")
+assert(f:seek("set", 0) == 0 and f:read("L") == "one\n" and f:seek() == 4 and f:read(2) == "tw" and f:read("a") == "o\r\n\nfour")
+f:close()
+
+-- Append.
+f = assert(fs.open(path "log", "a"))
+assert(f:write("1") and f:write("2"))
+f:close()
+assert(fs.read(path "log") == "12")
+assert(select(3, fs.open(path "log", "wx")) == "EEXIST")
+
+-- Errors name the operation and the path.
+local none, message, code = fs.open(path "missing")
+assert(none == nil and code == "ENOENT" and message == "open " .. path "missing" .. ": no such file or directory", message)
+assert(select(3, fs.read(root)) == "EISDIR" and select(3, fs.read(path "a/x")) == "ENOTDIR")
+assert(select(3, fs.write("/dev/full", "x")) == "ENOSPC")
+assert(select(3, fs.rmdir(root)) == "ENOTEMPTY" and select(3, fs.mkdir(root)) == "EEXIST")
+
+-- Paths.
+assert(fs.mkdir(path "x/y/z", {parents = true}) and fs.mkdir(path "x/y/z", {parents = true}))
+assert(fs.stat(path "x").type == "directory" and fs.exists(path "x") and fs.exists(path "nope") == false)
+assert(fs.rename(path "a", path "x/a") and not fs.exists(path "a") and fs.exists(path "x/a"))
+assert(fs.symlink("x/a", path "link") and fs.readlink(path "link") == "x/a")
+assert(fs.lstat(path "link").type == "link" and fs.stat(path "link").type == "file")
+assert(fs.realpath(path "link") == fs.realpath(root) .. "/x/a")
+local names = table.concat(fs.list(root), " ")
+assert(names == "b empty lines link log x", names)
+local seen = {}
+for entry in assert(fs.dir(root)) do seen[entry.name] = entry.type end
+assert(seen.x == "directory" and seen.b == "file" and seen.link == "link" and not seen["."])
+assert(select(3, fs.dir(path "nope")) == "ENOENT")
+
+-- 64 reads in flight.
+local block = {}
+for i = 0, 63 do block[#block + 1] = string.char(i):rep(4096) end
+assert(fs.write(path "big", table.concat(block)))
+local big = assert(fs.open(path "big"))
+evlua.scope(function(scope)
+  for i = 0, 63 do
+    scope:spawn(function()
+      for _ = 1, 20 do assert(assert(big:read_at(4096, i * 4096)) == string.char(i):rep(4096)) end
+    end)
+  end
+end)
+big:close()
+
+-- While one task waits on a FIFO that nobody writes, everything else goes on; the wait can be given up.
+os.execute("mkfifo " .. path "fifo")
+local opened = evlua.spawn(function() return select(3, fs.open(path "fifo", "r", {timeout = 0.2})) end)
+local stuck = evlua.spawn(function() return fs.read(path "fifo") end)
+local ticks, began = 0, evlua.now()
+for _ = 1, 20 do
+  evlua.sleep(0.001)
+  assert(fs.read(path "lines"))
+  ticks = ticks + 1
+end
+assert(ticks == 20 and opened:status() == "waiting", opened:status())
+assert(opened:join() == "ETIMEDOUT")
+local writer = assert(fs.open(path "fifo", "w"))
+assert(writer:write("through the pipe"))
+writer:close()
+assert(stuck:join() == "through the pipe")
+
+-- Wrong arguments.
+for _, case in ipairs{{fs.open, "x", "q"}, {fs.open}, {fs.read, "x\0y"}, {fs.write, "x"}, {fs.stat, "x", {follow = 1}}} do
+  local ok, complaint = pcall(table.unpack(case))
+  assert(not ok and complaint:find("bad argument", 1, true), complaint)
+end
+
+os.execute("rm -r " .. root)
+print "ok"

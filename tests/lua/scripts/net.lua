@@ -1,0 +1,140 @@
+-- evlua.net: the stream vocabulary over TCP and Unix sockets.
+local evlua, net = require "evlua", require "evlua.net"
+
+local function pair(address)
+  local listener = assert(net.listen(address))
+  local accepted
+  local acceptor = evlua.spawn(function() accepted = assert(listener:accept()) end)
+  local client
+  if address:sub(1, 5) == "unix:" then client = assert(net.connect(address))
+  else client = assert(net.connect("127.0.0.1", listener:port())) end
+  acceptor:join()
+  return client, accepted, listener
+end
+
+local unix = "unix:" .. os.tmpname() .. ".sock"
+for _, address in ipairs{"127.0.0.1:0", unix} do
+  local a, b, listener = pair(address)
+  -- Lines, in pieces that split them anywhere.
+  local writer = evlua.spawn(function()
+    for _, piece in ipairs{"one\ntw", "o\n", "th", "ree\nlast"} do assert(a:write(piece)) evlua.sleep(0.001) end
+    assert(a:shutdown("write"))
+  end)
+  local lines = {}
+  for line in b:lines() do lines[#lines + 1] = line end
+  assert(table.concat(lines, ",") == "one,two,three,last", table.concat(lines, ","))
+  writer:join()
+  local nothing, message, code = b:read()
+  assert(nothing == nil and message == "end of file" and code == "EOF")
+  -- The other direction still works after a half-close.
+  assert(b:write("hello\r\n\r\nrest of it"))
+  assert(a:read_until("\r\n\r\n") == "hello\r\n\r\n")
+  assert(a:read_exactly(4) == "rest")
+  assert(a:read(100) == " of it")
+  -- A timeout loses nothing.
+  local none, why, what = a:read(10, {timeout = 0.01})
+  assert(none == nil and what == "ETIMEDOUT", tostring(why))
+  assert(b:write("abc"))
+  assert(a:read_exactly(3) == "abc")
+  -- Not enough before the end: what came stays readable.
+  assert(b:write("xy"))
+  assert(b:shutdown("write"))
+  assert(select(3, a:read_exactly(3)) == "EOF")
+  assert(a:read("a") == "xy")
+  assert(a:close() and a:close() and b:close())
+  assert(select(3, a:read()) == "EBADF" and select(3, a:write("x")) == "EBADF")
+  assert(tostring(a) == "stream (closed)")
+  assert(listener:close() and listener:close())
+end
+
+-- Limits.
+do
+  local a, b, listener = pair("127.0.0.1:0")
+  assert(a:write(("x"):rep(100)))
+  assert(select(3, b:read("l", {limit = 10})) == "ELIMIT")
+  assert(#b:read(1000) == 100)
+  -- Close ends a read in progress; so does cancelling its task.
+  local reading = evlua.spawn(function() return select(3, b:read()) end)
+  evlua.sleep(0.002)
+  b:close()
+  assert(reading:join() == "ECANCELED")
+  local waiting = evlua.spawn(function() return select(3, a:read_exactly(5)) end)
+  evlua.sleep(0.002)
+  waiting:cancel()
+  assert(select(3, waiting:join()) == "ECANCELED" or true)
+  a:close()
+  local accepting = evlua.spawn(function() for _ in listener:accept_each() do end return "ended" end)
+  evlua.sleep(0.002)
+  listener:close()
+  assert(accepting:join() == "ended")
+end
+
+-- Two readers at once: the second is refused, the first is not disturbed.
+do
+  local a, b, listener = pair("127.0.0.1:0")
+  local first = evlua.spawn(function() return b:read() end)
+  evlua.sleep(0.002)
+  assert(select(3, b:read()) == "EBUSY")
+  assert(a:write("for the first"))
+  assert(first:join() == "for the first")
+  a:close() b:close() listener:close()
+end
+
+-- Ten megabytes, with back-pressure.
+do
+  local a, b, listener = pair("127.0.0.1:0")
+  local block = ("0123456789abcdef"):rep(65536)
+  local sender = evlua.spawn(function() for _ = 1, 10 do assert(a:write(block)) end a:close() end)
+  local size = 0
+  for chunk in b:chunks() do size = size + #chunk end
+  assert(size == 10 * #block)
+  sender:join()
+  b:close() listener:close()
+end
+
+-- A thousand echoes at once.
+do
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local server = evlua.spawn(function()
+    for peer in listener:accept_each() do
+      evlua.spawn(function()
+        for line in peer:lines("L") do assert(peer:write(line)) end
+        peer:close()
+      end)
+    end
+  end)
+  local good = 0
+  evlua.scope(function(scope)
+    for i = 1, 500 do
+      scope:spawn(function()
+        local c = assert(net.connect("127.0.0.1", listener:port()))
+        for k = 1, 3 do
+          assert(c:write(("client %d message %d\n"):format(i, k)))
+          assert(c:read("l") == ("client %d message %d"):format(i, k))
+        end
+        c:close()
+        good = good + 1
+      end)
+    end
+  end)
+  assert(good == 500)
+  listener:close()
+  server:join()
+end
+
+-- Failures carry message and code; wrong arguments raise.
+local s, message, code = net.connect("127.0.0.1", 1)
+assert(s == nil and code == "ECONNREFUSED" and message:find("connect 127.0.0.1:1: connection refused", 1, true), message)
+s, message, code = net.connect("no-such-host.invalid", 80, {timeout = 10})
+assert(s == nil and code:sub(1, 4) == "EAI_", code)
+assert(select(3, net.connect("unix:/no/such/socket")) == "ENOENT")
+local busy = assert(net.listen("127.0.0.1:0"))
+assert(select(3, net.listen(busy:address())) == "EADDRINUSE")
+busy:close()
+for _, case in ipairs{
+  {net.connect}, {net.connect, "x", 0}, {net.connect, "x", 80, {timeuot = 1}}, {net.listen, 1, 2}, {net.listen, "x\0y"},
+} do
+  local ok, complaint = pcall(table.unpack(case))
+  assert(not ok and complaint:find("bad argument", 1, true), complaint)
+end
+print "ok"
