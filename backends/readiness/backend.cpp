@@ -65,7 +65,7 @@ Result<void> ReadinessBackend::start(BackendHost& host) {
   return {};
 }
 
-// -- buffers ------------------------------------------------------------------------------------------------------------
+// -- buffers ---------------------------------------------------------------------------------------------------------
 
 bool ReadinessBackend::Buffers::take(Op& op) noexcept {
   if (free_.empty()) (void)reclaim();
@@ -96,7 +96,7 @@ void ReadinessBackend::Buffers::give_back(Op& op) noexcept {
   op.args.recv.data = nullptr;
 }
 
-// -- submitting ---------------------------------------------------------------------------------------------------------
+// -- submitting ------------------------------------------------------------------------------------------------------
 
 ReadinessBackend::Descriptor& ReadinessBackend::descriptor(int fd) {
   const auto index = static_cast<std::size_t>(fd);
@@ -248,7 +248,7 @@ void ReadinessBackend::cancel(Op& op) noexcept {
   if (queue.remove(op)) finish(op, -ECANCELED);
 }
 
-// -- attempts -----------------------------------------------------------------------------------------------------------
+// -- attempts --------------------------------------------------------------------------------------------------------
 
 std::int32_t ReadinessBackend::attempt(Op& op, Descriptor& descriptor, Slot& slot) noexcept {
   if (op.code == OpCode::read || op.code == OpCode::write) return attempt_read_or_write(op, descriptor);
@@ -312,7 +312,7 @@ std::int32_t ReadinessBackend::attempt_read_or_write(Op& op, Descriptor& descrip
   EVLUA_UNREACHABLE();
 }
 
-// -- waiting ------------------------------------------------------------------------------------------------------------
+// -- waiting ---------------------------------------------------------------------------------------------------------
 
 bool ReadinessBackend::is_wanted(const Descriptor& descriptor, Direction direction) noexcept {
   const Slot& slot = descriptor.slots[static_cast<int>(direction)];
@@ -374,15 +374,22 @@ void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
   if (!is_wanted(ready, direction)) {
     // It stayed watched, since another operation usually follows; nobody came.
     slot.exhausted = false;
-    poller_->disarm(fd, direction);
+    unwatch(fd, direction);
     return;
   }
   if (!advance(ready, direction) && ++slot.false_alarms >= kFalseAlarmsMax) {
     rest(fd, direction);
   } else if (direction == Direction::writing && !is_wanted(ready, direction)) {
     // Nearly always ready: staying would wake us for nothing.
-    poller_->disarm(fd, direction);
+    unwatch(fd, direction);
   }
+}
+
+/// A descriptor that nobody awaits here may be closed by another worker at any moment, before the poller has told the
+/// kernel of the change; so nothing may stay watched of one whose watching changes. Stopping all of it needs no call.
+void ReadinessBackend::unwatch(int fd, Direction direction) noexcept {
+  poller_->disarm(fd, direction);
+  if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
 }
 
 void ReadinessBackend::watch(int fd, Direction direction) noexcept {
@@ -414,7 +421,7 @@ void ReadinessBackend::end_rests() noexcept {
   }
 }
 
-// -- reaping ------------------------------------------------------------------------------------------------------------
+// -- reaping ---------------------------------------------------------------------------------------------------------
 
 void ReadinessBackend::take_done(ReadyList& ready) noexcept {
   ReadyList from_pool;

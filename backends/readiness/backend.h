@@ -1,9 +1,9 @@
 // Completions over readiness: a system call is tried when an operation comes, and again when its descriptor is ready.
 //
-// Each descriptor has a queue of waiting operations per direction. A result found at once is delivered by the next poll,
-// never inside submit. Partial results are results. What may block goes to the blocking pool: paths by the traits in
-// core/opcode.h, reads and writes by the kind of descriptor; that is decided here and nowhere else. Only a read that the
-// page cache can answer at once is made here even on a regular file.
+// Each descriptor has a queue of waiting operations per direction. A result found at once is delivered by the next
+// poll, never inside submit. Partial results are results. What may block goes to the blocking pool: paths by the traits
+// in core/opcode.h, reads and writes by the kind of descriptor; that is decided here and nowhere else. Only a read that
+// the page cache can answer at once is made here even on a regular file.
 //
 // Watching is level-triggered, and a read direction stays watched between operations, since on a connection the next
 // receive is sure to come: a request then costs no epoll_ctl. See descriptor_age.h for what keeps that memory true.
@@ -113,6 +113,7 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
   bool settle_polls(Descriptor& descriptor) noexcept;
   void on_ready(int fd, Direction direction) noexcept override;
   void watch(int fd, Direction direction) noexcept;
+  void unwatch(int fd, Direction direction) noexcept;
   void rest(int fd, Direction direction) noexcept;
   void end_rests() noexcept;
   void take_done(ReadyList& ready) noexcept;
