@@ -12,9 +12,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <utility>
 
+#include "backends/perform.h"
 #include "backends/uring/op_state.h"
 #include "backends/uring/prep.h"
 
@@ -70,7 +70,8 @@ Result<void> UringBackend::start(BackendHost& host) {
   return {};
 }
 
-// -- submitting ---------------------------------------------------------------------------------------------------------
+// -- submitting
+// ---------------------------------------------------------------------------------------------------------
 
 void UringBackend::submit(Op& op) noexcept {
   ++in_flight_;
@@ -84,7 +85,8 @@ void UringBackend::submit(Op& op) noexcept {
     return pool_.submit(op);
   }
   if (backlog_.empty()) [[likely]] {
-    if (fill_entry(op)) [[likely]] return;
+    if (fill_entry(op)) [[likely]]
+      return;
   }
   ++counters_.backlogged;
   set_place(op, kInBacklog);
@@ -93,9 +95,11 @@ void UringBackend::submit(Op& op) noexcept {
 
 bool UringBackend::fill_entry(Op& op) noexcept {
   const std::uint16_t what = special(op);
-  if ((what & kFifoReader) != 0) [[unlikely]] return fill_fifo_entries(op);
+  if ((what & kFifoReader) != 0) [[unlikely]]
+    return fill_fifo_entries(op);
   io_uring_sqe* sqe = ring_.next_sqe();
-  if (sqe == nullptr) [[unlikely]] return false;
+  if (sqe == nullptr) [[unlikely]]
+    return false;
   if ((what & kWaitsReady) != 0) [[unlikely]] {
     prepare_readiness(*sqe, op);
     sqe->user_data = user_data_of(op, kTagReady);
@@ -120,7 +124,8 @@ void UringBackend::start_again(Op& op) noexcept {
 }
 
 void UringBackend::hand_over_waiting() noexcept {
-  if (event_fd_disarmed_) [[unlikely]] arm_event_fd();
+  if (event_fd_disarmed_) [[unlikely]]
+    arm_event_fd();
   while (Op* op = cancels_.front()) {
     if (!fill_cancel(*op)) return;
     cancels_.pop_front();
@@ -133,7 +138,8 @@ void UringBackend::hand_over_waiting() noexcept {
   }
 }
 
-// -- cancelling ---------------------------------------------------------------------------------------------------------
+// -- cancelling
+// ---------------------------------------------------------------------------------------------------------
 
 void UringBackend::cancel(Op& op) noexcept {
   // A close is never stopped: it is short, and a descriptor it did not close would leak.
@@ -159,8 +165,8 @@ bool UringBackend::fill_cancel(const Op& op) noexcept {
   const bool fifo = (special(op) & kFifoReader) != 0;
   if (ring_.room() < (fifo ? 2 : 1)) return false;
   for (const std::uint64_t tag : {kTagOp, kTagReady}) {
-    const bool wanted = tag == kTagReady ? (special(op) & (kWaitsReady | kHeldPolled)) != 0
-                                         : (special(op) & kWaitsReady) == 0;
+    const bool wanted =
+        tag == kTagReady ? (special(op) & (kWaitsReady | kHeldPolled)) != 0 : (special(op) & kWaitsReady) == 0;
     if (!wanted) continue;
     io_uring_sqe* sqe = ring_.next_sqe();
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
@@ -179,7 +185,8 @@ void UringBackend::finish_later(Op& op, std::int32_t result) noexcept {
   done_.push_back(op);
 }
 
-// -- reaping ------------------------------------------------------------------------------------------------------------
+// -- reaping
+// ------------------------------------------------------------------------------------------------------------
 
 void UringBackend::take_done(ReadyList& ready) noexcept {
   ReadyList from_pool;
@@ -193,8 +200,10 @@ void UringBackend::take_done(ReadyList& ready) noexcept {
 
 void UringBackend::before_entering(ReadyList& ready) noexcept {
   buffers_.reclaim();
-  if (!done_.empty() || pool_.has_done()) [[unlikely]] take_done(ready);
-  if (!backlog_.empty() || !cancels_.empty() || event_fd_disarmed_) [[unlikely]] hand_over_waiting();
+  if (!done_.empty() || pool_.has_done()) [[unlikely]]
+    take_done(ready);
+  if (!backlog_.empty() || !cancels_.empty() || event_fd_disarmed_) [[unlikely]]
+    hand_over_waiting();
 }
 
 void UringBackend::poll(ReadyList& ready) noexcept {
@@ -223,7 +232,8 @@ void UringBackend::wait(ReadyList& ready, Instant deadline) noexcept {
 void UringBackend::reap(ReadyList& ready) noexcept {
   buffers_.forget_promises();
   ring_.reap([this, &ready](const io_uring_cqe& cqe) noexcept {
-    if ((cqe.user_data & kTagMask) != kTagOp) [[unlikely]] return on_message(cqe.user_data, cqe.res, ready);
+    if ((cqe.user_data & kTagMask) != kTagOp) [[unlikely]]
+      return on_message(cqe.user_data, cqe.res, ready);
     Op& op = *reinterpret_cast<Op*>(cqe.user_data);
     if ((cqe.flags & IORING_CQE_F_BUFFER) != 0) take_buffer(op, cqe.res, cqe.flags);
     deliver(op, cqe.res, ready);
@@ -246,7 +256,8 @@ void UringBackend::deliver(Op& op, std::int32_t result, ReadyList& ready) noexce
 }
 
 void UringBackend::hand_out(Op& op, std::int32_t result, ReadyList& ready) noexcept {
-  if ((op.backend_state & kCancelQueued) != 0) [[unlikely]] cancels_.remove(op);
+  if ((op.backend_state & kCancelQueued) != 0) [[unlikely]]
+    cancels_.remove(op);
   op.res = result;
   --in_flight_;
   ready.push_back(op);
@@ -263,7 +274,8 @@ UringBackend::Counters UringBackend::counters() const noexcept {
   return counters;
 }
 
-// -- the end ------------------------------------------------------------------------------------------------------------
+// -- the end
+// ------------------------------------------------------------------------------------------------------------
 
 void UringBackend::drain() noexcept {
   closing_ = true;  // from here on settle retries nothing
@@ -287,10 +299,7 @@ void UringBackend::drain() noexcept {
     check_entered(ring_.wait(monotonic_now() + 20 * kMillisecond));
     reap(orphans);
   }
-  while (Op* op = orphans.pop_front()) {
-    if (returns_descriptor(op->code) && op->res >= 0) ::close(op->res);
-    if (op->buffer == kHeapBuffer) std::free(op->args.recv.data);
-  }
+  while (Op* op = orphans.pop_front()) discard_result(*op);
   buffers_.unregister_from(ring_);
 }
 

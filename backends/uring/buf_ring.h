@@ -26,7 +26,8 @@ class BufRing final : public BufferSource {
 
   /// Registers the ring with the kernel at the first call. False: this kernel will not have it; use the heap.
   bool ready(Ring& ring) noexcept {
-    if (state_ == State::unregistered) [[unlikely]] register_with(ring);
+    if (state_ == State::unregistered) [[unlikely]]
+      register_with(ring);
     return state_ == State::registered;
   }
 

@@ -35,12 +35,12 @@ struct Required {
   const char* name;
 };
 constexpr Required kRequired[] = {
-    {IORING_OP_NOP, "nop"},           {IORING_OP_ACCEPT, "accept"},     {IORING_OP_CONNECT, "connect"},
-    {IORING_OP_RECV, "recv"},         {IORING_OP_SEND, "send"},         {IORING_OP_RECVMSG, "recvmsg"},
-    {IORING_OP_SENDMSG, "sendmsg"},   {IORING_OP_SHUTDOWN, "shutdown"}, {IORING_OP_CLOSE, "close"},
-    {IORING_OP_POLL_ADD, "poll"},     {IORING_OP_OPENAT, "openat"},     {IORING_OP_READ, "read"},
-    {IORING_OP_WRITE, "write"},       {IORING_OP_FSYNC, "fsync"},       {IORING_OP_STATX, "statx"},
-    {IORING_OP_RENAMEAT, "renameat"}, {IORING_OP_UNLINKAT, "unlinkat"}, {IORING_OP_MKDIRAT, "mkdirat"},
+    {IORING_OP_NOP, "nop"},           {IORING_OP_ACCEPT, "accept"},       {IORING_OP_CONNECT, "connect"},
+    {IORING_OP_RECV, "recv"},         {IORING_OP_SEND, "send"},           {IORING_OP_RECVMSG, "recvmsg"},
+    {IORING_OP_SENDMSG, "sendmsg"},   {IORING_OP_SHUTDOWN, "shutdown"},   {IORING_OP_CLOSE, "close"},
+    {IORING_OP_POLL_ADD, "poll"},     {IORING_OP_OPENAT, "openat"},       {IORING_OP_READ, "read"},
+    {IORING_OP_WRITE, "write"},       {IORING_OP_FSYNC, "fsync"},         {IORING_OP_STATX, "statx"},
+    {IORING_OP_RENAMEAT, "renameat"}, {IORING_OP_UNLINKAT, "unlinkat"},   {IORING_OP_MKDIRAT, "mkdirat"},
     {IORING_OP_MSG_RING, "msg_ring"}, {IORING_OP_ASYNC_CANCEL, "cancel"},
 };
 
@@ -101,11 +101,11 @@ UringSurroundings look_around() {
 std::string explain_refusal(int errno_value, const UringSurroundings& around) {
   switch (errno_value) {
     case EPERM:
-    case EACCES:
-      return explain_permission(around);
+    case EACCES: return explain_permission(around);
     case ENOSYS:
       if (around.seccomp) {
-        return "io_uring_setup does not exist here: this sandbox (gVisor, or a seccomp filter that answers ENOSYS) hides "
+        return "io_uring_setup does not exist here: this sandbox (gVisor, or a seccomp filter that answers ENOSYS) "
+               "hides "
                "it; cure: use a sandbox profile that allows io_uring";
       }
       return "kernel " + around.kernel + " was built without io_uring or is too old; cure: Linux 6.1 or newer";
@@ -115,10 +115,8 @@ std::string explain_refusal(int errno_value, const UringSurroundings& around) {
       return "io_uring_setup found no memory: the limit on locked memory or the memory limit of the container is too "
              "low; cure: raise it (ulimit -l unlimited; LimitMEMLOCK= in a systemd unit)";
     case EMFILE:
-    case ENFILE:
-      return "no descriptor is left for the ring; cure: raise the limit (ulimit -n)";
-    default:
-      return "io_uring_setup failed: " + with_errno(errno_value);
+    case ENFILE: return "no descriptor is left for the ring; cure: raise the limit (ulimit -n)";
+    default: return "io_uring_setup failed: " + with_errno(errno_value);
   }
 }
 

@@ -11,12 +11,12 @@ namespace evlua {
 class Ring;
 
 // Kernel interface younger than liburing 2.3.
-inline constexpr std::uint8_t kOpFtruncate = 55;                // IORING_OP_FTRUNCATE, 6.9
-inline constexpr unsigned kRegisterSendMsgRing = 31;            // IORING_REGISTER_SEND_MSG_RING, 6.13
-inline constexpr unsigned kEnterAbsoluteTimer = 1U << 5;        // IORING_ENTER_ABS_TIMER, 6.12
-inline constexpr unsigned kEnterNoIowait = 1U << 7;             // IORING_ENTER_NO_IOWAIT, 6.15
-inline constexpr unsigned kFeatureMinTimeout = 1U << 15;        // IORING_FEAT_MIN_TIMEOUT, came with ABS_TIMER
-inline constexpr unsigned kFeatureNoIowait = 1U << 17;          // IORING_FEAT_NO_IOWAIT
+inline constexpr std::uint8_t kOpFtruncate = 55;          // IORING_OP_FTRUNCATE, 6.9
+inline constexpr unsigned kRegisterSendMsgRing = 31;      // IORING_REGISTER_SEND_MSG_RING, 6.13
+inline constexpr unsigned kEnterAbsoluteTimer = 1U << 5;  // IORING_ENTER_ABS_TIMER, 6.12
+inline constexpr unsigned kEnterNoIowait = 1U << 7;       // IORING_ENTER_NO_IOWAIT, 6.15
+inline constexpr unsigned kFeatureMinTimeout = 1U << 15;  // IORING_FEAT_MIN_TIMEOUT, came with ABS_TIMER
+inline constexpr unsigned kFeatureNoIowait = 1U << 17;    // IORING_FEAT_NO_IOWAIT
 
 /// What is used when it is there. Everything else we need is in each kernel that has DEFER_TASKRUN (6.1).
 struct UringFeatures {

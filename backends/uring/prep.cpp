@@ -69,8 +69,7 @@ void prepare_path_op(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.addr = address(op.args.mkdir.path);
       sqe.len = op.args.mkdir.mode;
       return;
-    default:
-      EVLUA_UNREACHABLE();
+    default: EVLUA_UNREACHABLE();
   }
 }
 
@@ -83,8 +82,7 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.opcode = IORING_OP_NOP;
       sqe.fd = -1;
       return;
-    case OpCode::recv:
-      return prepare_recv(sqe, op);
+    case OpCode::recv: return prepare_recv(sqe, op);
     case OpCode::send:
       sqe.opcode = IORING_OP_SEND;
       sqe.addr = address(op.args.send.data);
@@ -119,11 +117,8 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.opcode = IORING_OP_SHUTDOWN;
       sqe.len = static_cast<std::uint32_t>(op.args.shutdown.how);
       return;
-    case OpCode::close:
-      sqe.opcode = IORING_OP_CLOSE;
-      return;
-    case OpCode::poll:
-      return prepare_poll(sqe, op.fd, op.args.poll.events);
+    case OpCode::close: sqe.opcode = IORING_OP_CLOSE; return;
+    case OpCode::poll: return prepare_poll(sqe, op.fd, op.args.poll.events);
     case OpCode::read:
       sqe.opcode = IORING_OP_READ;
       sqe.addr = address(op.args.read.data);
@@ -148,13 +143,11 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
     case OpCode::stat:
     case OpCode::rename:
     case OpCode::unlink:
-    case OpCode::mkdir:
-      return prepare_path_op(sqe, op);
+    case OpCode::mkdir: return prepare_path_op(sqe, op);
     case OpCode::sleep:
     case OpCode::task:
     case OpCode::resolve:
-    case OpCode::protocol:
-      break;  // never reach a backend
+    case OpCode::protocol: break;  // never reach a backend
   }
   EVLUA_UNREACHABLE();
 }

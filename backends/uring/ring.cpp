@@ -83,9 +83,9 @@ int Ring::enter(unsigned completions_min, io_uring_getevents_arg* argument, unsi
   // release: the kernel reads the entries after it has read the tail.
   std::atomic_ref<unsigned>(*ring_.sq.ktail).store(sq_tail_, std::memory_order_release);
   ++enters_;
-  const int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), queued(), completions_min,
-                                     enter_flags_ | flags, reinterpret_cast<sigset_t*>(argument),
-                                     argument != nullptr ? sizeof(*argument) : _NSIG / 8);
+  const int result =
+      io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), queued(), completions_min, enter_flags_ | flags,
+                      reinterpret_cast<sigset_t*>(argument), argument != nullptr ? sizeof(*argument) : _NSIG / 8);
   sq_head_ = load(ring_.sq.khead);
   return result;
 }

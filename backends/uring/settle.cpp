@@ -31,7 +31,8 @@ bool waits_for_readiness(OpCode code) noexcept {
 
 bool UringBackend::prepare_buffer(Op& op) noexcept {
   op.buffer = kNoBuffer;
-  if (buffers_.ready(ring_)) [[likely]] return true;
+  if (buffers_.ready(ring_)) [[likely]]
+    return true;
   if (use_heap(op)) return true;
   finish_later(op, -ENOMEM);
   return false;

@@ -94,8 +94,7 @@ void UringBackend::on_message(std::uint64_t user_data, std::int32_t result, Read
       // A peer that has ended needs no wake. Otherwise memory was short: once more.
       if (result != -EBADF && result != -EBADFD && result != -EOWNERDEAD) send_wake(static_cast<int>(user_data >> 3));
       return;
-    default:
-      return;  // kTagCancel: the op ended before the ask arrived
+    default: return;  // kTagCancel: the op ended before the ask arrived
   }
 }
 
