@@ -43,6 +43,8 @@ void Connection::start() noexcept {
 
 Executor& Connection::home() noexcept { return station_.worker().pinned(); }
 
+bool Connection::stopping() const noexcept { return station_.stopping(); }
+
 std::string Connection::remote() const {
   const auto* peer = reinterpret_cast<const sockaddr*>(&peer_);
   switch (peer->sa_family) {
@@ -153,7 +155,6 @@ void Connection::time_out() noexcept {
 
 void Connection::stop() noexcept {
   if (idle() && waiting_ != nullptr && waiting_->code == OpCode::recv) Worker::cancel(*waiting_);
-  if (exchange_ != nullptr && phase_ == Phase::answered) exchange_->keep_alive_ = false;
 }
 
 void Connection::abandon() noexcept {
@@ -233,7 +234,7 @@ Connection::Next Connection::read_head() noexcept {
 Connection::Next Connection::answer(std::string_view head) noexcept {
   head_deadline_ = kNever;
   station_.take_buffer(output_);
-  exchange_->start(head, station_.next_id(), !station_.stopping());
+  exchange_->start(head, station_.next_id(), true);
   phase_ = station_.handler().handle(*exchange_) ? Phase::answered : Phase::handler;
   return Next::again;
 }

@@ -45,6 +45,8 @@ class Connection final : public ListNode, private Runnable {
   int fd() const noexcept { return fd_; }
   /// Where the connection's loop runs.
   Executor& home() noexcept;
+  /// The response to come is the last one. [any thread]
+  bool stopping() const noexcept;
   std::string remote() const;
   std::string local() const;
   /// What was received and not consumed.

@@ -44,6 +44,7 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   const BodyKind kind = parser_.body_kind();
   body_ended_ = kind == BodyKind::none;
   body_remaining_ = parser_.content_length();
+  if (kind == BodyKind::chunked) chunked_.reset();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
 }
 
@@ -56,7 +57,6 @@ void Exchange::reset() noexcept {
   body_ended_ = true;
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
-  chunked_.reset();
   deferred_ = sending_ = waiting_ = false;
   error_ = Error();
   drained_.reset();
@@ -227,11 +227,13 @@ void Exchange::unlock_output() noexcept {
 
 /// Decides whether another request may follow this response, now that its head is about to be written.
 ResponseHead::Persistence Exchange::persistence(Framing framing) noexcept {
-  if (response_.asks_close() || framing == Framing::close || body_broken_) keep_alive_ = false;
+  const bool last = response_.asks_close() || framing == Framing::close || body_broken_ || connection_->stopping();
+  if (last) keep_alive_ = false;
   if (!body_ended_ && keep_alive_) {
-    // A client that waits for "100 Continue" may or may not send its body now: nothing can follow safely.
-    const bool too_long = parser_.body_kind() == BodyKind::length && body_remaining_ > limits_->drain_bytes;
-    if (continue_wanted_ || too_long) keep_alive_ = false;
+    // A client that waits for "100 Continue" may or may not send its body now: nothing can follow safely. A handler
+    // that streams may still read.
+    const bool unread = finished_ && parser_.body_kind() == BodyKind::length;
+    if (continue_wanted_ || (unread && body_remaining_ > limits_->drain_bytes)) keep_alive_ = false;
   }
   if (!keep_alive_) return ResponseHead::Persistence::close;
   return version_minor() == 0 ? ResponseHead::Persistence::keep_alive : ResponseHead::Persistence::implied;
@@ -260,12 +262,12 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   const Framing framing = speaks_of_length ? Framing::length : Framing::none;
   const std::uint64_t length = declared.value_or(body.size());
   if (!with_body) body = {};
+  headers_sent_ = finished_ = true;
   const ResponseHead::Persistence lasting = persistence(framing);
   Bytes& out = lock_output();
   response_.write_to(out, framing, length, lasting, body.size());
   out.append(body);
   unlock_output();
-  headers_sent_ = finished_ = true;
   notify(kOutput);
   return {};
 }

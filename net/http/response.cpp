@@ -293,7 +293,7 @@ void ResponseHead::write_to(Bytes& out, Framing framing, std::uint64_t length, P
   }
   if (persistence == Persistence::close) http::append(to, "Connection: close\r\n");
   if (persistence == Persistence::keep_alive) http::append(to, "Connection: keep-alive\r\n");
-  http::append(to, lines_.view());
+  if (!lines_.empty()) http::append(to, lines_.view());
   http::append(to, "\r\n");
   out.commit(static_cast<std::size_t>(to - from));
 }

@@ -4,6 +4,7 @@
 // For its worker only, except where marked.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,8 +38,8 @@ class Station {
   /// they do and close, and after `grace` they are cut. Returns when the last one is gone. Runs on this worker.
   Task<void> run(const std::vector<int>& listeners, Event& stop, Duration grace);
 
-  /// The server stops: connections must not outlast the response they are at.
-  bool stopping() const noexcept { return stopping_; }
+  /// The server stops: connections must not outlast the response they are at. [any thread]
+  bool stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
   std::size_t connection_count() const noexcept { return count_; }
   std::uint64_t requests() const noexcept { return requests_; }
 
@@ -64,7 +65,7 @@ class Station {
   const std::uint64_t first_id_;
   std::uint64_t requests_ = 0;
   std::size_t count_ = 0;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   List<Connection> connections_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
   std::vector<Bytes> spare_buffers_;

@@ -372,7 +372,8 @@ TEST_CASE("a connection persists as version and options say") {
       {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true},
       {"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false},
   };
-  for (const auto& [head, persists] : expected) {
+  for (const auto& [raw, persists] : expected) {
+    const std::string& head = raw;
     CAPTURE(head);
     RequestParser parser;
     REQUIRE(parse_whole(parser, head) == kAccepted);
@@ -419,7 +420,8 @@ TEST_CASE("limits are kept to the byte") {
       {block_of(200), kAccepted}, {block_of(201), 431}, {block_of(300'000), 431},
       {fields_of(4), kAccepted},  {fields_of(5), 431},  {fields_of(1000), 431},
   };
-  for (const auto& [head, status] : expected) {
+  for (const auto& [raw, status] : expected) {
+    const std::string& head = raw;
     CAPTURE(head.size());
     RequestParser parser;
     CHECK(parse_whole(parser, head, limits) == status);
@@ -442,8 +444,7 @@ TEST_CASE("a head without an end is refused before it fills the memory") {
   CHECK(parse_whole(huge, "GET / HTTP/1.1\r\nX: " + std::string(200'000, 'a'), generous) == 431);
 }
 
-// -- chunked bodies: RFC 9112 7.1
-// -------------------------------------------------------------------------------------------
+// -- chunked bodies: RFC 9112 7.1 -------------------------------------------------------------------------------------
 
 namespace {
 
