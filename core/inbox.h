@@ -62,6 +62,9 @@ class BasicInbox {
     return head != nullptr && head != mark();
   }
 
+  /// The consumer is away, and what it did before is visible to the caller. [any thread]
+  bool is_away() const noexcept { return head_.load(std::memory_order_acquire) == mark(); }
+
   /// A hint: the mark is set. [any thread]
   bool marked() const noexcept { return head_.load(std::memory_order_relaxed) == mark(); }
 

@@ -1,5 +1,7 @@
 #include "core/strand.h"
 
+#include <thread>
+
 #include "core/scheduler.h"
 
 namespace evlua {
@@ -20,6 +22,10 @@ Strand::Strand(Scheduler& scheduler) noexcept
       scheduler_(scheduler) {}
 
 Strand::~Strand() { EVLUA_CHECK(inbox_.marked() && local_.empty()); }
+
+void Strand::wait_until_left() const noexcept {
+  while (!inbox_.is_away()) std::this_thread::yield();
+}
 
 bool Strand::is_current() const noexcept { return current_strand == this; }
 

@@ -35,6 +35,10 @@ class Strand final : public Executor, private Runnable {
     return true;
   }
 
+  /// Returns when no worker is inside any more: the last thing that ran may have told its end to the caller before it
+  /// left. REQUIRES: nothing is queued, and the caller is not on this strand. [any thread]
+  void wait_until_left() const noexcept;
+
   /// The caller runs on this strand.
   bool is_current() const noexcept;
 

@@ -55,6 +55,7 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
 }
 
 Vm::~Vm() {
+  strand_.wait_until_left();
   EVLUA_CHECK(live_count_ == 0);
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
   if (state_ != nullptr) lua_close(state_);

@@ -16,6 +16,15 @@
 #pragma clang diagnostic pop
 #endif
 
+#include "core/check.h"
+
+#if EVLUA_TSAN
+// A descriptor that nobody awaits may be closed by one worker while another's loop, told of a stale event, takes it out
+// of its epoll set. The kernel settles that (EBADF, ENOENT), and libev expects it; ThreadSanitizer cannot know.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() { return "race:libev.so\n"; }
+#endif
+
 namespace evlua {
 
 namespace {
@@ -93,8 +102,8 @@ class LibevPoller final : public Poller {
     return slot->io[static_cast<int>(direction)];
   }
 
-  /// Also called, with EV_ERROR and the watcher stopped, when the kernel refuses the descriptor: whoever waits shall try
-  /// and see the error.
+  /// Also called, with EV_ERROR and the watcher stopped, when the kernel refuses the descriptor: whoever waits shall
+  /// try and see the error.
   static void on_event(struct ev_loop* loop, ev_io* io, int) {
     auto& self = *static_cast<LibevPoller*>(ev_userdata(loop));
     self.listener_->on_ready(io->fd, (io->events & EV_READ) != 0 ? Direction::reading : Direction::writing);
