@@ -156,7 +156,7 @@ class TestServer::Routes final : public http::Handler {
     else if (path == "/cut")
       scope.spawn_on(here, cut(exchange));
     else if (path == "/thread")
-      std::thread([&exchange] { finish_on_thread(exchange); }).detach();
+      server_.start_thread([&exchange] { finish_on_thread(exchange); });
     else
       EVLUA_UNREACHABLE();
     return false;
@@ -289,6 +289,15 @@ TestServer::~TestServer() {
 
 void TestServer::join() {
   if (thread_.joinable()) thread_.join();
+  // complete() may still be on its way out of the scheduler.
+  const std::lock_guard lock(threads_lock_);
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void TestServer::start_thread(std::function<void()> body) {
+  const std::lock_guard lock(threads_lock_);
+  threads_.emplace_back(std::move(body));
 }
 
 // -- the client -------------------------------------------------------------------------------------------------------

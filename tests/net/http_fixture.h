@@ -58,6 +58,8 @@ class TestServer {
   class Routes;
 
   Task<int> main();
+  /// A foreign thread, joined before the scheduler goes.
+  void start_thread(std::function<void()> body);
 
   const ServerSetup setup_;
   Observed observed_;
@@ -69,6 +71,8 @@ class TestServer {
   std::atomic<bool> listening_{false};
   std::uint16_t port_ = 0;
   std::thread thread_;
+  std::mutex threads_lock_;
+  std::vector<std::thread> threads_;
 };
 
 struct Response {
