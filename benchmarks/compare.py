@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""compare.py A.json B.json: names what got worse from A to B beyond noise (the spreads both runs saw). Exit 1 if any."""
+"""compare.py A.json B.json: names what got worse from A to B beyond noise (the spreads both saw). Exit 1 if any."""
 import json
 import sys
 

@@ -194,8 +194,9 @@ def bench_http(options, results):
                 for name, rows in samples.items():
                     cpu, rate, p99 = (statistics.median(column) for column in zip(*rows))
                     spread = (max(r[0] for r in rows) - min(r[0] for r in rows)) / cpu if cpu else 0
-                    results[f"http {kind}: {name}"] = {"cpu_us_per_request": round(cpu, 3), "requests_per_s": round(rate),
-                                                       "p99_us": round(p99, 1), "spread": round(spread, 3)}
+                    results[f"http {kind}: {name}"] = {
+                        "cpu_us_per_request": round(cpu, 3), "requests_per_s": round(rate), "p99_us": round(p99, 1),
+                        "spread": round(spread, 3)}
         finally:
             for server in servers:
                 server.stop()
@@ -232,8 +233,9 @@ def bench_files(options, results):
             for name, (command, env) in commands.items():
                 samples[name].append(int(output_of(command, env)))
             if "fio io_uring" in samples:
-                text = output_of(pin + ["fio", "--name=r", f"--filename={path}", "--rw=randread", "--bs=4k", "--size=64m",
-                                        "--ioengine=io_uring", "--iodepth=64", "--time_based", f"--runtime={seconds}",
+                text = output_of(pin + ["fio", "--name=r", f"--filename={path}", "--rw=randread", "--bs=4k",
+                                        "--size=64m", "--ioengine=io_uring", "--iodepth=64", "--time_based",
+                                        f"--runtime={seconds}",
                                         "--output-format=json", "--invalidate=0"])
                 samples["fio io_uring"].append(int(json.loads(text)["jobs"][0]["read"]["iops"]))
         for name, rows in samples.items():
@@ -263,7 +265,7 @@ def bench_lua(options, results):
             stock = float(output_of(pin + ["lua5.3", "-e", timed]))
             ratios.append(mine / stock)
             times.append(mine)
-        results[f"Lua {name}: evlua / lua5.3"] = {"ratio": round(statistics.median(ratios), 3),
+        results[f"Lua CPU time, evlua / lua5.3: {name}"] = {"ratio": round(statistics.median(ratios), 3),
                                                   "spread": round(max(ratios) - min(ratios), 3)}
 
 

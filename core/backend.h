@@ -19,7 +19,7 @@ class BlockingPool;
 using ReadyList = Queue<Op>;
 
 struct Capabilities {
-  const char* name = "";            ///< "io_uring", "libev", "sim"
+  const char* name = "";             ///< "io_uring", "libev", "sim"
   bool nonblocking_sockets = false;  ///< sockets must be made with SOCK_NONBLOCK
 };
 
@@ -39,9 +39,9 @@ class BackendHost {
 ///
 /// Contract: each submitted op appears exactly once in a ReadyList, with `res` set; never inside `submit` or
 /// `cancel`. Ops on one descriptor and direction start in submission order; but when several must wait, any of them may
-/// go on first (io_uring wakes the latest), so keep one in flight where order matters. A descriptor that the backend has
-/// seen is closed by an op, with no other op in flight on it. When the backend is full, ops wait in its backlog: that is
-/// back-pressure, not an error.
+/// go on first (io_uring wakes the latest), so keep one in flight where order matters. A descriptor that the backend
+/// has seen is closed by an op, with no other op in flight on it. When the backend is full, ops wait in its backlog:
+/// that is back-pressure, not an error.
 class Backend {
  public:
   virtual ~Backend() = default;

@@ -33,15 +33,16 @@ class BlockingPool {
 
   BlockingPool();
   explicit BlockingPool(Options options);
-  /// Waits for the jobs that are queued or still run, interrupting them; gives up after a second. Threads that hang even
-  /// then are left behind, and what is queued is not carried out.
+  /// Waits for the jobs that are queued or still run, interrupting them; gives up after a second. Threads that hang
+  /// even then are left behind, and what is queued is not carried out.
   ~BlockingPool();
 
-  /// Queues the job; a thread is started if none is idle. When the system gives no thread at all, the job is carried out
-  /// in here. [any thread]
+  /// Queues the job; a thread is started if none is idle. When the system gives no thread at all, the job is carried
+  /// out in here. [any thread]
   void submit(PoolJob& job) noexcept;
 
-  /// Takes a queued job back: true, and `run` will never be called. False when it runs already or has ended. [any thread]
+  /// Takes a queued job back: true, and `run` will never be called. False when it runs already or has ended. [any
+  /// thread]
   [[nodiscard]] bool try_withdraw(PoolJob& job) noexcept;
 
   /// Asks the system call of a running job to return EINTR, by a signal to its thread. A call that has not begun yet

@@ -32,9 +32,7 @@ Result<Lease> RecvAwait::await_resume() noexcept {
 
 namespace io {
 
-IoAwait sleep_until(Instant deadline) noexcept {
-  return IoAwait(OpCode::sleep, -1, deadline);
-}
+IoAwait sleep_until(Instant deadline) noexcept { return IoAwait(OpCode::sleep, -1, deadline); }
 
 IoAwait accept(int fd, sockaddr* address, socklen_t* length) noexcept {
   return IoAwait(OpCode::accept, fd, OpArgs{.accept = {address, length}});

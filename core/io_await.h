@@ -23,9 +23,7 @@ class [[nodiscard]] IoAwait : public Op, private CancelTarget {
   IoAwait(OpCode op_code, int descriptor, const OpArgs& arguments = {}) noexcept : Op(op_code, descriptor) {
     args = arguments;
   }
-  IoAwait(OpCode op_code, int descriptor, Instant until) noexcept : Op(op_code, descriptor) {
-    deadline = until;
-  }
+  IoAwait(OpCode op_code, int descriptor, Instant until) noexcept : Op(op_code, descriptor) { deadline = until; }
 
   /// Limits the wait. The context's deadline applies as well.
   IoAwait& until(Instant latest) noexcept {

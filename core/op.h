@@ -112,12 +112,12 @@ struct CancelMessage {
 
 /// `TimerNode::deadline` is the op's deadline, kNever by default.
 struct Op : Runnable, TimerNode, CancelMessage {
-  Executor* home = nullptr;       ///< receives the op when it is done, through enqueue
-  Worker* owner = nullptr;        ///< whose backend holds it; set once, by submit
+  Executor* home = nullptr;  ///< receives the op when it is done, through enqueue
+  Worker* owner = nullptr;   ///< whose backend holds it; set once, by submit
   OpCode code = OpCode::nop;
-  OpStop why = OpStop::none;      ///< owner thread only, until done
+  OpStop why = OpStop::none;         ///< owner thread only, until done
   std::uint16_t buffer = kNoBuffer;  ///< recv with a chosen buffer: its id
-  std::int32_t res = 0;           ///< the result: >= 0, or a negated errno
+  std::int32_t res = 0;              ///< the result: >= 0, or a negated errno
   int fd = -1;
   std::uint8_t backend_state = 0;  ///< belongs to the backend while in flight
   std::atomic<std::uint8_t> state{0};

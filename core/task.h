@@ -76,10 +76,8 @@ class Promise : public PromiseBase {
     return std::coroutine_handle<Promise>::from_promise(*this);
   }
   template <class U>
-    requires std::is_constructible_v<T, U&&>
-  void return_value(U&& value) {
-    value_.emplace(std::forward<U>(value));
-  }
+  requires std::is_constructible_v<T, U&&>
+  void return_value(U&& value) { value_.emplace(std::forward<U>(value)); }
   T take() { return std::move(*value_); }
 
  private:

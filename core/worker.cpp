@@ -50,7 +50,7 @@ Worker* Worker::current_or_null() noexcept { return current_worker; }
 
 BlockingPool& Worker::pool() noexcept { return scheduler_.pool(); }
 
-// -- operations ---------------------------------------------------------------------------------------------------------
+// -- operations -----------------------------------------------------------------------------------------------------
 
 void Worker::prepare(Op& op) noexcept {
   EVLUA_DCHECK(this == current_worker && !op.in_flight());
@@ -146,7 +146,7 @@ void Worker::close_later(int fd) noexcept {
   submit(*spare);
 }
 
-// -- work ---------------------------------------------------------------------------------------------------------------
+// -- work -----------------------------------------------------------------------------------------------------------
 
 void Worker::push(Runnable& work) noexcept {
   if (!deque_.push(work)) {

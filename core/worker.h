@@ -42,7 +42,7 @@ class Worker final : public BackendHost, private Executor {
   unsigned index() const noexcept { return index_; }
   const WorkerCounters& counters() const noexcept { return counters_; }
 
-  // -- operations [owner, unless marked] ------------------------------------------------------------------------
+  // -- operations [owner, unless marked] ----------------------------------------------------------------------------
 
   /// Makes `op` this worker's and marks it in flight; cancel may be called from here on.
   void prepare(Op& op) noexcept;

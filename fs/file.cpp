@@ -129,7 +129,8 @@ Task<Result<void>> File::close() {
 }
 
 Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline) {
-  Result<File> file = co_await File::open(std::move(path), OpenMode{O_RDONLY, false}, 0, deadline);
+  const OpenMode reading{O_RDONLY, false};
+  Result<File> file = co_await File::open(std::move(path), reading, 0, deadline);
   if (!file) co_return fail(file.error());
   struct statx info {};
   IoAwait stat(OpCode::stat, file->fd(), OpArgs{.stat = {"", AT_EMPTY_PATH, &info}});
@@ -167,7 +168,8 @@ Task<Result<void>> write_and_close(File& file, std::string_view bytes, std::int6
 }
 
 Task<Result<void>> sync_directory(std::string path, Instant deadline) {
-  Result<File> directory = co_await File::open(std::move(path), OpenMode{O_RDONLY | O_DIRECTORY, false}, 0, deadline);
+  const OpenMode listing{O_RDONLY | O_DIRECTORY, false};
+  Result<File> directory = co_await File::open(std::move(path), listing, 0, deadline);
   if (!directory) co_return fail(directory.error());
   const Result<void> synced = co_await directory->sync(false, deadline);
   (void)co_await directory->close();
@@ -177,8 +179,8 @@ Task<Result<void>> sync_directory(std::string path, Instant deadline) {
 Task<Result<void>> write_atomically(std::string path, std::string_view bytes, mode_t permissions, Instant deadline) {
   const std::string temporary = temporary_beside(path);
   std::string opened = temporary;
-  Result<File> file = co_await File::open(std::move(opened), OpenMode{O_WRONLY | O_CREAT | O_EXCL, false}, permissions,
-                                          deadline);
+  const OpenMode fresh{O_WRONLY | O_CREAT | O_EXCL, false};
+  Result<File> file = co_await File::open(std::move(opened), fresh, permissions, deadline);
   if (!file) co_return fail(file.error());
   Result<void> outcome = co_await write_and_close(*file, bytes, 0, true, deadline);
   if (outcome) outcome = co_await rename(temporary, path, deadline);
@@ -198,8 +200,8 @@ Task<Result<void>> write_file(std::string path, std::string_view bytes, WriteOpt
     Result<void> replaced = co_await write_atomically(std::move(path), bytes, options.permissions, deadline);
     co_return replaced;
   }
-  const int how = O_WRONLY | O_CREAT | (options.append ? O_APPEND : O_TRUNC);
-  Result<File> file = co_await File::open(std::move(path), OpenMode{how, options.append}, options.permissions, deadline);
+  const OpenMode how{O_WRONLY | O_CREAT | (options.append ? O_APPEND : O_TRUNC), options.append};
+  Result<File> file = co_await File::open(std::move(path), how, options.permissions, deadline);
   if (!file) co_return fail(file.error());
   Result<void> outcome = co_await write_and_close(*file, bytes, -1, false, deadline);
   co_return outcome;

@@ -68,8 +68,7 @@ Result<void> nothing_of(const Result<std::int32_t>& result) noexcept {
 }  // namespace
 
 Task<Result<FileInfo>> stat(std::string path, bool follow_links, Instant deadline) {
-  Result<FileInfo> info =
-      co_await stat_at(AT_FDCWD, path.c_str(), follow_links ? 0 : AT_SYMLINK_NOFOLLOW, deadline);
+  Result<FileInfo> info = co_await stat_at(AT_FDCWD, path.c_str(), follow_links ? 0 : AT_SYMLINK_NOFOLLOW, deadline);
   co_return info;
 }
 
@@ -128,8 +127,8 @@ Task<Result<void>> mkdir(std::string path, mode_t permissions, bool parents, Ins
 }
 
 Task<Result<void>> symlink(std::string target, std::string path) {
-  auto call = blocking(Worker::current().pool(),
-                       [&] { return ::symlink(target.c_str(), path.c_str()) == 0 ? 0 : errno; });
+  auto call =
+      blocking(Worker::current().pool(), [&] { return ::symlink(target.c_str(), path.c_str()) == 0 ? 0 : errno; });
   const std::optional<int> error = co_await call;
   if (!error) co_return fail(ECANCELED);
   if (*error != 0) co_return fail(*error);
@@ -150,8 +149,8 @@ Task<Result<std::string>> readlink(std::string path) {
 
 Task<Result<std::string>> realpath(std::string path) {
   char resolved[PATH_MAX];
-  auto call = blocking(Worker::current().pool(),
-                       [&] { return ::realpath(path.c_str(), resolved) != nullptr ? 0 : errno; });
+  auto call =
+      blocking(Worker::current().pool(), [&] { return ::realpath(path.c_str(), resolved) != nullptr ? 0 : errno; });
   const std::optional<int> error = co_await call;
   if (!error) co_return fail(ECANCELED);
   if (*error != 0) co_return fail(*error);

@@ -72,7 +72,7 @@ class Fiber final : public ListNode, private Runnable {
   /// Pushes that value.
   void push_anchored(lua_State* L);
 
-  // -- waiting (called by Lua functions through lua/bridge.h) -----------------------------------------------------------
+  // -- waiting (called by Lua functions through lua/bridge.h) -------------------------------------------------------
 
   template <class S, class... Arguments>
   S& emplace(Arguments&&... arguments) {
@@ -90,7 +90,7 @@ class Fiber final : public ListNode, private Runnable {
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 
-  // -- cancellation [strand] --------------------------------------------------------------------------------------------
+  // -- cancellation [strand] ----------------------------------------------------------------------------------------
 
   /// Ends the wait in progress with ECANCELED (ETIMEDOUT for OpStop::deadline), as a result; later waits raise.
   void cancel(OpStop why) noexcept;
@@ -106,7 +106,7 @@ class Fiber final : public ListNode, private Runnable {
   void shield(int change) noexcept { shield_ += change; }
   bool shielded() const noexcept { return shield_ > 0; }
 
-  // -- coroutines (called by lua/lib_coroutine.cpp) ---------------------------------------------------------------------
+  // -- coroutines (called by lua/lib_coroutine.cpp) -----------------------------------------------------------------
 
   bool wants_wait() const noexcept { return pending_ != nullptr; }
   /// `inner` has yielded in order to wait; its resumer is about to yield as well.
@@ -122,7 +122,7 @@ class Fiber final : public ListNode, private Runnable {
   /// Somebody has seen the root coroutine as a value: it must not be used again for another task.
   void keep_identity() noexcept { identity_seen_ = true; }
 
-  // -- for tracebacks ---------------------------------------------------------------------------------------------------
+  // -- for tracebacks -----------------------------------------------------------------------------------------------
 
   void set_spawn_site(lua_State* L);
   SpawnSite* spawn_site() noexcept { return site_; }
@@ -166,9 +166,9 @@ class Fiber final : public ListNode, private Runnable {
   bool identity_seen_ = false;
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
-  Suspension* pending_ = nullptr;    // built, not started
-  Suspension* waiting_ = nullptr;    // started, not completed
-  Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
+  Suspension* pending_ = nullptr;      // built, not started
+  Suspension* waiting_ = nullptr;      // started, not completed
+  Suspension* slot_used_ = nullptr;    // must be destroyed before the slot is used again
   std::vector<lua_State*> chain_;      // inner coroutines of a waiting fiber, innermost last
   std::vector<lua_State*> unwinding_;  // the same while the levels yield, innermost first
   alignas(std::max_align_t) std::byte slot_[kSlotBytes];

@@ -1,8 +1,8 @@
 // An application: Lua code that answers HTTP requests, in one Vm.
 //
 // The connection's task calls `handle`. When the Vm's strand is idle the Lua handler runs right there, on a recycled
-// fiber, and the response is complete when `handle` returns: no queue, no hop. Otherwise, or when the handler waits, the
-// exchange is deferred and given back when the fiber ends.
+// fiber, and the response is complete when `handle` returns: no queue, no hop. Otherwise, or when the handler waits,
+// the exchange is deferred and given back when the fiber ends.
 #pragma once
 
 #include <string>
@@ -57,7 +57,8 @@ class HttpApp final : public http::Handler {
   void run(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
   void report(http::Exchange& exchange, const std::string& text) const;
-  Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&), std::string text);
+  Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
+                                                std::string text);
 
   Vm& vm_;
   const bool show_errors_;

@@ -170,9 +170,10 @@ int isyieldable(lua_State* L) {
 }  // namespace
 
 int open_coroutine(lua_State* L) {
-  const luaL_Reg functions[] = {{"create", create},   {"isyieldable", isyieldable}, {"resume", resume},
-                                {"running", running}, {"status", status},           {"wrap", wrap},
-                                {"yield", yield},     {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"create", create}, {"isyieldable", isyieldable},
+                                {"resume", resume}, {"running", running},
+                                {"status", status}, {"wrap", wrap},
+                                {"yield", yield},   {nullptr, nullptr}};
   luaL_setfuncs(L, functions, 0);
   return 0;
 }

@@ -66,9 +66,12 @@ int hex_decode_text(lua_State* L) {
 }  // namespace
 
 int open_encoding(lua_State* L) {
-  const luaL_Reg functions[] = {{"base64_encode", base64_encode},       {"base64_decode", base64_decode},
-                                {"base64url_encode", base64url_encode}, {"base64url_decode", base64url_decode},
-                                {"hex_encode", hex_encode_bytes},       {"hex_decode", hex_decode_text},
+  const luaL_Reg functions[] = {{"base64_encode", base64_encode},
+                                {"base64_decode", base64_decode},
+                                {"base64url_encode", base64url_encode},
+                                {"base64url_decode", base64url_decode},
+                                {"hex_encode", hex_encode_bytes},
+                                {"hex_decode", hex_decode_text},
                                 {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;

@@ -63,7 +63,7 @@ Instant deadline_option(lua_State* L, int index) {
   return check_options(L, index, {"timeout"}) ? option_deadline(L, index) : kNever;
 }
 
-// -- pushers ------------------------------------------------------------------------------------------------------------
+// -- pushers --------------------------------------------------------------------------------------------------------
 
 /// What failures are about: the path, copied, since arguments may be anything.
 struct About {
@@ -134,7 +134,7 @@ struct PushInfo : About {
   }
 };
 
-// -- files: reading -----------------------------------------------------------------------------------------------------
+// -- files: reading -------------------------------------------------------------------------------------------------
 
 /// One read straight from the fiber's slot: no task, no allocation but the bytes themselves.
 struct ReadWait : OpWait {
@@ -223,13 +223,15 @@ int read(lua_State* L) {
                   "a number of bytes, \"l\", \"L\" or \"a\" expected");
     if (refuse_closed(L, handle)) return 3;
     if (*format == 'a') {
-      return suspend_task<std::string>(L, [&handle, deadline] { return read_rest(handle, deadline); }, PushString());
+      return suspend_task<std::string>(
+          L, [&handle, deadline] { return read_rest(handle, deadline); }, PushString());
     }
     const bool keep = *format == 'L';
     return suspend_task<std::string>(
         L, [&handle, keep, deadline] { return read_line(handle, keep, deadline); }, PushString());
   }
-  const auto size = static_cast<std::size_t>(lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax));
+  const auto size =
+      static_cast<std::size_t>(lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax));
   if (refuse_closed(L, handle)) return 3;
   if (!handle.ahead.empty()) {
     const std::size_t taken = std::min(size, handle.ahead.size());
@@ -269,7 +271,7 @@ int chunks(lua_State* L) {
   return 1;
 }
 
-// -- files: writing and the rest ----------------------------------------------------------------------------------------
+// -- files: writing and the rest ------------------------------------------------------------------------------------
 
 Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, Instant deadline) {
   const InUse guard(handle);
@@ -333,7 +335,8 @@ int truncate(lua_State* L) {
   const lua_Integer size =
       lua_isnoneornil(L, 2) ? handle.tell() : check_range(L, 2, 0, std::numeric_limits<lua_Integer>::max());
   if (refuse_closed(L, handle)) return 3;
-  return suspend_task<void>(L, [&handle, size] { return truncate_file(handle, size); }, PushTrue());
+  return suspend_task<void>(
+      L, [&handle, size] { return truncate_file(handle, size); }, PushTrue());
 }
 
 Task<Result<fs::FileInfo>> stat_file(FileHandle& handle) {
@@ -345,7 +348,8 @@ Task<Result<fs::FileInfo>> stat_file(FileHandle& handle) {
 int stat_method(lua_State* L) {
   FileHandle& handle = check_file(L);
   if (refuse_closed(L, handle)) return 3;
-  return suspend_task<fs::FileInfo>(L, [&handle] { return stat_file(handle); }, PushInfo());
+  return suspend_task<fs::FileInfo>(
+      L, [&handle] { return stat_file(handle); }, PushInfo());
 }
 
 struct PushPosition : About {
@@ -375,7 +379,8 @@ int seek(lua_State* L) {
   if (refuse_closed(L, handle)) return 3;
   if (handle.position < 0) return push_failure(L, Error{ESPIPE, ErrorDomain::system});
   if (whence == 2) {
-    return suspend_task<std::int64_t>(L, [&handle, offset] { return seek_from_end(handle, offset); }, PushPosition());
+    return suspend_task<std::int64_t>(
+        L, [&handle, offset] { return seek_from_end(handle, offset); }, PushPosition());
   }
   const lua_Integer target = whence == 0 ? offset : handle.tell() + offset;
   if (target < 0) return push_failure(L, Error{EINVAL, ErrorDomain::system});
@@ -407,7 +412,8 @@ int close(lua_State* L) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  return suspend_task<void>(L, [&handle] { return close_file(handle); }, PushTrue());
+  return suspend_task<void>(
+      L, [&handle] { return close_file(handle); }, PushTrue());
 }
 
 int flush(lua_State* L) {
@@ -434,7 +440,7 @@ int collect_file(lua_State* L) {
   return 0;
 }
 
-// -- functions ----------------------------------------------------------------------------------------------------------
+// -- functions ------------------------------------------------------------------------------------------------------
 
 /// open(path[, mode[, options]])
 int open(lua_State* L) {
@@ -502,7 +508,8 @@ Task<Result<bool>> path_exists(std::string path) {
 
 int exists(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<bool>(L, [path] { return path_exists(std::string(path)); }, PushFlag());
+  return suspend_task<bool>(
+      L, [path] { return path_exists(std::string(path)); }, PushFlag());
 }
 
 int rename(lua_State* L) {
@@ -516,13 +523,15 @@ int rename(lua_State* L) {
 int remove(lua_State* L) {
   const char* path = check_path(L, 1);
   const Instant deadline = deadline_option(L, 2);
-  return suspend_task<void>(L, [=] { return fs::unlink(std::string(path), deadline); }, PushTrue(path));
+  return suspend_task<void>(
+      L, [=] { return fs::unlink(std::string(path), deadline); }, PushTrue(path));
 }
 
 int rmdir(lua_State* L) {
   const char* path = check_path(L, 1);
   const Instant deadline = deadline_option(L, 2);
-  return suspend_task<void>(L, [=] { return fs::rmdir(std::string(path), deadline); }, PushTrue(path));
+  return suspend_task<void>(
+      L, [=] { return fs::rmdir(std::string(path), deadline); }, PushTrue(path));
 }
 
 int mkdir(lua_State* L) {
@@ -538,20 +547,23 @@ int mkdir(lua_State* L) {
 int symlink(lua_State* L) {
   const char* target = check_path(L, 1);
   const char* path = check_path(L, 2);
-  return suspend_task<void>(L, [=] { return fs::symlink(std::string(target), std::string(path)); }, PushTrue(path));
+  return suspend_task<void>(
+      L, [=] { return fs::symlink(std::string(target), std::string(path)); }, PushTrue(path));
 }
 
 int readlink(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<std::string>(L, [path] { return fs::readlink(std::string(path)); }, PushString(path));
+  return suspend_task<std::string>(
+      L, [path] { return fs::readlink(std::string(path)); }, PushString(path));
 }
 
 int realpath(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<std::string>(L, [path] { return fs::realpath(std::string(path)); }, PushString(path));
+  return suspend_task<std::string>(
+      L, [path] { return fs::realpath(std::string(path)); }, PushString(path));
 }
 
-// -- directories --------------------------------------------------------------------------------------------------------
+// -- directories ----------------------------------------------------------------------------------------------------
 
 struct DirectoryHandle {
   std::optional<fs::Directory> directory;
@@ -595,7 +607,8 @@ int next_entry(lua_State* L) {
   PushEntry push;
   push.handle = handle;
   if (handle->next < handle->batch.size() || !handle->directory) return push(L, true);
-  return suspend_task<bool>(L, [handle] { return next_entries(*handle); }, push);
+  return suspend_task<bool>(
+      L, [handle] { return next_entries(*handle); }, push);
 }
 
 struct PushIterator : About {
@@ -612,7 +625,8 @@ struct PushIterator : About {
 /// for entry in assert(fs.dir(path)) do print(entry.name, entry.type) end
 int dir(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<fs::Directory>(L, [path] { return fs::Directory::open(std::string(path)); }, PushIterator(path));
+  return suspend_task<fs::Directory>(
+      L, [path] { return fs::Directory::open(std::string(path)); }, PushIterator(path));
 }
 
 struct PushList : About {
@@ -645,24 +659,26 @@ Task<Result<std::vector<fs::Entry>>> list_all(std::string path) {
 /// list(path): the names, sorted
 int list(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<std::vector<fs::Entry>>(L, [path] { return list_all(std::string(path)); }, PushList(path));
+  return suspend_task<std::vector<fs::Entry>>(
+      L, [path] { return list_all(std::string(path)); }, PushList(path));
 }
 
 }  // namespace
 
 int open_fs(lua_State* L) {
-  const luaL_Reg methods[] = {{"read", read},   {"read_at", read_at}, {"lines", lines},       {"chunks", chunks},
-                              {"write", write}, {"write_at", write_at}, {"seek", seek},       {"sync", sync},
-                              {"flush", flush}, {"truncate", truncate}, {"stat", stat_method}, {"close", close},
+  const luaL_Reg methods[] = {{"read", read},    {"read_at", read_at},   {"lines", lines},      {"chunks", chunks},
+                              {"write", write},  {"write_at", write_at}, {"seek", seek},        {"sync", sync},
+                              {"flush", flush},  {"truncate", truncate}, {"stat", stat_method}, {"close", close},
                               {nullptr, nullptr}};
   const luaL_Reg meta[] = {{"__tostring", file_to_string}, {"__gc", collect_file}, {nullptr, nullptr}};
   define_type(L, kFileType, methods, meta);
   const luaL_Reg directory_meta[] = {{"__gc", collect_directory}, {nullptr, nullptr}};
   define_type(L, kDirectoryType, nullptr, directory_meta);
-  const luaL_Reg functions[] = {{"open", open},       {"read", read_file}, {"write", write_file}, {"stat", stat},
-                                {"lstat", lstat},     {"exists", exists},  {"rename", rename},    {"remove", remove},
-                                {"rmdir", rmdir},     {"mkdir", mkdir},    {"symlink", symlink},  {"readlink", readlink},
-                                {"realpath", realpath}, {"dir", dir},      {"list", list},        {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"open", open},         {"read", read_file}, {"write", write_file}, {"stat", stat},
+      {"lstat", lstat},       {"exists", exists},  {"rename", rename},    {"remove", remove},
+      {"rmdir", rmdir},       {"mkdir", mkdir},    {"symlink", symlink},  {"readlink", readlink},
+      {"realpath", realpath}, {"dir", dir},        {"list", list},        {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -47,7 +47,7 @@ int push_stream(lua_State* L, net::Socket socket) {
   return 1;
 }
 
-// -- pushers ------------------------------------------------------------------------------------------------------------
+// -- pushers --------------------------------------------------------------------------------------------------------
 
 struct PushStream {
   char about[112];
@@ -71,7 +71,7 @@ struct PushTrue {
   }
 };
 
-// -- making -------------------------------------------------------------------------------------------------------------
+// -- making ---------------------------------------------------------------------------------------------------------
 
 /// connect(host, port[, options]), connect("unix:/path"[, options])
 int connect(lua_State* L) {
@@ -108,7 +108,7 @@ int listen(lua_State* L) {
   return 1;
 }
 
-// -- streams: reading ---------------------------------------------------------------------------------------------------
+// -- streams: reading -----------------------------------------------------------------------------------------------
 
 /// Answers from the buffer if it can, else waits. `request` is copied into the task; no string member is set but the
 /// delimiter, which a short one keeps inside the object.
@@ -141,44 +141,56 @@ int read(lua_State* L) {
     if (*format == 'l' || *format == 'L') {
       const bool keep = *format == 'L';
       const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kLineMax) : kLineMax);
-      return read_as(L, [keep, limit] {
-        net::ReadRequest request;
-        request.kind = Kind::line;
-        request.count = limit;
-        request.keep_delimiter = keep;
-        return request;
-      }, deadline);
+      return read_as(
+          L,
+          [keep, limit] {
+            net::ReadRequest request;
+            request.kind = Kind::line;
+            request.count = limit;
+            request.keep_delimiter = keep;
+            return request;
+          },
+          deadline);
     }
     if (*format == 'a') {
       const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kReadMax) : kReadMax);
-      return read_as(L, [limit] {
-        net::ReadRequest request;
-        request.kind = Kind::all;
-        request.count = limit;
-        return request;
-      }, deadline);
+      return read_as(
+          L,
+          [limit] {
+            net::ReadRequest request;
+            request.kind = Kind::all;
+            request.count = limit;
+            return request;
+          },
+          deadline);
     }
     return luaL_argerror(L, 2, "a number of bytes, \"l\", \"L\" or \"a\" expected");
   }
   const auto most = static_cast<std::size_t>(lua_isnoneornil(L, 2) ? 65536 : check_range(L, 2, 1, kReadMax));
-  return read_as(L, [most] {
-    net::ReadRequest request;
-    request.kind = Kind::some;
-    request.count = most;
-    return request;
-  }, deadline);
+  return read_as(
+      L,
+      [most] {
+        net::ReadRequest request;
+        request.kind = Kind::some;
+        request.count = most;
+        return request;
+      },
+      deadline);
 }
 
 int read_exactly(lua_State* L) {
   (void)check_stream(L);
   const auto count = static_cast<std::size_t>(check_range(L, 2, 0, kReadMax));
   const Instant deadline = read_deadline(L, 3, {"timeout"});
-  return read_as(L, [count] {
-    net::ReadRequest request;
-    request.kind = Kind::exactly;
-    request.count = count;
-    return request;
-  }, deadline);
+  return read_as(
+      L,
+      [count] {
+        net::ReadRequest request;
+        request.kind = Kind::exactly;
+        request.count = count;
+        return request;
+      },
+      deadline);
 }
 
 /// read_until(delimiter[, limit[, options]]): up to and with the delimiter.
@@ -188,14 +200,17 @@ int read_until(lua_State* L) {
   luaL_argcheck(L, !delimiter.empty(), 2, "delimiter must not be empty");
   const auto limit = static_cast<std::size_t>(lua_isnoneornil(L, 3) ? kLineMax : check_range(L, 3, 1, kReadMax));
   const Instant deadline = read_deadline(L, 4, {"timeout"});
-  return read_as(L, [delimiter, limit] {
-    net::ReadRequest request;
-    request.kind = Kind::until;
-    request.count = limit;
-    request.delimiter = std::string(delimiter);
-    request.keep_delimiter = true;
-    return request;
-  }, deadline);
+  return read_as(
+      L,
+      [delimiter, limit] {
+        net::ReadRequest request;
+        request.kind = Kind::until;
+        request.count = limit;
+        request.delimiter = std::string(delimiter);
+        request.keep_delimiter = true;
+        return request;
+      },
+      deadline);
 }
 
 int next_line(lua_State* L) {
@@ -231,14 +246,15 @@ int chunks(lua_State* L) {
   return 1;
 }
 
-// -- streams: writing ---------------------------------------------------------------------------------------------------
+// -- streams: writing -----------------------------------------------------------------------------------------------
 
 /// write(data[, options]): all of it. Returns the stream, so that writes chain with assert.
 int write(lua_State* L) {
   net::Stream& stream = check_stream(L);
   const std::string_view bytes = check_bytes(L, 2);
   const Instant deadline = read_deadline(L, 3, {"timeout"});
-  return suspend_task<void>(L, [&stream, bytes, deadline] { return stream.write(bytes, deadline); }, PushTrue());
+  return suspend_task<void>(
+      L, [&stream, bytes, deadline] { return stream.write(bytes, deadline); }, PushTrue());
 }
 
 /// Everything is on its way when write returns; flush is there because every stream has it.
@@ -253,7 +269,8 @@ int shutdown(lua_State* L) {
   static const char* const names[] = {"write", "read", "both", nullptr};
   static const int ways[] = {SHUT_WR, SHUT_RD, SHUT_RDWR};
   const int how = ways[luaL_checkoption(L, 2, "write", names)];
-  return suspend_task<void>(L, [&stream, how] { return stream.shutdown(how); }, PushTrue());
+  return suspend_task<void>(
+      L, [&stream, how] { return stream.shutdown(how); }, PushTrue());
 }
 
 /// A close cannot be refused: it is carried out even in a cancelled task.
@@ -285,7 +302,7 @@ int close(lua_State* L) {
   return lua_yieldk(L, 0, 0, &continue_wait);
 }
 
-// -- streams: the rest --------------------------------------------------------------------------------------------------
+// -- streams: the rest ----------------------------------------------------------------------------------------------
 
 /// Calls `text_of`, which makes a std::string, so that nothing is alive when Lua may raise.
 template <class Text>
@@ -328,7 +345,7 @@ int collect_stream(lua_State* L) {
   return 0;
 }
 
-// -- listeners ----------------------------------------------------------------------------------------------------------
+// -- listeners ------------------------------------------------------------------------------------------------------
 
 struct PushAccepted {
   static const char* subject() { return nullptr; }
@@ -338,7 +355,8 @@ struct PushAccepted {
 int accept(lua_State* L) {
   net::Listener& listener = check_listener(L);
   const Instant deadline = read_deadline(L, 2, {"timeout"});
-  return suspend_task<net::Socket>(L, [&listener, deadline] { return listener.accept(deadline); }, PushAccepted());
+  return suspend_task<net::Socket>(
+      L, [&listener, deadline] { return listener.accept(deadline); }, PushAccepted());
 }
 
 int next_peer(lua_State* L) {
@@ -424,8 +442,9 @@ int open_net(lua_State* L) {
                                      {nullptr, nullptr}};
   const luaL_Reg stream_meta[] = {{"__tostring", stream_to_string}, {"__gc", collect_stream}, {nullptr, nullptr}};
   define_type(L, kStreamType, stream_methods, stream_meta);
-  const luaL_Reg listener_methods[] = {{"accept", accept}, {"accept_each", accept_each}, {"address", listener_address},
-                                       {"port", listener_port}, {"close", close_listener}, {nullptr, nullptr}};
+  const luaL_Reg listener_methods[] = {
+      {"accept", accept},      {"accept_each", accept_each}, {"address", listener_address},
+      {"port", listener_port}, {"close", close_listener},    {nullptr, nullptr}};
   const luaL_Reg listener_meta[] = {{"__tostring", listener_to_string}, {"__gc", collect_listener}, {nullptr, nullptr}};
   define_type(L, kListenerType, listener_methods, listener_meta);
   const luaL_Reg functions[] = {{"connect", connect}, {"listen", listen}, {nullptr, nullptr}};

@@ -39,7 +39,7 @@ int push_view(lua_State* L, std::string_view text) {
   return 1;
 }
 
-// -- req: properties ----------------------------------------------------------------------------------------------------
+// -- req: properties ------------------------------------------------------------------------------------------------
 
 int get_method(lua_State* L) { return push_view(L, request(L).method()); }
 int get_path(lua_State* L) { return push_view(L, request(L).path()); }
@@ -72,7 +72,7 @@ int get_tls(lua_State* L) {
   return 1;
 }
 
-// -- req: methods -------------------------------------------------------------------------------------------------------
+// -- req: methods ---------------------------------------------------------------------------------------------------
 
 int header(lua_State* L) {
   const auto value = request(L).header(check_bytes(L, 2));
@@ -232,7 +232,8 @@ int read(lua_State* L) {
     if (!piece) return push_failure(L, piece.error(), PushPiece::subject());
     return PushPiece()(L, *piece);
   }
-  return suspend_task<std::string_view>(L, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
+  return suspend_task<std::string_view>(
+      L, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
 }
 
 int next_chunk(lua_State* L) {
@@ -248,7 +249,7 @@ int chunks(lua_State* L) {
   return 2;
 }
 
-// -- res ----------------------------------------------------------------------------------------------------------------
+// -- res ------------------------------------------------------------------------------------------------------------
 
 /// Raises for what the program did wrong, with the reason.
 void check_set(lua_State* L, const Result<void>& result, const char* what) {
@@ -324,12 +325,14 @@ int write(lua_State* L) {
     if (!written) return push_failure(L, written.error(), PushTrue::subject());
     return PushTrue()(L);
   }
-  return suspend_task<void>(L, [&exchange, chunk] { return exchange.write(chunk); }, PushTrue());
+  return suspend_task<void>(
+      L, [&exchange, chunk] { return exchange.write(chunk); }, PushTrue());
 }
 
 int flush(lua_State* L) {
   http::Exchange& exchange = response(L);
-  return suspend_task<void>(L, [&exchange] { return exchange.flush(); }, PushTrue());
+  return suspend_task<void>(
+      L, [&exchange] { return exchange.flush(); }, PushTrue());
 }
 
 int finish(lua_State* L) {
@@ -339,7 +342,7 @@ int finish(lua_State* L) {
   return 1;
 }
 
-// -- types --------------------------------------------------------------------------------------------------------------
+// -- types ----------------------------------------------------------------------------------------------------------
 
 /// req.name: a method, or the value of a property.
 int index_request(lua_State* L) {

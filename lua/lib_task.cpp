@@ -93,9 +93,9 @@ int trail(lua_State* L) {
 }  // namespace
 
 int open_task(lua_State* L) {
-  const luaL_Reg functions[] = {{"sleep", sleep},   {"yield", yield},         {"now", now},
-                                {"time", wall_time}, {"exit", leave},          {"shield", shield},
-                                {"spawn", spawn_task}, {"group", make_group},   {"trail", trail},
+  const luaL_Reg functions[] = {{"sleep", sleep},         {"yield", yield},      {"now", now},
+                                {"time", wall_time},      {"exit", leave},       {"shield", shield},
+                                {"spawn", spawn_task},    {"group", make_group}, {"trail", trail},
                                 {"on_signal", on_signal}, {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);

@@ -48,8 +48,7 @@ bool check_options(lua_State* L, int index, std::initializer_list<const char*> k
 namespace {
 
 [[noreturn]] void wrong_option(lua_State* L, int index, const char* name, const char* expected) {
-  luaL_argerror(L, index,
-                lua_pushfstring(L, "option '%s': %s expected, got %s", name, expected, luaL_typename(L, -1)));
+  luaL_argerror(L, index, lua_pushfstring(L, "option '%s': %s expected, got %s", name, expected, luaL_typename(L, -1)));
   EVLUA_UNREACHABLE();
 }
 

@@ -141,8 +141,8 @@ int size(lua_State* L) {
 void group_member_ended(lua_State* L, TaskHandle& handle) {
   TaskGroup& group = *std::exchange(handle.group, nullptr);
   List<TaskHandle>::erase(handle);
-  const bool decides = handle.state == TaskHandle::State::failed ||
-                       (group.race && handle.state == TaskHandle::State::returned);
+  const bool decides =
+      handle.state == TaskHandle::State::failed || (group.race && handle.state == TaskHandle::State::returned);
   if (decides && group.decisive == LUA_NOREF) {
     lua_pushvalue(L, -1);
     group.decisive = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -208,8 +208,8 @@ int spawn_task(lua_State* L) {
 }
 
 void define_task_type(lua_State* L) {
-  const luaL_Reg methods[] = {{"join", join},     {"wait", wait},      {"cancel", cancel},
-                              {"status", status}, {nullptr, nullptr}};
+  const luaL_Reg methods[] = {
+      {"join", join}, {"wait", wait}, {"cancel", cancel}, {"status", status}, {nullptr, nullptr}};
   const luaL_Reg metamethods[] = {{"__tostring", to_string}, {nullptr, nullptr}};
   define_type(L, kTaskType, methods, metamethods);
   const luaL_Reg failure[] = {{"__gc", collect_failure}, {nullptr, nullptr}};

@@ -66,7 +66,7 @@ class Vm {
     live_.for_each(visit);
   }
 
-  // -- errors -----------------------------------------------------------------------------------------------------------
+  // -- errors -------------------------------------------------------------------------------------------------------
 
   /// Remembers where the error value on top of L came from, in a coroutine or task that has died of it.
   /// `died` is that coroutine's state; its traceback goes behind what is remembered for the same value.
@@ -85,7 +85,7 @@ class Vm {
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
 
-  // -- coroutines held by a waiting fiber -------------------------------------------------------------------------------
+  // -- coroutines held by a waiting fiber ---------------------------------------------------------------------------
 
   static void set_held(lua_State* L, bool held) noexcept {
     auto* word = static_cast<std::uintptr_t*>(lua_getextraspace(L));

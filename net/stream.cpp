@@ -41,8 +41,7 @@ void Stream::drop_consumed() noexcept {
   }
 }
 
-bool Stream::satisfy_delimited(const ReadRequest& request, std::string_view delimiter,
-                               Result<std::string_view>& out) {
+bool Stream::satisfy_delimited(const ReadRequest& request, std::string_view delimiter, Result<std::string_view>& out) {
   const std::string_view have = pending();
   const std::size_t from = buffer_ == nullptr ? 0 : std::min(buffer_->searched, have.size());
   const std::size_t at = have.find(delimiter, from);

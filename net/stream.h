@@ -62,7 +62,7 @@ class Stream {
  private:
   struct Buffer {
     std::string bytes;
-    std::size_t begin = 0;    // of what has not been read
+    std::size_t begin = 0;     // of what has not been read
     std::size_t searched = 0;  // no delimiter begins before this offset from `begin`
   };
 
@@ -81,7 +81,7 @@ class Stream {
   bool reader_busy_ = false;
   bool writer_busy_ = false;
   bool closing_ = false;
-  bool ended_ = false;           // the peer will send nothing more
+  bool ended_ = false;         // the peer will send nothing more
   Event* all_left_ = nullptr;  // close waits on it
 };
 

@@ -73,6 +73,13 @@ void prepare_path_op(io_uring_sqe& sqe, const Op& op) noexcept {
   }
 }
 
+void prepare_message(io_uring_sqe& sqe, const Op& op, std::uint8_t opcode, int flags) noexcept {
+  sqe.opcode = opcode;
+  sqe.addr = address(op.args.message.message);
+  sqe.len = 1;
+  sqe.msg_flags = static_cast<std::uint32_t>(op.args.message.flags | flags);
+}
+
 }  // namespace
 
 void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
@@ -89,18 +96,8 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.len = op.args.send.size;
       sqe.msg_flags = static_cast<std::uint32_t>(op.args.send.flags | MSG_NOSIGNAL);
       return;
-    case OpCode::recvmsg:
-      sqe.opcode = IORING_OP_RECVMSG;
-      sqe.addr = address(op.args.message.message);
-      sqe.len = 1;
-      sqe.msg_flags = static_cast<std::uint32_t>(op.args.message.flags | MSG_CMSG_CLOEXEC);
-      return;
-    case OpCode::sendmsg:
-      sqe.opcode = IORING_OP_SENDMSG;
-      sqe.addr = address(op.args.message.message);
-      sqe.len = 1;
-      sqe.msg_flags = static_cast<std::uint32_t>(op.args.message.flags | MSG_NOSIGNAL);
-      return;
+    case OpCode::recvmsg: return prepare_message(sqe, op, IORING_OP_RECVMSG, MSG_CMSG_CLOEXEC);
+    case OpCode::sendmsg: return prepare_message(sqe, op, IORING_OP_SENDMSG, MSG_NOSIGNAL);
     case OpCode::accept:
       sqe.opcode = IORING_OP_ACCEPT;
       sqe.addr = address(op.args.accept.address);

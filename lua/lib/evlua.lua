@@ -104,7 +104,9 @@ function evlua.map(list, f, options)
       error(("bad argument #3 to 'map' (table expected, got %s)"):format(type(options)), 2)
     end
     for key in pairs(options) do
-      if key ~= "concurrency" then error(("bad argument #3 to 'map' (unknown option '%s')"):format(tostring(key)), 2) end
+      if key ~= "concurrency" then
+        error(("bad argument #3 to 'map' (unknown option '%s')"):format(tostring(key)), 2)
+      end
     end
     concurrency = options.concurrency or concurrency
     if math.type(concurrency) ~= "integer" or concurrency < 1 then

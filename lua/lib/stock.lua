@@ -59,7 +59,8 @@ local loading = {}
 
 function require(name)
   if type(name) ~= "string" and type(name) ~= "number" then
-    error(("bad argument #1 to 'require' (string expected, got %s)"):format(name == nil and "no value" or type(name)), 2)
+    local got = name == nil and "no value" or type(name)
+    error(("bad argument #1 to 'require' (string expected, got %s)"):format(got), 2)
   end
   name = tostring(name)
   local loaded = package.loaded

@@ -253,8 +253,10 @@ Result<void> Exchange::send(std::string_view body) { return send_whole(body, tru
 
 Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   if (headers_sent_) return evlua::fail(EALREADY, OpCode::protocol);
-  const Result<void> writable = check_writable();
-  if (!writable) return writable;
+  if (deferred_) {
+    const Result<void> writable = check_writable();
+    if (!writable) return writable;
+  }
   const bool with_body = sends_body();
   const std::optional<std::uint64_t> declared = response_.content_length();
   if (with_body && declared && *declared != body.size()) return evlua::fail(EMSGSIZE, OpCode::protocol);

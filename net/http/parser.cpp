@@ -4,12 +4,7 @@
 // must not be left to anybody: one Host, one Content-Length, no Transfer-Encoding but "chunked", never both.
 #include "net/http/parser.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "core/check.h"
@@ -21,25 +16,6 @@ namespace {
 
 constexpr std::uint32_t kEmptyLinesMax = 4;  // before a request line; RFC 9112 2.2 asks for one
 constexpr std::size_t kVersionBytes = 8;     // "HTTP/1.1"
-
-/// The position of the next control byte other than HTAB at or after `from`, or head.size().
-std::size_t next_control(std::string_view head, std::size_t from) noexcept {
-  std::size_t at = from;
-#if defined(__SSE2__)
-  const __m128i last_control = _mm_set1_epi8(0x1f);
-  const __m128i tab = _mm_set1_epi8('\t');
-  const __m128i del = _mm_set1_epi8(0x7f);
-  for (; at + 16 <= head.size(); at += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(head.data() + at));
-    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, last_control), bytes);
-    const __m128i found = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, del));
-    const int mask = _mm_movemask_epi8(found);
-    if (mask != 0) return at + static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(mask)));
-  }
-#endif
-  while (at < head.size() && !is_control(head[at])) ++at;
-  return at;
-}
 
 }  // namespace
 
@@ -78,9 +54,8 @@ struct RequestParser::Callbacks {
 
   static int head_complete(llhttp_t*) noexcept { return HPE_PAUSED; }
 
-  static llhttp_settings_t settings() noexcept {
-    llhttp_settings_t settings;
-    llhttp_settings_init(&settings);
+  static constexpr llhttp_settings_t settings() noexcept {
+    llhttp_settings_t settings{};
     settings.on_header_field = name;
     settings.on_header_value = value;
     settings.on_headers_complete = head_complete;
@@ -89,7 +64,7 @@ struct RequestParser::Callbacks {
 };
 
 void RequestParser::reset() noexcept {
-  static const llhttp_settings_t settings = Callbacks::settings();
+  static constexpr llhttp_settings_t settings = Callbacks::settings();
   llhttp_init(&llhttp_, HTTP_REQUEST, &settings);
   llhttp_.data = this;
   state_ = State();
@@ -134,7 +109,7 @@ RequestParser::Outcome RequestParser::check_start(std::string_view head) noexcep
 
 RequestParser::Outcome RequestParser::scan_lines(std::string_view head, const Limits& limits) noexcept {
   for (;;) {
-    const std::size_t at = next_control(head, state_.scanned_bytes);
+    const std::size_t at = find_control(head, state_.scanned_bytes);
     const bool in_request_line = state_.fields_start == 0;
     if (in_request_line) {
       if (at - state_.line_start > limits.request_line_bytes) return refuse(414, "request line too long");

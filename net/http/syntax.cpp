@@ -1,8 +1,45 @@
 #include "net/http/syntax.h"
 
-#include <algorithm>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include <bit>
 
 namespace evlua::http {
+
+namespace {
+
+#if defined(__SSE2__)
+/// One bit for each of the 16 bytes at `bytes`: is it a control byte?
+unsigned control_mask(const char* bytes) noexcept {
+  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1f)), text);
+  const __m128i tab = _mm_cmpeq_epi8(text, _mm_set1_epi8('\t'));
+  const __m128i del = _mm_cmpeq_epi8(text, _mm_set1_epi8(0x7f));
+  return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(tab, low), del)));
+}
+#endif
+
+}  // namespace
+
+std::size_t find_control(std::string_view text, std::size_t from) noexcept {
+  std::size_t at = from;
+#if defined(__SSE2__)
+  for (; at + 16 <= text.size(); at += 16) {
+    const unsigned mask = control_mask(text.data() + at);
+    if (mask != 0) return at + static_cast<std::size_t>(std::countr_zero(mask));
+  }
+  if (at < text.size() && text.size() >= 16) {
+    // The last 16 bytes, of which the first ones are behind us.
+    const std::size_t last = text.size() - 16;
+    const unsigned mask = control_mask(text.data() + last) >> (at - last);
+    return mask != 0 ? at + static_cast<std::size_t>(std::countr_zero(mask)) : text.size();
+  }
+#endif
+  while (at < text.size() && !is_control(text[at])) ++at;
+  return at;
+}
 
 bool equal_ignoring_case(std::string_view left, std::string_view right) noexcept {
   if (left.size() != right.size()) return false;
@@ -50,13 +87,18 @@ bool valid_host(std::string_view host) noexcept {
   }
   if (at == host.size()) return true;
   const std::string_view port = host.substr(at + 1);
-  return host[at] == ':' && port.size() <= 5 && std::all_of(port.begin(), port.end(), is_digit);
+  if (host[at] != ':' || port.size() > 5) return false;
+  for (const char byte : port) {
+    if (!is_digit(byte)) return false;
+  }
+  return true;
 }
 
 bool valid_field_name(std::string_view name) noexcept {
-  return !name.empty() && std::all_of(name.begin(), name.end(), is_token_byte);
+  for (const char byte : name) {
+    if (!is_token_byte(byte)) return false;
+  }
+  return !name.empty();
 }
-
-bool valid_field_value(std::string_view value) noexcept { return std::none_of(value.begin(), value.end(), is_control); }
 
 }  // namespace evlua::http

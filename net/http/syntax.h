@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -52,6 +53,9 @@ constexpr char to_lower(char byte) noexcept {
   return byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte | 0x20) : byte;
 }
 
+/// The position of the next control byte (other than HTAB) at or after `from`, or text.size().
+std::size_t find_control(std::string_view text, std::size_t from) noexcept;
+
 /// Equal but for the case of ASCII letters.
 bool equal_ignoring_case(std::string_view left, std::string_view right) noexcept;
 /// Without blanks at both ends.
@@ -63,6 +67,6 @@ bool valid_host(std::string_view host) noexcept;
 /// token
 bool valid_field_name(std::string_view name) noexcept;
 /// No control bytes but HTAB; any other byte may be there.
-bool valid_field_value(std::string_view value) noexcept;
+inline bool valid_field_value(std::string_view value) noexcept { return find_control(value, 0) == value.size(); }
 
 }  // namespace evlua::http

@@ -1,6 +1,8 @@
 -- evlua.encoding against the vectors of RFC 4648, section 10.
 local e = require "evlua.encoding"
-local vectors = {[""] = "", f = "Zg==", fo = "Zm8=", foo = "Zm9v", foob = "Zm9vYg==", fooba = "Zm9vYmE=", foobar = "Zm9vYmFy"}
+local vectors = {
+  [""] = "", f = "Zg==", fo = "Zm8=", foo = "Zm9v", foob = "Zm9vYg==", fooba = "Zm9vYmE=", foobar = "Zm9vYmFy",
+}
 for plain, text in pairs(vectors) do
   assert(e.base64_encode(plain) == text and e.base64_decode(text) == plain)
   assert(e.base64_decode((text:gsub("=", ""))) == plain)

@@ -87,10 +87,14 @@ outer:join()
 assert(deep == "ECANCELED")
 
 -- all, race, map, every.
-local one, two, three = evlua.all{function() evlua.sleep(0.003) return 1 end, function() return nil end, function() return 3 end}
+local one, two, three = evlua.all{
+  function() evlua.sleep(0.003) return 1 end, function() return nil end, function() return 3 end,
+}
 assert(one == 1 and two == nil and three == 3)
 assert(not pcall(evlua.all, {function() error "x" end, function() evlua.sleep(100) end}))
-assert(evlua.race{function() evlua.sleep(100) return "slow" end, function() evlua.sleep(0.001) return "fast" end} == "fast")
+assert(evlua.race{
+  function() evlua.sleep(100) return "slow" end, function() evlua.sleep(0.001) return "fast" end,
+} == "fast")
 local most, now_running = 0, 0
 local doubled = evlua.map({1, 2, 3, 4, 5, 6, 7}, function(n)
   now_running = now_running + 1
@@ -109,7 +113,8 @@ ticker:join()
 -- Wrong arguments raise and name the argument.
 for _, case in ipairs{
   {evlua.spawn, 1}, {evlua.sleep, "x"}, {evlua.timeout, "x", print}, {evlua.timeout, 1, 2}, {evlua.scope, nil},
-  {evlua.all, {1}}, {evlua.race, {}}, {evlua.map, 1, print}, {evlua.map, {}, print, {typo = 1}}, {evlua.every, 0, print},
+  {evlua.all, {1}}, {evlua.race, {}}, {evlua.map, 1, print}, {evlua.map, {}, print, {typo = 1}},
+  {evlua.every, 0, print},
   {evlua.on_signal, "SIGKILL", print},
 } do
   local called, complaint = pcall(table.unpack(case))
