@@ -191,6 +191,7 @@ Connection::Next Connection::advance() noexcept {
           phase_ = Phase::answered;
         } else {
           take_pending();
+          if (output_.empty()) station_.give_back(output_);  // the handler may take its time
           step = Next::handler;
         }
         break;

@@ -114,13 +114,12 @@ RequestParser::Outcome RequestParser::scan_lines(std::string_view head, const Li
     if (in_request_line) {
       if (at - state_.line_start > limits.request_line_bytes) return refuse(414, "request line too long");
     } else {
+      // Looked at first, since it is known first.
+      const bool starts = state_.line_start < head.size();
+      if (starts && is_blank(head[state_.line_start])) return refuse(400, "folded line");
       // The empty line at the end does not count.
       const std::size_t end = at == state_.line_start ? at : at + 2;
       if (end - state_.fields_start > limits.header_block_bytes) return refuse(431, "header block too large");
-      const bool starts = at > state_.line_start || state_.line_start < head.size();
-      if (starts && (head[state_.line_start] == ' ' || head[state_.line_start] == '\t')) {
-        return refuse(400, "folded line");
-      }
     }
     state_.scanned_bytes = static_cast<std::uint32_t>(at);
     if (at + 1 >= head.size()) {
