@@ -84,8 +84,7 @@ std::int32_t call(Op& op) noexcept {
     case OpCode::connect: return op.backend_data == 0 ? start_connect(op) : finish_connect(op);
     case OpCode::recv: return result_of(::recv(op.fd, args.recv.data, args.recv.size, args.recv.flags | MSG_DONTWAIT));
     case OpCode::send:
-      return result_of(
-          ::send(op.fd, args.send.data, args.send.size, args.send.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+      return result_of(::send(op.fd, args.send.data, args.send.size, args.send.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     case OpCode::sendmsg:
       return result_of(::sendmsg(op.fd, args.message.message, args.message.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     case OpCode::recvmsg:
@@ -103,8 +102,7 @@ std::int32_t call(Op& op) noexcept {
       return result_of(
           ::statx(directory(op), args.stat.path, args.stat.flags, STATX_BASIC_STATS | STATX_BTIME, args.stat.out));
     case OpCode::rename:
-      return result_of(
-          ::renameat2(directory(op), args.rename.from, directory(op), args.rename.to, args.rename.flags));
+      return result_of(::renameat2(directory(op), args.rename.from, directory(op), args.rename.to, args.rename.flags));
     case OpCode::unlink: return result_of(::unlinkat(directory(op), args.unlink.path, args.unlink.flags));
     case OpCode::mkdir: return result_of(::mkdirat(directory(op), args.mkdir.path, args.mkdir.mode));
     case OpCode::nop: return 0;

@@ -22,12 +22,12 @@ class PoolOps {
 
   void start(BackendHost& host) noexcept { host_ = &host; }
 
-  /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens, and what else `may_hang`, are of the pool's slow
-  /// class.
+  /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens, and what else `may_hang`, are of the pool's
+  /// slow class.
   void submit(Op& op, bool may_hang = false) noexcept;
 
-  /// A queued call ends with ECANCELED; one that runs is interrupted, again and again (see keep_interrupting). A close is
-  /// not to be stopped: it runs on.
+  /// A queued call ends with ECANCELED; one that runs is interrupted, again and again (see keep_interrupting). A close
+  /// is not to be stopped: it runs on.
   void cancel(Op& op) noexcept;
 
   /// Moves what has ended to `ready`.

@@ -23,8 +23,9 @@ constexpr std::int32_t kNeedsPool = std::numeric_limits<std::int32_t>::min();
 /// More is not copied from the page cache on a worker's time.
 constexpr std::uint32_t kInlineReadMax = 256 * 1024;
 
-// Readiness without progress, so often in a row, means that this kind of waiting is not what poll tells about: a connect
-// to a Unix listener with a full queue, for one. Such a direction is looked at again and again, but never in a spin.
+// Readiness without progress, so often in a row, means that this kind of waiting is not what poll tells about: a
+// connect to a Unix listener with a full queue, for one. Such a direction is looked at again and again, but never in a
+// spin.
 constexpr std::uint8_t kFalseAlarmsMax = 4;
 constexpr Duration kRest = 2 * kMillisecond;
 
@@ -113,8 +114,8 @@ ReadinessBackend::Descriptor& ReadinessBackend::descriptor(int fd) {
   return found;
 }
 
-/// What kind of descriptor this is; asked once, and only for reads, writes and closes. Stays unknown for one that is not
-/// open.
+/// What kind of descriptor this is; asked once, and only for reads, writes and closes. Stays unknown for one that is
+/// not open.
 void ReadinessBackend::look_at(Descriptor& descriptor, int fd) noexcept {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return;
@@ -146,8 +147,8 @@ void ReadinessBackend::submit(Op& op) noexcept {
 
 void ReadinessBackend::enter(Op& op) noexcept {
   // Any number may come; make room only for those that exist.
-  const bool is_open = op.fd >= 0 && (static_cast<std::size_t>(op.fd) < descriptors_.size() ||
-                                      ::fcntl(op.fd, F_GETFD) >= 0);
+  const bool is_open =
+      op.fd >= 0 && (static_cast<std::size_t>(op.fd) < descriptors_.size() || ::fcntl(op.fd, F_GETFD) >= 0);
   if (!is_open) {
     finish(op, -EBADF);
     return;
@@ -226,6 +227,7 @@ void ReadinessBackend::close(Op& op) noexcept {
 }
 
 void ReadinessBackend::finish(Op& op, std::int32_t result) noexcept {
+  if (static_cast<Place>(op.backend_state) == Place::waiting) left_.push_back(op.fd);
   op.res = result;
   op.backend_state = static_cast<std::uint8_t>(Place::done);
   done_.push_back(op);
@@ -374,22 +376,26 @@ void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
   if (!is_wanted(ready, direction)) {
     // It stayed watched, since another operation usually follows; nobody came.
     slot.exhausted = false;
-    unwatch(fd, direction);
+    poller_->disarm(fd, direction);
+    left_.push_back(fd);
     return;
   }
   if (!advance(ready, direction) && ++slot.false_alarms >= kFalseAlarmsMax) {
     rest(fd, direction);
   } else if (direction == Direction::writing && !is_wanted(ready, direction)) {
     // Nearly always ready: staying would wake us for nothing.
-    unwatch(fd, direction);
+    poller_->disarm(fd, direction);
   }
 }
 
-/// A descriptor that nobody awaits here may be closed by another worker at any moment, before the poller has told the
-/// kernel of the change; so nothing may stay watched of one whose watching changes. Stopping all of it needs no call.
-void ReadinessBackend::unwatch(int fd, Direction direction) noexcept {
-  poller_->disarm(fd, direction);
-  if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
+/// A descriptor that nobody awaits here may be closed by another worker at any moment, so the poller must not be about
+/// to tell the kernel anything of it. To stop watching altogether takes no call. What is awaited again by now, as a
+/// connection usually is, stays watched.
+void ReadinessBackend::unwatch_left() noexcept {
+  for (const int fd : left_) {
+    if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
+  }
+  left_.clear();
 }
 
 void ReadinessBackend::watch(int fd, Direction direction) noexcept {
@@ -445,6 +451,7 @@ void ReadinessBackend::take_done(ReadyList& ready) noexcept {
 void ReadinessBackend::poll(ReadyList& ready) noexcept {
   if (pool_.interrupting()) pool_.keep_interrupting();
   if (!resting_.empty() && monotonic_now() >= rest_until_) end_rests();
+  unwatch_left();
   poller_->wait(*this, 0);
   take_done(ready);
 }
@@ -461,6 +468,7 @@ void ReadinessBackend::wait(ReadyList& ready, Instant deadline) noexcept {
       pool_.keep_interrupting();
       timeout = std::min(timeout, PoolOps::kInterruptEvery);
     }
+    unwatch_left();
     poller_->wait(*this, timeout);
     take_done(ready);
   }

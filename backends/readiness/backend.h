@@ -113,7 +113,7 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
   bool settle_polls(Descriptor& descriptor) noexcept;
   void on_ready(int fd, Direction direction) noexcept override;
   void watch(int fd, Direction direction) noexcept;
-  void unwatch(int fd, Direction direction) noexcept;
+  void unwatch_left() noexcept;
   void rest(int fd, Direction direction) noexcept;
   void end_rests() noexcept;
   void take_done(ReadyList& ready) noexcept;
@@ -122,6 +122,7 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
   const PollerFactory make_poller_;
   std::unique_ptr<Poller> poller_;
   std::vector<Descriptor> descriptors_;
+  std::vector<int> left_;  // descriptors that an operation has stopped waiting for since the last wait
   std::vector<Rest> resting_;
   Instant rest_until_ = 0;  // of all that rest
   Buffers buffers_;

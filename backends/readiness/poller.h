@@ -26,8 +26,8 @@ class Poller {
   /// Watches until disarmed, level-triggered. Nothing happens when it does so already.
   virtual void arm(int fd, Direction direction) noexcept = 0;
   virtual void disarm(int fd, Direction direction) noexcept = 0;
-  /// The number is about to be closed, or has been closed by another and may be a new file: whatever is remembered about
-  /// it is wrong.
+  /// The number is about to be closed, or has been closed by another and may be a new file: whatever is remembered
+  /// about it is wrong.
   virtual void forget(int fd) noexcept = 0;
 
   /// Sleeps until something is ready, `timeout` nanoseconds have passed (kNever: no limit) or wake was called. It may
