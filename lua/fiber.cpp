@@ -261,7 +261,6 @@ std::string Fiber::spawn_trace() const {
 std::string Fiber::failure_text() {
   lua_State* L = vm_.state_;
   const std::string trail = vm_.trail_of(root_, -1);
-  if (!trail.empty()) return trail + "\n" + traceback("in task:");
   lua_pushcfunction(L, [](lua_State* state) {  // as lua.c's message handler; __tostring may raise
     if (lua_type(state, 1) == LUA_TSTRING || luaL_getmetafield(state, 1, "__tostring") != LUA_TNIL) {
       luaL_tolstring(state, 1, nullptr);
@@ -276,7 +275,9 @@ std::string Fiber::failure_text() {
   const char* words = lua_tostring(L, -1);
   const std::string message = words != nullptr ? words : "(error in error handling)";
   lua_pop(L, 1);
-  return traceback(message.c_str());
+  if (trail.empty()) return traceback(message.c_str());
+  const bool told = trail.compare(0, message.size(), message) == 0;
+  return (told ? trail : message + "\n" + trail) + "\n" + traceback("in task:");
 }
 
 std::string Fiber::traceback(const char* message) {

@@ -76,8 +76,9 @@ int get_tls(lua_State* L) {
 
 int header(lua_State* L) {
   const auto value = request(L).header(check_bytes(L, 2));
-  if (!value) return 0;
-  return push_view(L, *value);
+  if (value) return push_view(L, *value);
+  lua_pushnil(L);
+  return 1;
 }
 
 /// headers(): a table of lower-case names; repeated fields are joined by ", ".
@@ -162,7 +163,8 @@ int query(lua_State* L) {
       lua_pop(L, 1);
     }
   }
-  return all ? 1 : 0;
+  if (!all) lua_pushnil(L);
+  return 1;
 }
 
 /// cookie(name): its value as sent.
@@ -185,7 +187,8 @@ int cookie(lua_State* L) {
       return push_view(L, value);
     }
   }
-  return 0;
+  lua_pushnil(L);
+  return 1;
 }
 
 struct PushPiece {

@@ -54,11 +54,14 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   return vm;
 }
 
-Vm::~Vm() {
+Vm::~Vm() { close(); }
+
+void Vm::close() {
+  if (state_ == nullptr) return;
   strand_.wait_until_left();
   EVLUA_CHECK(live_count_ == 0);
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
-  if (state_ != nullptr) lua_close(state_);
+  lua_close(std::exchange(state_, nullptr));
 }
 
 Fiber* Vm::take_fiber() {

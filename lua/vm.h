@@ -29,8 +29,11 @@ class Vm {
 
   /// Makes a state with the standard library and the evlua modules. Null when there is no memory.
   static std::unique_ptr<Vm> create(Scheduler& scheduler, Options options);
-  /// REQUIRES: no fiber is live; on a worker thread (open handles are closed by the collector).
+  /// As close.
   ~Vm();
+  /// Ends the state; finalizers run, and tell of errors that nobody joined. REQUIRES: no fiber is live; on a worker
+  /// thread, outside of the strand.
+  void close();
   Vm(const Vm&) = delete;
   Vm& operator=(const Vm&) = delete;
 

@@ -125,8 +125,8 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   signals.attach(*vm, end_script);
   (void)co_await vm->idle().wait();
   signals.detach();
+  vm->close();
   const int code = main.failed || vm->had_unjoined_error() ? 1 : 0;
-  vm.reset();
   std::fflush(stdout);
   co_return code;
 }

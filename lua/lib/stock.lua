@@ -2,7 +2,7 @@
 local fs_read = require("evlua.fs").read
 local exit = require("evlua.task").exit
 local load, type, select, setmetatable = load, type, select, setmetatable
-local error, tostring, pairs = error, tostring, pairs
+local error, tostring = error, tostring
 local package, searchpath = package, package.searchpath
 local yield, sleep = require("evlua.task").yield, require("evlua.task").sleep
 local trail, traceback, xpcall = require("evlua.task").trail, debug.traceback, xpcall
@@ -54,6 +54,19 @@ local function keep_traceback(value)
   return value
 end
 
+-- The loader and what it wants to know, or nil and where it was looked for.
+local function search(searchers, name)
+  local messages = ""
+  local i = 1
+  while searchers[i] ~= nil do
+    local loader, extra = searchers[i](name)
+    if type(loader) == "function" then return loader, extra end
+    if type(loader) == "string" then messages = messages .. loader end
+    i = i + 1
+  end
+  return nil, messages
+end
+
 -- Modules being loaded by some task: others that require them wait, as they would for a lock.
 local loading = {}
 
@@ -65,7 +78,6 @@ function require(name)
   name = tostring(name)
   local loaded = package.loaded
   if loaded[name] then return loaded[name] end
-  local owner = loading[name]
   local self = running()
   -- The same task asking again is a cycle: stock Lua loads the module anew, without end; a clear error is kinder.
   while loading[name] and loading[name] ~= self and not loaded[name] do
@@ -77,23 +89,19 @@ function require(name)
   end
   local searchers = package.searchers
   if type(searchers) ~= "table" then error("'package.searchers' must be a table", 2) end
-  local messages = ""
-  for i = 1, math.huge do
-    local searcher = searchers[i]
-    if searcher == nil then error(("module '%s' not found:%s"):format(name, messages), 2) end
-    local loader, extra = searcher(name)
-    if type(loader) == "function" then
-      loading[name] = self
-      local ok, value = xpcall(loader, keep_traceback, name, extra)
-      loading[name] = nil
-      if not ok then error(value, 0) end
-      if value ~= nil then loaded[name] = value end
-      if loaded[name] == nil then loaded[name] = true end
-      return loaded[name]
-    elseif type(loader) == "string" then
-      messages = messages .. loader
-    end
+  loading[name] = self  -- the searchers wait, too
+  local found, loader, extra = xpcall(search, keep_traceback, searchers, name)
+  if not found or not loader then
+    loading[name] = nil
+    if not found then error(loader, 0) end
+    error(("module '%s' not found:%s"):format(name, extra), 2)
   end
+  local ok, value = xpcall(loader, keep_traceback, name, extra)
+  loading[name] = nil
+  if not ok then error(value, 0) end
+  if value ~= nil then loaded[name] = value end
+  if loaded[name] == nil then loaded[name] = true end
+  return loaded[name]
 end
 
 function os.exit(code, close)

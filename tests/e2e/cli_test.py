@@ -1,0 +1,111 @@
+"""The command line of evlua."""
+import os
+import signal
+
+from support import EVLUA, Program, check, main, run, temporary
+
+
+def test_arguments():
+    path = temporary("print(#arg, arg[0] ~= nil, arg[1], arg[2], ...)")
+    got = run(path, "a", "b c")
+    check(got.returncode == 0 and got.stdout == "2\ttrue\ta\tb c\ta\tb c\n", got)
+    got = run("--", path, "--workers")
+    check(got.stdout.startswith("1\ttrue\t--workers"), got)
+    os.remove(path)
+
+
+def test_options():
+    check(run("-e", "x = 1", "-e", "print(x + 1)").stdout == "2\n")
+    check(run("-", "z", stdin="print('in', ...)").stdout == "in\tz\n")
+    check(run(stdin="print 'piped'").stdout == "piped\n")
+    check(run("-levlua", "-e", "print(type(evlua.sleep))").stdout == "function\n")
+    check("Lua 5.3" in run("-v").stdout and "evlua" in run("--version").stdout)
+    check(run("--help").returncode == 0 and "usage" in run("--help").stdout)
+    check(run("--workers", "2", "--stats", "-e", "").returncode == 0)
+    check("worker 1" in run("--workers=2", "--stats", "-e", "").stderr)
+
+
+def test_wrong_usage():
+    for arguments in (["--nonsense"], ["--workers", "0"], ["--workers"], ["--backend", "quantum", "-e", ""]):
+        got = run(*arguments)
+        check(got.returncode == 2 and got.stderr, arguments, got)
+    got = run("-e", "", env={"EVLUA_BACKEND": "quantum"})
+    check(got.returncode == 2 and "quantum" in got.stderr, got)
+
+
+def test_scripts_that_fail():
+    path = temporary("#!/usr/bin/env evlua\nlocal x = = 1\n")
+    got = run(path)
+    check(got.returncode == 1 and path + ":2:" in got.stderr, got)
+    os.remove(path)
+    got = run("/no/such/script.lua")
+    check(got.returncode == 1 and "/no/such/script.lua" in got.stderr, got)
+    got = run("-e", "error({})")
+    check(got.returncode == 1 and "error object is a table value" in got.stderr, got)
+    check(run("-e", "os.exit(7)").returncode == 7 and run("-e", "os.exit(false)").returncode == 1)
+    check(run("-e", "io.write('flushed') os.exit(true)").stdout == "flushed")
+
+
+def test_traceback_spans_coroutines_and_spawn_sites():
+    path = temporary("""
+local evlua = require "evlua"
+local function inner() evlua.sleep(0) error("deep down") end
+local function middle() coroutine.wrap(inner)() end
+local task = evlua.spawn(function()
+  coroutine.wrap(middle)()
+end)
+task:join()
+""")
+    got = run(path)
+    check(got.returncode == 1, got)
+    for words in ("deep down", "in upvalue 'inner'" if "in upvalue 'inner'" in got.stderr else "inner",
+                  path + ":3:", path + ":4:", path + ":6:", "spawned at", path + ":5", path + ":8:"):
+        check(words in got.stderr, words, got.stderr)
+    os.remove(path)
+
+
+def test_task_that_nobody_joined():
+    got = run("-e", "require('evlua').spawn(function() error('lost?') end)")
+    check(got.returncode == 1 and "lost?" in got.stderr, got)
+
+
+def test_waits_for_tasks():
+    got = run("-e", "local e = require 'evlua' e.spawn(function() e.sleep(0.05) print 'later' end) print 'first'")
+    check(got.returncode == 0 and got.stdout == "first\nlater\n", got)
+
+
+def test_signals():
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with Program(EVLUA, "-e", "local e = require 'evlua' e.spawn(function() e.sleep(100) end) "
+                     "io.stderr:write('ready\\n') e.sleep(100)") as program:
+            program.wait_for("ready")
+            check(program.stop(number) == code, program.text)
+            check(program.text.count("stack traceback") == 2 and "spawned at" in program.text, program.text)
+        # A loop that never waits is no shelter.
+        with Program(EVLUA, "-e", "io.stderr:write('ready\\n') while true do end") as program:
+            program.wait_for("ready")
+            check(program.stop(number) == code, program.text)
+    with Program(EVLUA, "-e", "local e = require 'evlua' e.on_signal('SIGTERM', function(n) print('got ' .. n) "
+                 "os.exit(3) end) io.stderr:write('ready\\n') e.sleep(100)") as program:
+        program.wait_for("ready")
+        check(program.stop(signal.SIGTERM) == 3 and "got SIGTERM" in program.text, program.text)
+
+
+def test_require_waits():
+    path = temporary("local evlua = require 'evlua' evlua.sleep(0.01) return {name = ..., loaded = true}")
+    directory, name = os.path.split(path)
+    code = f"""
+package.path = '{directory}/?.lua'
+local evlua = require 'evlua'
+local a, b = evlua.all{{function() return require '{name[:-4]}' end, function() return require '{name[:-4]}' end}}
+assert(a == b and a.loaded and a.name == '{name[:-4]}')
+local ok, message = pcall(require, 'no.such.module')
+assert(not ok and message:find("module 'no.such.module' not found", 1, true) and message:find('no field package.preload'))
+print(dofile('{path}').loaded, loadfile('/nowhere'))
+"""
+    got = run("-e", code)
+    check(got.stdout == "true\tnil\tcannot open /nowhere (no such file or directory)\n", got)
+    os.remove(path)
+
+
+main(globals())

@@ -1,0 +1,150 @@
+"""evluaserver from outside: start, failures, curl, draining."""
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+
+from support import EVLUASERVER, LIMIT, Program, check, exchange, main, serve, temporary
+
+APP = temporary("""
+local evlua = require "evlua"
+return {
+  handle = function(req, res)
+    if req.path == "/slow" then evlua.sleep(0.3) return res:text("slow but there") end
+    if req.path == "/error" then local secret = nil; return secret.field end
+    if req.path == "/split" then return res:header("X", "a\\r\\nSet-Cookie: x=1") end
+    if req.path == "/query" then return res:text((req:query("a b") or "-") .. "|" .. tostring(req:query("none"))) end
+    if req.path == "/cookie" then return res:text(req:cookie("b") or "-") end
+    if req.path == "/upload" then
+      local size = 0
+      for piece in req:chunks() do size = size + #piece end
+      return res:text(tostring(size))
+    end
+    if req.path == "/keep" then kept = req return res:text("kept") end
+    if req.path == "/kept" then return res:text(tostring(select(2, pcall(kept.header, kept, "host")))) end
+    res:header("X-Remote", req.remote):text(req.method .. " " .. req.path .. " " .. req.version)
+  end,
+  start = function() io.stderr:write("app started\\n") end,
+  stop = function() io.stderr:write("app stopped\\n") end,
+}
+""")
+CLOSE = b"Host: x\r\nConnection: close\r\n\r\n"
+
+
+def get(port, path, more=b""):
+    return exchange(port, b"GET " + path + b" HTTP/1.1\r\n" + more + CLOSE)
+
+
+def curl(*arguments):
+    return subprocess.run(["curl", "-sS", "--max-time", str(LIMIT), *arguments], capture_output=True, check=True).stdout
+
+
+def test_bad_starts():
+    broken = temporary("return function(req res) end")
+    got = subprocess.run([EVLUASERVER, broken], capture_output=True, text=True, timeout=LIMIT)
+    check(got.returncode == 1 and broken + ":1:" in got.stderr, got)
+    os.remove(broken)
+    wrong = temporary("return 42")
+    got = subprocess.run([EVLUASERVER, wrong], capture_output=True, text=True, timeout=LIMIT)
+    check(got.returncode == 1 and "must return a function" in got.stderr, got)
+    os.remove(wrong)
+    for arguments in ([], ["--nonsense"], [APP, "--listen", "nowhere"], [APP, "--workers", "0"]):
+        got = subprocess.run([EVLUASERVER, *arguments], capture_output=True, text=True, timeout=LIMIT)
+        check(got.returncode == 2, arguments, got)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for workers in ("1", "2"):
+            got = subprocess.run([EVLUASERVER, APP, "--listen", address, "--workers", workers], capture_output=True,
+                                 text=True, timeout=LIMIT)
+            check(got.returncode == 1 and address in got.stderr and "in use" in got.stderr, got)
+
+
+def test_second_server_on_the_port():
+    program, port = serve(APP, "--workers", "2")
+    with program:
+        got = subprocess.run([EVLUASERVER, APP, "--listen", f"127.0.0.1:{port}", "--workers", "2"],
+                             capture_output=True, text=True, timeout=LIMIT)
+        check(got.returncode == 1 and "in use" in got.stderr, got)
+
+
+def test_requests():
+    program, port = serve(APP, "--workers", "2")
+    with program:
+        base = f"http://127.0.0.1:{port}"
+        check(curl(base + "/x") == b"GET /x 1.1" and curl("--http1.0", base + "/x") == b"GET /x 1.0")
+        check(curl(base + "/a", base + "/b") == b"GET /a 1.1GET /b 1.1")
+        check(curl("-I", base + "/").startswith(b"HTTP/1.1 200"))
+        check(curl("-H", "Expect: 100-continue", "-d", "x" * 5000, base + "/upload") == b"5000")
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(b"z" * 3_000_000)
+            f.flush()
+            check(curl("-T", f.name, base + "/upload") == b"3000000")
+            check(curl("-H", "Transfer-Encoding: chunked", "-T", f.name, base + "/upload") == b"3000000")
+        check(curl(base + "/query?x=1&a+b=c%20d") == b"c d|nil")
+        check(curl("-b", "a=1; b=two", base + "/cookie") == b"two")
+        check(program.stop() == 0 and "app stopped" in program.text, program.text)
+
+
+def test_errors_tell_clients_nothing():
+    program, port = serve(APP, "--workers", "1")
+    with program:
+        answer = get(port, b"/error")
+        check(answer.startswith(b"HTTP/1.1 500") and b".lua" not in answer and b"secret" not in answer, answer)
+        program.wait_for("stack traceback")
+        split = get(port, b"/split")
+        check(split.startswith(b"HTTP/1.1 500") and b"Set-Cookie" not in split, split)
+        check(get(port, b"/keep").endswith(b"kept"))
+        check(b"the request has ended" in get(port, b"/kept"))
+    program, port = serve(APP, "--workers", "1", "--dev")
+    with program:
+        check(b"stack traceback" in get(port, b"/error"))
+
+
+def test_unix_and_several_listeners():
+    path = tempfile.mktemp(suffix=".sock")
+    with Program(EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--listen", "unix:" + path, "--workers", "2") as program:
+        program.wait_for("unix:" + path)
+        check(curl("--unix-socket", path, "http://x/u") == b"GET /u 1.1")
+        port = int(program.word_after("http://127.0.0.1:"))
+        check(curl(f"http://127.0.0.1:{port}/t") == b"GET /t 1.1")
+        check(program.stop() == 0)
+    check(not os.path.exists(path))
+
+
+def test_drains():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        program, port = serve(APP, "--workers", "2")
+        with program:
+            idle = socket.create_connection(("127.0.0.1", port), LIMIT)
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            check(idle.recv(65536).startswith(b"HTTP/1.1 200"))
+            answers = []
+            busy = socket.create_connection(("127.0.0.1", port), LIMIT)
+            busy.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            reader = threading.Thread(target=lambda: answers.append(busy.recv(65536)))
+            reader.start()
+            # The request has been taken when another one behind it was answered.
+            check(get(port, b"/after").startswith(b"HTTP/1.1 200"))
+            check(program.stop(number) == 0, program.text)
+            reader.join(LIMIT)
+            check(answers and answers[0].startswith(b"HTTP/1.1 200") and b"slow but there" in answers[0], answers)
+            check(idle.recv(100) == b"")
+
+
+def test_killed_under_load():
+    for _ in range(5):
+        program, port = serve(APP, "--workers", "2")
+        with program:
+            load = subprocess.Popen(["wrk", "-t1", "-c32", "-d20", f"http://127.0.0.1:{port}/"],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            check(get(port, b"/x").startswith(b"HTTP/1.1 200"))
+            check(program.stop() == 0, program.text)
+            load.kill()
+            load.wait()
+
+
+main(globals())

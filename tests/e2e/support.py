@@ -1,0 +1,108 @@
+"""What the end-to-end tests share. No sleeps as synchronisation: everything polls with a deadline."""
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+EVLUA = os.environ["EVLUA"]
+EVLUASERVER = os.environ["EVLUASERVER"]
+SOURCE = os.environ["EVLUA_SOURCE"]
+LIMIT = 60
+
+
+def run(*arguments, stdin=None, env=None, timeout=LIMIT):
+    return subprocess.run([EVLUA, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout,
+                          env=dict(os.environ, **(env or {})))
+
+
+def check(condition, *about):
+    if not condition:
+        raise AssertionError((" ".join(str(a) for a in about) or "check failed")[:3000])
+
+
+class Program:
+    """A running program whose standard error (or output) is read line by line, with a deadline."""
+
+    def __init__(self, *command, watch="stderr"):
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if watch == "stderr" else subprocess.STDOUT)
+        self.stream = self.process.stderr if watch == "stderr" else self.process.stdout
+        self.text = ""
+
+    def wait_for(self, words):
+        deadline = time.monotonic() + LIMIT
+        while words not in self.text:
+            left = deadline - time.monotonic()
+            check(left > 0, f"no {words!r} in time; got {self.text!r}")
+            if select.select([self.stream], [], [], left)[0]:
+                got = os.read(self.stream.fileno(), 65536).decode(errors="replace")
+                check(got, f"ended without {words!r}; got {self.text!r}")
+                self.text += got
+        return self.text
+
+    def word_after(self, words):
+        """The rest of the line behind `words`, once the line is complete."""
+        self.wait_for(words)
+        while "\n" not in self.text.split(words, 1)[1]:
+            self.text += os.read(self.stream.fileno(), 65536).decode(errors="replace")
+        return self.text.split(words, 1)[1].split("\n", 1)[0].strip()
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            rest = self.process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
+        self.text += "".join(part.decode(errors="replace") for part in rest if part)
+        return self.process.returncode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def exchange(port, data, shutdown=False):
+    """Sends `data`, reads to the end of the connection."""
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
+        s.sendall(data)
+        if shutdown:
+            s.shutdown(socket.SHUT_WR)
+        answer = b""
+        while True:
+            got = s.recv(65536)
+            if not got:
+                return answer
+            answer += got
+
+
+def serve(app, *options):
+    """evluaserver on a port of the kernel's choice; (program, port)."""
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options)
+    port = int(program.word_after("http://127.0.0.1:"))
+    return program, port
+
+
+def main(scope):
+    for name, test in sorted(scope.items()):
+        if name.startswith("test_"):
+            print(name, flush=True)
+            test()
+    sys.exit(0)
+
+
+def temporary(text, suffix=".lua"):
+    handle, path = tempfile.mkstemp(suffix=suffix)
+    with os.fdopen(handle, "w") as f:
+        f.write(text)
+    return path
