@@ -64,11 +64,14 @@ bool listen_all(const ServerOptions& options, http::ListenerSet& listeners) {
                  added.error().message().c_str(), in_use ? "; stop the program that uses it, or choose another" : "");
     return false;
   }
+  return true;
+}
+
+void announce(const http::ListenerSet& listeners) {
   for (const net::Address& address : listeners.addresses()) {
     std::fprintf(stderr, "evluaserver: listening on %s%s\n", address.is_unix() ? "" : "http://",
                  address.to_string().c_str());
   }
-  return true;
 }
 
 /// Tasks that handlers left running end with the server.
@@ -104,6 +107,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   serving.store(&server);
   signals.set_stuck_action(stop_serving);
   signals.attach(*instances.front().vm, stop_serving);
+  announce(listeners);  // who reads this may send SIGTERM
   std::vector<std::vector<int>> descriptors = listeners.descriptors();
   co_await server.serve(std::move(descriptors));
   signals.detach();

@@ -1,8 +1,8 @@
 #include "net/http/response.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <ctime>
 #include <utility>
 
@@ -36,8 +36,7 @@ void append_two(char*& to, int value) noexcept {
 }
 
 void append(char*& to, std::string_view text) noexcept {
-  std::memcpy(to, text.data(), text.size());
-  to += text.size();
+  to = std::copy(text.begin(), text.end(), to);  // text may be empty and its data null
 }
 
 /// IMF-fixdate, RFC 9110 5.6.7.

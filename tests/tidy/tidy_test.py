@@ -51,7 +51,8 @@ class Include(unittest.TestCase):
     def test_outside_libraries_stay_in_their_layer(self):
         owners = {"liburing.h": {"backends"}, "ev.h": {"backends"}, "sys/event.h": {"backends"},
                   "lua.h": {"lua", "tools"}, "lauxlib.h": {"lua", "tools"}, "llhttp.h": {"net"},
-                  "CLI/CLI.hpp": {"tools"}, "doctest/doctest.h": set(), "vector": set(tidy.LAYERS), "event.h": set(tidy.LAYERS)}
+                  "CLI/CLI.hpp": {"tools"}, "doctest/doctest.h": set(), "vector": set(tidy.LAYERS),
+                  "event.h": set(tidy.LAYERS)}
         for header, layers in owners.items():
             for layer in tidy.LAYERS:
                 path = layer + "/a.cpp"
@@ -66,7 +67,8 @@ class Include(unittest.TestCase):
 class Coroutine(unittest.TestCase):
     def test_conditions(self):
         for code in ["if (co_await g(x)) return;", "if (auto r = co_await g(x); r) return;",
-                     "while (co_await g(x)) {\n}", "switch (co_await g(x)) {\n}", "for (; co_await g(x);) h();", "if constexpr (co_await g()) h();",
+                     "while (co_await g(x)) {\n}", "switch (co_await g(x)) {\n}", "for (; co_await g(x);) h();",
+                     "if constexpr (co_await g()) h();",
                      "do h(); while (co_await g());", "if (x == 1 &&\n    co_await g(x)) return;"]:
             self.assertEqual(body(code), [(1, "coroutine")], code)
 
