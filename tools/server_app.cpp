@@ -80,12 +80,16 @@ Task<void> end_instances(std::vector<Instance>& instances) {
     co_await instance.app->stop();
     struct Cancel : Runnable {
       Vm* vm;
+      Event done;
     } cancel;
     cancel.vm = instance.vm.get();
     cancel.run = [](Runnable& self) noexcept {
-      static_cast<Cancel&>(self).vm->for_each_live([](lua::Fiber& fiber) { fiber.cancel(OpStop::cancelled); });
+      auto& here = static_cast<Cancel&>(self);
+      here.vm->for_each_live([](lua::Fiber& fiber) { fiber.cancel(OpStop::cancelled); });
+      here.done.set();
     };
     instance.vm->strand().enqueue(cancel);
+    (void)co_await cancel.done.wait();
     (void)co_await instance.vm->idle().wait();
   }
 }

@@ -116,7 +116,7 @@ def test_unix_and_several_listeners():
         check(curl("--unix-socket", path, "http://x/u") == b"GET /u 1.1")
         port = int(program.word_after("http://127.0.0.1:"))
         check(curl(f"http://127.0.0.1:{port}/t") == b"GET /t 1.1")
-        check(program.stop() == 0)
+        check(program.stop() == 0, program.text)
     check(not os.path.exists(path))
 
 
