@@ -54,7 +54,9 @@ struct PoolOps::Record {
 
 PoolOps::PoolOps() = default;
 
-PoolOps::~PoolOps() {
+PoolOps::~PoolOps() { stop(); }
+
+void PoolOps::stop() noexcept {
   for (const std::unique_ptr<Record>& record : records_) {
     Op* op = record->op;
     const bool is_close = op != nullptr && op->code == OpCode::close;
@@ -79,6 +81,7 @@ PoolOps::~PoolOps() {
   while (Op* op = backlog_.pop_front()) {
     if (op->code == OpCode::close) (void)perform_now(*op);
   }
+  records_.clear();
 }
 
 PoolOps::Record& PoolOps::take_record() {

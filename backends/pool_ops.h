@@ -16,11 +16,14 @@ namespace evlua {
 class PoolOps {
  public:
   PoolOps();
-  /// Cancels what runs and waits for it; closes what was to be closed. When nothing is in flight the pool may be gone
-  /// already.
+  /// As stop.
   ~PoolOps();
 
   void start(BackendHost& host) noexcept { host_ = &host; }
+
+  /// For good: cancels what runs and waits until its threads have left, which may still wake the backend; closes what
+  /// was to be closed. When nothing is in flight the pool may be gone already.
+  void stop() noexcept;
 
   /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens, and what else `may_hang`, are of the pool's
   /// slow class.

@@ -42,6 +42,7 @@ UringBackend::UringBackend(const Options& options) noexcept : buffers_(options.b
 UringBackend::~UringBackend() {
   ring_fd_.store(-1, std::memory_order_seq_cst);
   if (ring_.is_open()) drain();
+  pool_.stop();  // its threads may still be about to wake us, through the ring or the eventfd
   ring_.close();
   if (event_fd_ >= 0) ::close(event_fd_);
 }
@@ -285,7 +286,7 @@ void UringBackend::drain() noexcept {
     finish_later(*op, -ECANCELED);
   }
   take_done(orphans);
-  // The pool's own destructor sees to what is still there.
+  // PoolOps::stop sees to what is still there.
   EVLUA_CHECK(in_flight_ == pool_.in_flight() || owner_ == std::this_thread::get_id());
   while (in_flight_ > pool_.in_flight()) {
     if (io_uring_sqe* sqe = ring_.next_sqe()) {
