@@ -25,9 +25,14 @@ bool IoAwait::begin(const TaskContext& context) noexcept {
 }
 
 Result<Lease> RecvAwait::await_resume() noexcept {
-  const Result<std::int32_t> received = IoAwait::await_resume();
-  if (!received) return fail(received.error());
-  return Lease::from(*this, owner->backend().buffers());
+  (void)IoAwait::await_resume();
+  return received_by(*this);
+}
+
+Result<Lease> received_by(Op& op) noexcept {
+  const std::int32_t result = op.outcome();
+  if (result < 0) return fail(-result, op.code);
+  return Lease::from(op, op.owner->backend().buffers());
 }
 
 namespace io {

@@ -2,7 +2,7 @@
 //
 //   IoAwait op(OpCode::recv, fd, OpArgs{.recv = {data, size, 0}});
 //   op.until(deadline);
-//   Result<int32_t> got = co_await op;
+//   Result<int32_t> got = co_await op;     // and again, once it is over, to repeat it
 //
 // Whatever the op points to (buffers, paths, addresses) must live in the awaiting frame until the co_await is over.
 #pragma once
@@ -62,6 +62,9 @@ class [[nodiscard]] RecvAwait : public IoAwait {
   /// An empty lease means end of stream.
   Result<Lease> await_resume() noexcept;
 };
+
+/// What such a receive has brought, once it is over.
+Result<Lease> received_by(Op& op) noexcept;
 
 /// Makers of operations. Each may be awaited, once, in the frame that holds it.
 namespace io {

@@ -66,6 +66,39 @@ struct OpWait : Suspension, Op {
   }
 };
 
+/// A wait of several operations, one after another in the same Op. `Wait` has `bool advance()`, which takes a result,
+/// and returns true when the wait is over; else it has set `args` for the next operation.
+template <class Wait>
+struct StepWait : OpWait {
+  using OpWait::OpWait;
+
+ protected:
+  void begin_steps(Fiber& waiter) noexcept {
+    bind(waiter);
+    run = [](Runnable& self) noexcept { static_cast<StepWait&>(self).step(); };
+    next_step();
+  }
+
+ private:
+  void step() noexcept {
+    if (static_cast<Wait&>(*this).advance()) {
+      fiber->complete();
+    } else {
+      next_step();
+    }
+  }
+  void next_step() noexcept {
+    Worker& worker = Worker::current();
+    worker.prepare(*this);
+    if (fiber->cancelled() == OpStop::none || fiber->shielded()) {
+      worker.submit(*this);
+    } else {  // while a result was on its way here: a cancel finds only operations in flight
+      worker.abandon(*this, OpStop::cancelled);
+      step();
+    }
+  }
+};
+
 /// A wait for another piece of Lua: ends at `wake`, at its deadline, or by cancellation. All on the strand.
 struct Park : OpWait {
   explicit Park(Instant until) : OpWait(OpCode::sleep, -1, until) {

@@ -131,7 +131,7 @@ void Fiber::drive(int arguments) {
   vm_.running_ = this;
   int status = resume(chain_.empty() ? root_ : chain_.back(), arguments);
   while (true) {
-    if (!unwinding_.empty()) settle_held();
+    if (!vm_.unwinding_.empty()) settle_held();
     if (status == LUA_YIELD && pending_ != nullptr) {
       if (!begin_wait()) {
         vm_.running_ = nullptr;
@@ -202,14 +202,12 @@ void Fiber::cancel(OpStop why) noexcept {
 
 void Fiber::hold(lua_State* inner) {
   Vm::set_held(inner, true);
-  unwinding_.push_back(inner);
+  vm_.unwinding_.push_back(inner);
 }
 
 void Fiber::settle_held() {
-  while (!unwinding_.empty()) {
-    chain_.push_back(unwinding_.back());
-    unwinding_.pop_back();
-  }
+  chain_.insert(chain_.end(), vm_.unwinding_.rbegin(), vm_.unwinding_.rend());
+  vm_.unwinding_.clear();
 }
 
 /// The innermost held coroutine has yielded to its resumer, ended, or failed: hands its values to the next level.
@@ -235,17 +233,26 @@ int Fiber::unwind(int status) {
 
 void Fiber::set_spawn_site(lua_State* L) {
   lua_Debug where;
-  auto* site = new SpawnSite;
-  if (lua_getstack(L, 1, &where) != 0 && lua_getinfo(L, "Sl", &where) != 0) {
-    site->line = where.currentline;
-    std::memcpy(site->source, where.short_src, sizeof site->source);
+  where.currentline = 0;
+  where.short_src[0] = '\0';
+  if (lua_getstack(L, 1, &where) != 0) lua_getinfo(L, "Sl", &where);
+  SpawnSite* parent = vm_.running_ != nullptr ? vm_.running_->site_ : nullptr;
+  if (parent != nullptr && parent->depth == SpawnSite::kDepthMax) parent = nullptr;
+  SpawnSite* last = vm_.last_spawn_site_;
+  if (last == nullptr || last->line != where.currentline || last->parent != parent ||
+      std::strcmp(last->source, where.short_src) != 0) {
+    if (last != nullptr) last->release();
+    last = vm_.last_spawn_site_ = new SpawnSite;
+    last->line = where.currentline;
+    std::memcpy(last->source, where.short_src, sizeof last->source);
+    last->parent = parent;
+    if (parent != nullptr) {
+      ++parent->references;
+      last->depth = parent->depth + 1;
+    }
   }
-  Fiber* parent = vm_.running_;
-  if (parent != nullptr && parent->site_ != nullptr) {
-    site->parent = parent->site_;
-    ++site->parent->references;
-  }
-  site_ = site;
+  ++last->references;
+  site_ = last;
 }
 
 std::string Fiber::spawn_trace() const {

@@ -34,9 +34,12 @@ struct Suspension {
   void (*destroy)(Suspension&) noexcept = nullptr;
 };
 
-/// Where a task was spawned: for tracebacks. Shared by the task and its children.
+/// Where a task was spawned: for tracebacks. Shared by the tasks spawned there one after another and their children.
 struct SpawnSite {
+  static constexpr unsigned kDepthMax = 32;
+
   unsigned references = 1;
+  unsigned depth = 0;  ///< a task that spawns its successor, and so on for ever, must not grow the chain for ever
   int line = 0;
   SpawnSite* parent = nullptr;
   char source[LUA_IDSIZE] = {};
@@ -54,7 +57,7 @@ class Fiber final : public ListNode, private Runnable {
     void (*ended)(Owner&, Fiber&, Outcome) = nullptr;
   };
 
-  static constexpr std::size_t kSlotBytes = 320;
+  static constexpr std::size_t kSlotBytes = 272;
 
   /// Prepares a new state for fibers.
   static void open(lua_State* L);
@@ -166,11 +169,10 @@ class Fiber final : public ListNode, private Runnable {
   bool identity_seen_ = false;
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
-  Suspension* pending_ = nullptr;      // built, not started
-  Suspension* waiting_ = nullptr;      // started, not completed
-  Suspension* slot_used_ = nullptr;    // must be destroyed before the slot is used again
-  std::vector<lua_State*> chain_;      // inner coroutines of a waiting fiber, innermost last
-  std::vector<lua_State*> unwinding_;  // the same while the levels yield, innermost first
+  Suspension* pending_ = nullptr;    // built, not started
+  Suspension* waiting_ = nullptr;    // started, not completed
+  Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
+  std::vector<lua_State*> chain_;    // inner coroutines of a waiting fiber, innermost last
   alignas(std::max_align_t) std::byte slot_[kSlotBytes];
 };
 

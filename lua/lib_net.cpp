@@ -110,19 +110,34 @@ int listen(lua_State* L) {
 
 // -- streams: reading -----------------------------------------------------------------------------------------------
 
-/// Answers from the buffer if it can, else waits. `request` is copied into the task; no string member is set but the
-/// delimiter, which a short one keeps inside the object.
-template <class Build>
-int read_as(lua_State* L, Build build, Instant deadline) {
-  net::Stream& stream = check_stream(L);
-  auto attempt = [&](Result<std::string_view>& out) { return stream.try_read(build(), out); };
-  Result<std::string_view> ready = std::string_view();
-  if (attempt(ready)) {
-    if (!ready) return push_failure(L, ready.error());
-    return PushBytes()(L, *ready);
+struct StreamRead : StepWait<StreamRead> {
+  StreamRead(net::Stream& from, const net::ReadRequest& wanted, Instant until)
+      : StepWait(OpCode::recv, from.socket().fd(), until), stream(from), request(wanted) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<StreamRead&>(self);
+      wait.stream.begin_read(wait);
+      wait.begin_steps(waiter);
+    };
+    finish = [](Suspension& self, lua_State* L) {
+      const Result<std::string_view>& got = static_cast<StreamRead&>(self).answer;
+      if (!got) return push_wait_failure(L, got.error());
+      return PushBytes()(L, *got);
+    };
   }
-  return suspend_task<std::string_view>(
-      L, [&stream, build, deadline] { return stream.read(build(), deadline); }, PushBytes());
+  bool advance() { return stream.advance_read(*this, request, answer); }
+
+  net::Stream& stream;
+  const net::ReadRequest request;
+  Result<std::string_view> answer = std::string_view();
+};
+
+/// Answers from the buffer if it can, else waits.
+int read_as(lua_State* L, const net::ReadRequest& request, Instant deadline) {
+  net::Stream& stream = check_stream(L);
+  Result<std::string_view> ready = std::string_view();
+  if (!stream.try_read(request, ready)) return suspend<StreamRead>(L, stream, request, deadline);
+  if (!ready) return push_failure(L, ready.error());
+  return PushBytes()(L, *ready);
 }
 
 Instant read_deadline(lua_State* L, int index, std::initializer_list<const char*> known) {
@@ -133,84 +148,43 @@ using Kind = net::ReadRequest::Kind;
 
 int read(lua_State* L) {
   (void)check_stream(L);
-  const Instant deadline = read_deadline(L, 3, {"timeout", "limit"});
-  if (lua_type(L, 2) == LUA_TSTRING && lua_isnumber(L, 2) == 0) {
-    const char* format = lua_tostring(L, 2);
-    if (*format == '*') ++format;
-    const bool has_options = lua_istable(L, 3);
-    if (*format == 'l' || *format == 'L') {
-      const bool keep = *format == 'L';
-      const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kLineMax) : kLineMax);
-      return read_as(
-          L,
-          [keep, limit] {
-            net::ReadRequest request;
-            request.kind = Kind::line;
-            request.count = limit;
-            request.keep_delimiter = keep;
-            return request;
-          },
-          deadline);
-    }
-    if (*format == 'a') {
-      const auto limit = static_cast<std::size_t>(has_options ? option_integer(L, 3, "limit", kReadMax) : kReadMax);
-      return read_as(
-          L,
-          [limit] {
-            net::ReadRequest request;
-            request.kind = Kind::all;
-            request.count = limit;
-            return request;
-          },
-          deadline);
-    }
-    return luaL_argerror(L, 2, "a number of bytes, \"l\", \"L\" or \"a\" expected");
+  net::ReadRequest request;
+  if (lua_type(L, 2) != LUA_TSTRING || lua_isnumber(L, 2) != 0) {
+    request.count = static_cast<std::size_t>(lua_isnoneornil(L, 2) ? 65536 : check_range(L, 2, 1, kReadMax));
+    return read_as(L, request, read_deadline(L, 3, {"timeout"}));
   }
-  const auto most = static_cast<std::size_t>(lua_isnoneornil(L, 2) ? 65536 : check_range(L, 2, 1, kReadMax));
-  return read_as(
-      L,
-      [most] {
-        net::ReadRequest request;
-        request.kind = Kind::some;
-        request.count = most;
-        return request;
-      },
-      deadline);
+  const char* format = lua_tostring(L, 2);
+  if (*format == '*') ++format;
+  const bool is_line = *format == 'l' || *format == 'L';
+  if (!is_line && *format != 'a') return luaL_argerror(L, 2, "a number of bytes, \"l\", \"L\" or \"a\" expected");
+  const Instant deadline = read_deadline(L, 3, {"timeout", "limit"});
+  const lua_Integer usual = is_line ? kLineMax : kReadMax;
+  const lua_Integer limit = lua_istable(L, 3) ? option_integer(L, 3, "limit", usual) : usual;
+  luaL_argcheck(L, limit >= 1 && limit <= kReadMax, 3, "option 'limit' must be from 1 to 2147483647");
+  request.kind = is_line ? Kind::line : Kind::all;
+  request.keep_delimiter = *format == 'L';
+  request.count = static_cast<std::size_t>(limit);
+  return read_as(L, request, deadline);
 }
 
 int read_exactly(lua_State* L) {
   (void)check_stream(L);
-  const auto count = static_cast<std::size_t>(check_range(L, 2, 0, kReadMax));
-  const Instant deadline = read_deadline(L, 3, {"timeout"});
-  return read_as(
-      L,
-      [count] {
-        net::ReadRequest request;
-        request.kind = Kind::exactly;
-        request.count = count;
-        return request;
-      },
-      deadline);
+  net::ReadRequest request;
+  request.kind = Kind::exactly;
+  request.count = static_cast<std::size_t>(check_range(L, 2, 0, kReadMax));
+  return read_as(L, request, read_deadline(L, 3, {"timeout"}));
 }
 
 /// read_until(delimiter[, limit[, options]]): up to and with the delimiter.
 int read_until(lua_State* L) {
   (void)check_stream(L);
-  const std::string_view delimiter = check_bytes(L, 2);
-  luaL_argcheck(L, !delimiter.empty(), 2, "delimiter must not be empty");
-  const auto limit = static_cast<std::size_t>(lua_isnoneornil(L, 3) ? kLineMax : check_range(L, 3, 1, kReadMax));
-  const Instant deadline = read_deadline(L, 4, {"timeout"});
-  return read_as(
-      L,
-      [delimiter, limit] {
-        net::ReadRequest request;
-        request.kind = Kind::until;
-        request.count = limit;
-        request.delimiter = std::string(delimiter);
-        request.keep_delimiter = true;
-        return request;
-      },
-      deadline);
+  net::ReadRequest request;
+  request.kind = Kind::until;
+  request.keep_delimiter = true;
+  request.delimiter = check_bytes(L, 2);
+  luaL_argcheck(L, !request.delimiter.empty(), 2, "delimiter must not be empty");
+  request.count = static_cast<std::size_t>(lua_isnoneornil(L, 3) ? kLineMax : check_range(L, 3, 1, kReadMax));
+  return read_as(L, request, read_deadline(L, 4, {"timeout"}));
 }
 
 int next_line(lua_State* L) {
@@ -248,13 +222,36 @@ int chunks(lua_State* L) {
 
 // -- streams: writing -----------------------------------------------------------------------------------------------
 
-/// write(data[, options]): all of it. Returns the stream, so that writes chain with assert.
+struct StreamWrite : StepWait<StreamWrite> {
+  StreamWrite(net::Stream& to, std::string_view what, Instant until)
+      : StepWait(OpCode::send, to.socket().fd(), until), stream(to), bytes(what) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<StreamWrite&>(self);
+      wait.answer = wait.stream.begin_write(wait, wait.bytes);
+      if (wait.answer) {
+        wait.begin_steps(waiter);
+      } else {
+        waiter.complete();
+      }
+    };
+    finish = [](Suspension& self, lua_State* L) {
+      const Result<void>& done = static_cast<StreamWrite&>(self).answer;
+      if (!done) return push_wait_failure(L, done.error());
+      return PushTrue()(L);
+    };
+  }
+  bool advance() { return stream.advance_write(*this, bytes, answer); }
+
+  net::Stream& stream;
+  std::string_view bytes;
+  Result<void> answer;
+};
+
+/// write(data[, options]): all of it.
 int write(lua_State* L) {
   net::Stream& stream = check_stream(L);
   const std::string_view bytes = check_bytes(L, 2);
-  const Instant deadline = read_deadline(L, 3, {"timeout"});
-  return suspend_task<void>(
-      L, [&stream, bytes, deadline] { return stream.write(bytes, deadline); }, PushTrue());
+  return suspend<StreamWrite>(L, stream, bytes, read_deadline(L, 3, {"timeout"}));
 }
 
 /// Everything is on its way when write returns; flush is there because every stream has it.

@@ -376,10 +376,17 @@ void push_reference(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_
 void define_http_types(lua_State* L) {
   const luaL_Reg request_methods[] = {{"header", header}, {"headers", headers}, {"query", query},   {"cookie", cookie},
                                       {"body", body},     {"read", read},       {"chunks", chunks}, {nullptr, nullptr}};
-  const luaL_Reg properties[] = {{"method", get_method}, {"path", get_path},     {"target", get_target},
-                                 {"host", get_host},     {"remote", get_remote}, {"query_string", get_query_string},
-                                 {"local", get_local},   {"id", get_id},         {"version", get_version},
-                                 {"tls", get_tls},       {nullptr, nullptr}};
+  const luaL_Reg properties[] = {{"method", get_method},
+                                 {"path", get_path},
+                                 {"target", get_target},
+                                 {"host", get_host},
+                                 {"remote", get_remote},
+                                 {"query_string", get_query_string},
+                                 {"local_address", get_local},
+                                 {"id", get_id},
+                                 {"version", get_version},
+                                 {"tls", get_tls},
+                                 {nullptr, nullptr}};
   const luaL_Reg request_meta[] = {{"__tostring", describe}, {nullptr, nullptr}};
   define_type(L, kRequestType, nullptr, request_meta);
   luaL_getmetatable(L, kRequestType);

@@ -61,6 +61,7 @@ void Vm::close() {
   strand_.wait_until_left();
   EVLUA_CHECK(live_count_ == 0);
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
+  if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
   lua_close(std::exchange(state_, nullptr));
 }
 

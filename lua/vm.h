@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/event.h"
 #include "core/intrusive.h"
@@ -20,6 +21,7 @@
 namespace evlua::lua {
 
 class Fiber;
+struct SpawnSite;
 
 class Vm {
  public:
@@ -115,6 +117,8 @@ class Vm {
   std::size_t memory_used_ = 0;
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};
+  std::vector<lua_State*> unwinding_;  // coroutines that yield to let the running fiber wait, innermost first
+  SpawnSite* last_spawn_site_ = nullptr;
   List<Fiber> live_;
   List<Fiber> spare_;
   std::size_t live_count_ = 0;

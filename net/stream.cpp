@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "core/check.h"
+#include "core/io_await.h"
 #include "core/worker.h"
 
 namespace evlua::net {
@@ -107,71 +109,98 @@ bool Stream::try_read(const ReadRequest& request, Result<std::string_view>& out)
   return satisfy(request, out);
 }
 
-Task<Result<void>> Stream::fill(Instant deadline) {
-  RecvAwait op(socket_.fd());
-  op.until(deadline);
-  reading_ = &op;
-  Result<Lease> received = co_await op;
-  reading_ = nullptr;
-  if (!received) co_return fail(received.error());
-  if (received->empty()) {
-    ended_ = true;
-    co_return Result<void>();
-  }
-  if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
-  buffer_->bytes.append(received->chars(), received->size());
-  co_return Result<void>();
-}
-
 void Stream::leave(bool& busy) noexcept {
   busy = false;
   if (all_left_ != nullptr && !reader_busy_ && !writer_busy_) all_left_->set();
 }
 
+void Stream::begin_read(Op& op) noexcept {
+  EVLUA_DCHECK(!reader_busy_);
+  reader_busy_ = true;
+  reading_ = &op;
+  op.args.recv = {nullptr, 0, 0};
+}
+
+bool Stream::advance_read(Op& op, const ReadRequest& request, Result<std::string_view>& out) {
+  bool answered = true;
+  const Result<Lease> received = received_by(op);
+  if (closing_) {
+    out = fail(ECANCELED, OpCode::recv);
+  } else if (!received) {
+    out = fail(received.error());
+  } else {
+    if (received->empty()) {
+      ended_ = true;
+    } else {
+      if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
+      buffer_->bytes.append(received->chars(), received->size());
+    }
+    answered = satisfy(request, out);
+  }
+  if (answered) {
+    reading_ = nullptr;
+    leave(reader_busy_);
+  } else {
+    op.args.recv = {nullptr, 0, 0};
+  }
+  return answered;
+}
+
 Task<Result<std::string_view>> Stream::read(ReadRequest request, Instant deadline) {
   Result<std::string_view> out = std::string_view();
   if (try_read(request, out)) co_return out;
-  reader_busy_ = true;
-  while (true) {
-    const Result<void> filled = co_await fill(deadline);
-    if (closing_) {
-      out = fail(ECANCELED, OpCode::recv);
-      break;
-    }
-    if (!filled) {
-      out = fail(filled.error());
-      break;
-    }
-    if (satisfy(request, out)) break;
+  IoAwait op(OpCode::recv, socket_.fd(), deadline);
+  begin_read(op);
+  bool ended = false;
+  while (!ended) {
+    (void)co_await op;
+    ended = advance_read(op, request, out);
   }
-  leave(reader_busy_);
   co_return out;
 }
 
-Task<Result<void>> Stream::write(std::string_view bytes, Instant deadline) {
-  if (!is_open()) co_return fail(EBADF, OpCode::send);
-  if (writer_busy_) co_return fail(EBUSY, OpCode::send);
+Result<void> Stream::begin_write(Op& op, std::string_view bytes) noexcept {
+  if (!is_open()) return fail(EBADF, OpCode::send);
+  if (writer_busy_) return fail(EBUSY, OpCode::send);
   writer_busy_ = true;
-  Result<void> outcome;
-  while (!bytes.empty()) {
-    const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kWritePiece));
-    IoAwait op(OpCode::send, socket_.fd(), OpArgs{.send = {bytes.data(), piece, 0}});
-    op.until(deadline);
-    writing_ = &op;
-    const Result<std::int32_t> sent = co_await op;
-    writing_ = nullptr;
-    if (closing_) {
-      outcome = fail(ECANCELED, OpCode::send);
-      break;
+  writing_ = &op;
+  prepare_send(op, bytes);
+  return {};
+}
+
+void Stream::prepare_send(Op& op, std::string_view bytes) noexcept {
+  const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kWritePiece));
+  op.args.send = {bytes.data(), piece, 0};
+}
+
+bool Stream::advance_write(Op& op, std::string_view& bytes, Result<void>& out) noexcept {
+  const std::int32_t sent = op.outcome();
+  if (closing_) {
+    out = fail(ECANCELED, OpCode::send);
+  } else if (sent < 0) {
+    out = fail(-sent, OpCode::send);
+  } else {
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+    if (!bytes.empty()) {
+      prepare_send(op, bytes);
+      return false;
     }
-    if (!sent) {
-      outcome = fail(sent.error());
-      break;
-    }
-    bytes.remove_prefix(static_cast<std::size_t>(*sent));
+    out = {};
   }
+  writing_ = nullptr;
   leave(writer_busy_);
-  co_return outcome;
+  return true;
+}
+
+Task<Result<void>> Stream::write(std::string_view bytes, Instant deadline) {
+  IoAwait op(OpCode::send, socket_.fd(), deadline);
+  Result<void> out = begin_write(op, bytes);
+  bool ended = !out.has_value();
+  while (!ended) {
+    (void)co_await op;
+    ended = advance_write(op, bytes, out);
+  }
+  co_return out;
 }
 
 Task<Result<void>> Stream::shutdown(int how) {

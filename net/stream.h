@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "core/event.h"
-#include "core/io_await.h"
+#include "core/op.h"
 #include "core/task.h"
 #include "net/socket.h"
 
@@ -27,7 +27,7 @@ struct ReadRequest {
   };
   Kind kind = Kind::some;
   std::size_t count = 0;
-  std::string delimiter;        ///< for until
+  std::string_view delimiter;   ///< for until; stays valid until the read ends
   bool keep_delimiter = false;  ///< it is part of the result
 };
 
@@ -47,6 +47,17 @@ class Stream {
 
   /// Writes all of `bytes`, which must stay valid until the task ends.
   Task<Result<void>> write(std::string_view bytes, Instant deadline = kNever);
+
+  // -- the same by steps, for a caller that runs the operations itself ----------------------------------------------
+
+  /// A read that try_read left open begins: `op` is to be submitted. It stays where it is until the read has ended.
+  void begin_read(Op& op) noexcept;
+  /// Takes the result of `op`. True: the read has ended, with `out`; false: submit `op` again.
+  bool advance_read(Op& op, const ReadRequest& request, Result<std::string_view>& out);
+  /// Likewise. With an error, no write has begun.
+  Result<void> begin_write(Op& op, std::string_view bytes) noexcept;
+  /// `bytes` is what is left to be written.
+  bool advance_write(Op& op, std::string_view& bytes, Result<void>& out) noexcept;
 
   /// SHUT_RD, SHUT_WR or SHUT_RDWR.
   Task<Result<void>> shutdown(int how);
@@ -71,7 +82,7 @@ class Stream {
   void drop_consumed() noexcept;
   bool satisfy(const ReadRequest& request, Result<std::string_view>& out);
   bool satisfy_delimited(const ReadRequest& request, std::string_view delimiter, Result<std::string_view>& out);
-  Task<Result<void>> fill(Instant deadline);
+  void prepare_send(Op& op, std::string_view bytes) noexcept;
   void leave(bool& busy) noexcept;
 
   Socket socket_;

@@ -39,10 +39,8 @@ class LibevPoller final : public Poller {
   }
 
   ~LibevPoller() override {
-    for (std::unique_ptr<Watchers>& watchers : watchers_) {
-      if (watchers == nullptr) continue;
-      ev_io_stop(loop_, &watchers->io[0]);
-      ev_io_stop(loop_, &watchers->io[1]);
+    for (std::unique_ptr<ev_io>& io : watchers_) {
+      if (io != nullptr) ev_io_stop(loop_, io.get());
     }
     ev_timer_stop(loop_, &timer_);
     ev_async_stop(loop_, &wake_);
@@ -57,9 +55,8 @@ class LibevPoller final : public Poller {
   }
 
   void disarm(int fd, Direction direction) noexcept override {
-    const auto index = static_cast<std::size_t>(fd);
-    if (index >= watchers_.size() || watchers_[index] == nullptr) return;
-    ev_io_stop(loop_, &watchers_[index]->io[static_cast<int>(direction)]);
+    const std::size_t index = index_of(fd, direction);
+    if (index < watchers_.size() && watchers_[index] != nullptr) ev_io_stop(loop_, watchers_[index].get());
   }
 
   void forget(int fd) noexcept override {
@@ -87,19 +84,19 @@ class LibevPoller final : public Poller {
   void wake() noexcept override { ev_async_send(loop_, &wake_); }
 
  private:
-  struct Watchers {
-    ev_io io[2];
-  };
+  static std::size_t index_of(int fd, Direction direction) noexcept {
+    return 2 * static_cast<std::size_t>(fd) + static_cast<std::size_t>(direction);
+  }
 
   ev_io& watcher(int fd, Direction direction) {
-    const auto index = static_cast<std::size_t>(fd);
-    if (index >= watchers_.size()) watchers_.resize(std::max(index + 64, watchers_.size() * 2));
-    std::unique_ptr<Watchers>& slot = watchers_[index];
-    if (slot == nullptr) {
-      slot = std::make_unique<Watchers>();
-      for (ev_io& io : slot->io) ev_init(&io, &LibevPoller::on_event);
+    const std::size_t index = index_of(fd, direction);
+    if (index >= watchers_.size()) watchers_.resize(std::max(index + 128, watchers_.size() * 2));
+    std::unique_ptr<ev_io>& io = watchers_[index];
+    if (io == nullptr) {
+      io = std::make_unique<ev_io>();
+      ev_init(io.get(), &LibevPoller::on_event);
     }
-    return slot->io[static_cast<int>(direction)];
+    return *io;
   }
 
   /// Also called, with EV_ERROR and the watcher stopped, when the kernel refuses the descriptor: whoever waits shall
@@ -113,7 +110,7 @@ class LibevPoller final : public Poller {
   ev_async wake_;
   ev_timer timer_;
   Listener* listener_ = nullptr;
-  std::vector<std::unique_ptr<Watchers>> watchers_;  // by descriptor; libev links them, so they stay put
+  std::vector<std::unique_ptr<ev_io>> watchers_;  // by index_of; libev links them, so they stay put
 };
 
 }  // namespace

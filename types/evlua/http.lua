@@ -9,7 +9,7 @@
 ---@field host string
 ---@field version "1.0"|"1.1"
 ---@field remote string
----@field local string
+---@field local_address string
 ---@field id integer
 ---@field tls false
 local Request = {}
