@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
 
   Scheduler::Options options;
-  options.workers = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+  options.workers = argc > 2 ? static_cast<unsigned>(std::strtoul(argv[2], nullptr, 10)) : 1;
   Scheduler scheduler(options, choice->factory);
   std::vector<Hello> hellos(options.workers);
   std::vector<http::Handler*> handlers;

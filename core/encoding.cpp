@@ -102,9 +102,9 @@ Decoded hex_decode(std::string_view text, char* out) noexcept {
   }
   if (text.size() % 2 != 0) return {text.size() / 2, text.size(), false};
   for (std::size_t i = 0; i < text.size(); i += 2) {
-    const int high = kHexValues[static_cast<unsigned char>(text[i])];
-    const int low = kHexValues[static_cast<unsigned char>(text[i + 1])];
-    out[i / 2] = static_cast<char>(high << 4 | low);
+    const std::int8_t high = kHexValues[static_cast<unsigned char>(text[i])];
+    const std::int8_t low = kHexValues[static_cast<unsigned char>(text[i + 1])];
+    out[i / 2] = static_cast<char>(high * 16 + low);
   }
   return {text.size() / 2, 0, true};
 }

@@ -112,8 +112,8 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   signals.set_stuck_action(stop_serving);
   signals.attach(*instances.front().vm, stop_serving);
   announce(listeners);  // who reads this may send SIGTERM
-  std::vector<std::vector<int>> descriptors = listeners.descriptors();
-  co_await server.serve(std::move(descriptors));
+  const std::vector<std::vector<int>> descriptors = listeners.descriptors();
+  co_await server.serve(descriptors);
   signals.detach();
   serving.store(nullptr);
   co_await end_instances(instances);

@@ -410,7 +410,7 @@ Response Client::read(bool head_only) {
   response.head = buffer_.substr(0, end + 4);
   buffer_.erase(0, end + 4);
   CHECK(response.head.substr(0, 9) == "HTTP/1.1 ");
-  response.status = std::atoi(response.head.c_str() + 9);
+  response.status = static_cast<int>(std::strtol(response.head.c_str() + 9, nullptr, 10));
   std::size_t line = response.head.find("\r\n") + 2;
   while (line < response.head.size() - 2) {
     const std::size_t colon = response.head.find(": ", line);
@@ -425,7 +425,7 @@ Response Client::read(bool head_only) {
   const auto take = [&](std::size_t size) {
     while (buffer_.size() < size && fill()) {
     }
-    const std::string taken = buffer_.substr(0, size);
+    std::string taken = buffer_.substr(0, size);
     buffer_.erase(0, taken.size());
     return taken;
   };

@@ -127,7 +127,7 @@ TEST_CASE("no byte gets into a name, a value or a reason that has no business th
   CHECK_FALSE(head.set("", "x"));
   CHECK_FALSE(head.set("X", "a\r\nY: b"));
   CHECK_FALSE(head.set("X\r\nY", "b"));
-  CHECK(text_of(head).find("Y") == std::string::npos);
+  CHECK(text_of(head).find('Y') == std::string::npos);
 }
 
 TEST_CASE("only final statuses are responses") {
