@@ -29,6 +29,10 @@ constexpr std::uint32_t kInlineReadMax = 256 * 1024;
 constexpr std::uint8_t kFalseAlarmsMax = 4;
 constexpr Duration kRest = 2 * kMillisecond;
 
+// A descriptor stays watched this many times ready with nobody waiting: a server is often asked again before it has
+// come back to read, and each change of what is watched is a system call.
+constexpr std::uint8_t kUnwantedMax = 3;
+
 Direction direction_of(const Op& op) noexcept {
   return waits_for_reading(op.code) ? Direction::reading : Direction::writing;
 }
@@ -186,6 +190,7 @@ void ReadinessBackend::enter_polls(Op& op, Descriptor& descriptor) noexcept {
 void ReadinessBackend::enter_slot(Op& op, Descriptor& descriptor) noexcept {
   const Direction direction = direction_of(op);
   Slot& slot = descriptor.slot(direction);
+  slot.unwanted = 0;
   // Those at the file's own position keep their order; the others are independent of each other.
   const bool is_free = descriptor.kind == Kind::file && is_file_op(op.code) && !is_at_own_position(op);
   if (is_free || (slot.waiting.empty() && !slot.in_pool && !slot.exhausted)) {
@@ -227,7 +232,6 @@ void ReadinessBackend::close(Op& op) noexcept {
 }
 
 void ReadinessBackend::finish(Op& op, std::int32_t result) noexcept {
-  if (static_cast<Place>(op.backend_state) == Place::waiting) left_.push_back(op.fd);
   op.res = result;
   op.backend_state = static_cast<std::uint8_t>(Place::done);
   done_.push_back(op);
@@ -376,37 +380,43 @@ void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
   if (!is_wanted(ready, direction)) {
     // It stayed watched, since another operation usually follows; nobody came.
     slot.exhausted = false;
-    poller_->disarm(fd, direction);
-    left_.push_back(fd);
+    if (++slot.unwanted >= kUnwantedMax) unwatch(fd, direction);
     return;
   }
+  slot.unwanted = 0;
   if (!advance(ready, direction) && ++slot.false_alarms >= kFalseAlarmsMax) {
     rest(fd, direction);
   } else if (direction == Direction::writing && !is_wanted(ready, direction)) {
     // Nearly always ready: staying would wake us for nothing.
-    poller_->disarm(fd, direction);
+    unwatch(fd, direction);
   }
-}
-
-/// A descriptor that nobody awaits here may be closed by another worker at any moment, so the poller must not be about
-/// to tell the kernel anything of it. To stop watching altogether takes no call. What is awaited again by now, as a
-/// connection usually is, stays watched.
-void ReadinessBackend::unwatch_left() noexcept {
-  for (const int fd : left_) {
-    if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
-  }
-  left_.clear();
 }
 
 void ReadinessBackend::watch(int fd, Direction direction) noexcept {
-  if (!descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting) poller_->arm(fd, direction);
+  if (descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting) return;
+  poller_->arm(fd, direction);
+  changed_.push_back(fd);
+}
+
+void ReadinessBackend::unwatch(int fd, Direction direction) noexcept {
+  poller_->disarm(fd, direction);
+  changed_.push_back(fd);
+}
+
+/// A descriptor that nobody awaits here may be closed by another worker at any moment, so the poller must not be about
+/// to tell the kernel anything of it. To stop watching altogether takes no call.
+void ReadinessBackend::forget_unawaited() noexcept {
+  for (const int fd : changed_) {
+    if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
+  }
+  changed_.clear();
 }
 
 void ReadinessBackend::rest(int fd, Direction direction) noexcept {
   if (resting_.empty()) rest_until_ = deadline_after(monotonic_now(), kRest);
   resting_.push_back({fd, direction});
   descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting = true;
-  poller_->disarm(fd, direction);
+  unwatch(fd, direction);
 }
 
 void ReadinessBackend::end_rests() noexcept {
@@ -451,8 +461,13 @@ void ReadinessBackend::take_done(ReadyList& ready) noexcept {
 void ReadinessBackend::poll(ReadyList& ready) noexcept {
   if (pool_.interrupting()) pool_.keep_interrupting();
   if (!resting_.empty() && monotonic_now() >= rest_until_) end_rests();
-  unwatch_left();
-  poller_->wait(*this, 0);
+  // What is done already goes first, every other time: the next read of a connection that has just been answered then
+  // finds its descriptor still watched, and the kernel need not be told twice of each request.
+  asked_kernel_ = done_.empty() || !asked_kernel_;
+  if (asked_kernel_) {
+    forget_unawaited();
+    poller_->wait(*this, 0);
+  }
   take_done(ready);
 }
 
@@ -468,7 +483,7 @@ void ReadinessBackend::wait(ReadyList& ready, Instant deadline) noexcept {
       pool_.keep_interrupting();
       timeout = std::min(timeout, PoolOps::kInterruptEvery);
     }
-    unwatch_left();
+    forget_unawaited();
     poller_->wait(*this, timeout);
     take_done(ready);
   }
