@@ -45,12 +45,18 @@ function Scope:spawn(f, ...)
   return self.group:spawn(f, ...)
 end
 function Scope:cancel() self.group:cancel() end
-function Scope:size() return self.group:size() - 1 end
+function Scope:size()
+  local status = self.main:status()
+  local body = (status == "running" or status == "waiting") and 1 or 0
+  return self.group:size() - body
+end
 
 function evlua.scope(body, ...)
   check_function(body, 1, "scope")
   local group = task.group()
-  local main = group:spawn(body, setmetatable({group = group}, Scope), ...)
+  local scope = setmetatable({group = group}, Scope)
+  local main = group:spawn(body, scope, ...)
+  scope.main = main
   local ok, decisive, code = settle(group)
   if not ok then return nil, decisive, code end
   if decisive then decisive:join() end
