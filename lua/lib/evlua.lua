@@ -91,6 +91,7 @@ function evlua.timeout(seconds, f, ...)
   if type(seconds) ~= "number" then
     error(("bad argument #1 to 'timeout' (number expected, got %s)"):format(type(seconds)), 2)
   end
+  if seconds ~= seconds then error("bad argument #1 to 'timeout' (not a number)", 2) end
   check_function(f, 2, "timeout")
   local group = task.group()
   local main = group:spawn(f, ...)
@@ -138,7 +139,7 @@ function evlua.map(list, f, options)
 end
 
 function evlua.every(seconds, f)
-  if type(seconds) ~= "number" or seconds <= 0 then
+  if type(seconds) ~= "number" or not (seconds > 0) then  -- NaN is neither
     error("bad argument #1 to 'every' (positive number of seconds expected)", 2)
   end
   check_function(f, 2, "every")

@@ -128,7 +128,7 @@ ticker:join()
 for _, case in ipairs{
   {evlua.spawn, 1}, {evlua.sleep, "x"}, {evlua.timeout, "x", print}, {evlua.timeout, 1, 2}, {evlua.scope, nil},
   {evlua.all, {1}}, {evlua.race, {}}, {evlua.map, 1, print}, {evlua.map, {}, print, {typo = 1}},
-  {evlua.every, 0, print},
+  {evlua.every, 0, print}, {evlua.every, 0/0, print}, {evlua.timeout, 0/0, print},
   {evlua.on_signal, "SIGKILL", print},
 } do
   local called, complaint = pcall(table.unpack(case))
