@@ -36,6 +36,7 @@ function Task:status() end
 ---@return evlua.Task
 function evlua.spawn(f, ...) end
 
+---Waits that long.
 ---@param seconds number 0 lets everything that is ready run first
 ---@return true? slept
 ---@return string? message
@@ -43,7 +44,9 @@ function evlua.spawn(f, ...) end
 function evlua.sleep(seconds) end
 
 ---Lets the other tasks of this VM run.
----@return true
+---@return true? resumed
+---@return string? message
+---@return string? code
 function evlua.yield() end
 
 ---Seconds of the monotonic clock, for measuring.
@@ -62,15 +65,19 @@ function evlua.time() end
 ---@return any ...
 function evlua.timeout(seconds, f, ...) end
 
+---Tasks that end together.
 ---@class evlua.Scope
 local Scope = {}
+
 ---@param f fun(...): ...
 ---@param ... any
 ---@return evlua.Task
 function Scope:spawn(f, ...) end
----Cancels every task of the scope.
+
+---Cancels every task of the scope, and its body.
 function Scope:cancel() end
----@return integer tasks that have not ended
+
+---@return integer count tasks that have not ended
 function Scope:size() end
 
 ---Runs `body(scope, ...)` and returns its results when it and every task spawned into the scope have ended. The first
@@ -90,12 +97,17 @@ function evlua.all(functions) end
 ---@return any ...
 function evlua.race(functions) end
 
+---@class evlua.MapOptions
+---@field concurrency? integer calls that go on at once (8)
+
 ---Calls `f(element, index)` for each element, `concurrency` (8) at a time; returns the results in order.
 ---@generic T, R
 ---@param list T[]
 ---@param f fun(element: T, index: integer): R
----@param options? {concurrency?: integer}
----@return R[]
+---@param options? evlua.MapOptions
+---@return R[]? results
+---@return string? message
+---@return string? code
 function evlua.map(list, f, options) end
 
 ---Calls `f` every `seconds`, in a task that runs until it is cancelled.
@@ -110,7 +122,7 @@ function evlua.every(seconds, f) end
 function evlua.on_signal(name, f) end
 
 ---Ends the process at once, after flushing standard output.
----@param code? integer|boolean
+---@param code? integer|boolean 0 to 255, true (0) or false (1)
 function evlua.exit(code) end
 
 return evlua

@@ -45,12 +45,18 @@ function Scope:spawn(f, ...)
   return self.group:spawn(f, ...)
 end
 function Scope:cancel() self.group:cancel() end
-function Scope:size() return self.group:size() - 1 end
+function Scope:size()
+  local status = self.main:status()
+  local body = (status == "running" or status == "waiting") and 1 or 0
+  return self.group:size() - body
+end
 
 function evlua.scope(body, ...)
   check_function(body, 1, "scope")
   local group = task.group()
-  local main = group:spawn(body, setmetatable({group = group}, Scope), ...)
+  local scope = setmetatable({group = group}, Scope)
+  local main = group:spawn(body, scope, ...)
+  scope.main = main
   local ok, decisive, code = settle(group)
   if not ok then return nil, decisive, code end
   if decisive then decisive:join() end
@@ -85,6 +91,7 @@ function evlua.timeout(seconds, f, ...)
   if type(seconds) ~= "number" then
     error(("bad argument #1 to 'timeout' (number expected, got %s)"):format(type(seconds)), 2)
   end
+  if seconds ~= seconds then error("bad argument #1 to 'timeout' (not a number)", 2) end
   check_function(f, 2, "timeout")
   local group = task.group()
   local main = group:spawn(f, ...)
@@ -132,7 +139,7 @@ function evlua.map(list, f, options)
 end
 
 function evlua.every(seconds, f)
-  if type(seconds) ~= "number" or seconds <= 0 then
+  if type(seconds) ~= "number" or not (seconds > 0) then  -- NaN is neither
     error("bad argument #1 to 'every' (positive number of seconds expected)", 2)
   end
   check_function(f, 2, "every")

@@ -1,90 +1,124 @@
 ---@meta evlua.http
 
+---What the file of an app may return in place of a handler.
+---@class evlua.App
+---@field handle evlua.Handler called for every request
+---@field start? fun() called once per worker, before the server listens
+---@field stop? fun() called once per worker, when the last request has been answered
+
+---@alias evlua.Handler fun(req: evlua.Request, res: evlua.Response)
+
 ---What a handler gets. Valid until the handler returns.
 ---@class evlua.Request
----@field method string
+---@field method string "GET", "POST", ...
 ---@field path string without the query, not decoded
 ---@field target string as the client sent it
----@field query_string string
----@field host string
+---@field query_string string not decoded; "" if there is none
+---@field host string whom the client asked for
 ---@field version "1.0"|"1.1"
----@field remote string
----@field local_address string
----@field id integer
+---@field remote string the client's address: "127.0.0.1:5123", or "unix:"
+---@field local_address string the address that the client connected to
+---@field id integer different for every request of the process
 ---@field tls false
 local Request = {}
 
+---The first header of that name.
 ---@param name string in any case
----@return string?
+---@return string? value
 function Request:header(name) end
+
 ---@return table<string, string> headers lower-case names; repeated fields joined by ", "
 function Request:headers() end
+
+---The first parameter of that name, decoded; "" for one without a value. Without a name: a table of all.
 ---@param name string
----@return string? value decoded; the first of that name
+---@return string? value
 ---@overload fun(self: evlua.Request): table<string, string>
 function Request:query(name) end
+
 ---@param name string
----@return string?
+---@return string? value as sent, without quotation marks around it
 function Request:cookie(name) end
+
 ---The whole body; "ELIMIT" when it is longer than `limit` (10 MiB).
 ---@param limit? integer
 ---@return string? body
 ---@return string? message
 ---@return string? code
 function Request:body(limit) end
----The next piece of the body; `nil, "end of file", "EOF"` at its end.
+
+---The next piece of the body, 1 to n bytes (65536); "EOF" at its end.
 ---@param n? integer
 ---@return string? piece
 ---@return string? message
 ---@return string? code
 function Request:read(n) end
----@return fun(self: evlua.Request): string?
----@return evlua.Request
+
+---Pieces of the body, until its end or a failure: `for piece in req:chunks() do ... end`
+---@return fun(self: evlua.Request): string? next
+---@return evlua.Request self
 function Request:chunks() end
 
+---The answer. What sets something returns the response itself; a wrong value, or a response that has begun, raises.
 ---@class evlua.Response
 local Response = {}
 
 ---@param code integer 200 to 599
----@param reason? string
----@return evlua.Response
+---@param reason? string in place of the usual one
+---@return evlua.Response self
 function Response:status(code, reason) end
----Replaces the field; nil removes it. Line breaks and zero bytes raise.
+
+---Replaces the header; nil removes it. Line breaks and zero bytes raise.
 ---@param name string
 ---@param value string?
----@return evlua.Response
+---@return evlua.Response self
 function Response:header(name, value) end
+
+---Keeps the headers of that name that are there.
 ---@param name string
 ---@param value string
----@return evlua.Response
+---@return evlua.Response self
 function Response:add_header(name, value) end
+
+---The whole response at once.
 ---@param body string
----@return evlua.Response
+---@return evlua.Response self
 function Response:send(body) end
+
+---As send, as "text/plain; charset=utf-8" if no Content-Type was set.
 ---@param body string
----@return evlua.Response
+---@return evlua.Response self
 function Response:text(body) end
+
+---As send, as "text/html; charset=utf-8" if no Content-Type was set.
 ---@param body string
----@return evlua.Response
+---@return evlua.Response self
 function Response:html(body) end
+
+---As send, as "application/xml" if no Content-Type was set.
 ---@param body string
----@return evlua.Response
+---@return evlua.Response self
 function Response:xml(body) end
+
 ---@param url string
----@param status? integer 302
----@return evlua.Response
+---@param status? integer 300 to 308 (302)
+---@return evlua.Response self
 function Response:redirect(url, status) end
+
 ---Streams a piece; waits while the client does not take what was written before.
 ---@param chunk string
 ---@return true? written
 ---@return string? message
 ---@return string? code
 function Response:write(chunk) end
+
 ---Waits until the kernel has taken everything.
 ---@return true? flushed
 ---@return string? message
 ---@return string? code
 function Response:flush() end
+
+---Ends the response before the handler returns. May be called twice.
 ---@return true? finished
 ---@return string? message
 ---@return string? code

@@ -68,6 +68,20 @@ evlua.scope(function(s)
   s:spawn(function() evlua.sleep(0.005) done.g = true end)
 end)
 assert(done.f and done.g)
+-- Its size counts the tasks, not the body, whether that goes on or has ended.
+local ended, sizes = nil, {}
+evlua.scope(function(s)
+  ended = s
+  s:spawn(function()
+    sizes[1] = s:size()
+    while #sizes < 2 do evlua.yield() end
+    evlua.sleep(0.001)
+    sizes[3] = s:size()
+  end)
+  evlua.yield()
+  sizes[2] = s:size()
+end)
+assert(table.concat(sizes, " ") == "1 1 1" and ended:size() == 0, table.concat(sizes, " "))
 local cancelled
 local fine, err = pcall(evlua.scope, function(s)
   s:spawn(function() cancelled = select(3, evlua.sleep(100)) end)
@@ -114,7 +128,7 @@ ticker:join()
 for _, case in ipairs{
   {evlua.spawn, 1}, {evlua.sleep, "x"}, {evlua.timeout, "x", print}, {evlua.timeout, 1, 2}, {evlua.scope, nil},
   {evlua.all, {1}}, {evlua.race, {}}, {evlua.map, 1, print}, {evlua.map, {}, print, {typo = 1}},
-  {evlua.every, 0, print},
+  {evlua.every, 0, print}, {evlua.every, 0/0, print}, {evlua.timeout, 0/0, print},
   {evlua.on_signal, "SIGKILL", print},
 } do
   local called, complaint = pcall(table.unpack(case))

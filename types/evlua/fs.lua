@@ -1,0 +1,261 @@
+---@meta evlua.fs
+
+---Files, paths, directories. Nothing here blocks a thread that others need.
+---@class evlua.fs
+local fs = {}
+
+---@class evlua.FsTimeoutOptions
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsReadOptions
+---@field limit? integer longest file in bytes (2 GiB); a longer one is "ELIMIT"
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsWriteOptions
+---@field atomic? boolean write beside it, sync, rename into place (false)
+---@field append? boolean add at the end (false); excludes `atomic`
+---@field permissions? integer of a new file (octal 0666), less the umask
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsOpenOptions
+---@field permissions? integer of a new file (octal 0666), less the umask
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsMkdirOptions
+---@field parents? boolean make those above, too; one that exists is fine (false)
+---@field permissions? integer octal 0777, less the umask
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsSyncOptions
+---@field data_only? boolean leave out times and the like (false)
+---@field timeout? number seconds for the whole call
+
+---@alias evlua.FileType
+---| "file"
+---| "directory"
+---| "link"
+---| "fifo"
+---| "socket"
+---| "char device"
+---| "block device"
+---| "unknown"
+
+---What is at a path.
+---@class evlua.FileInfo
+---@field type evlua.FileType
+---@field size integer bytes
+---@field permissions integer bits of chmod(2)
+---@field uid integer owner
+---@field gid integer group
+---@field links integer number of hard links
+---@field inode integer
+---@field device integer
+---@field accessed number seconds since 1970-01-01 UTC
+---@field modified number seconds since 1970-01-01 UTC
+---@field changed number seconds since 1970-01-01 UTC
+---@field created? number seconds since 1970-01-01 UTC, where the file system knows
+
+---@class evlua.DirectoryEntry
+---@field name string
+---@field type evlua.FileType
+
+---An open file with a position.
+---@class evlua.File
+local File = {}
+
+---Without arguments or with a number: 1 to n bytes (65536). "l": a line without its end; "L": with it; "a": the rest.
+---End of file is `nil, "end of file", "EOF"`.
+---@param what? integer|"l"|"L"|"a"
+---@param options? evlua.FsTimeoutOptions
+---@return string? data
+---@return string? message
+---@return string? code
+function File:read(what, options) end
+
+---1 to n bytes from the offset on; leaves the position alone. Any number of tasks may use it at once.
+---@param n integer
+---@param offset integer from 0
+---@param options? evlua.FsTimeoutOptions
+---@return string? data
+---@return string? message
+---@return string? code
+function File:read_at(n, offset, options) end
+
+---Lines, until the end of the file or a failure.
+---@param format? integer|"l"|"L"
+---@return fun(): string? next
+function File:lines(format) end
+
+---Pieces of at most n bytes (65536), until the end of the file or a failure.
+---@param n? integer
+---@return fun(): string? next
+function File:chunks(n) end
+
+---Writes all of it at the position, or at the end for mode "a".
+---@param data string
+---@param options? evlua.FsTimeoutOptions
+---@return true? written
+---@return string? message
+---@return string? code
+function File:write(data, options) end
+
+---Writes all of it at the offset; leaves the position alone.
+---@param data string
+---@param offset integer from 0
+---@param options? evlua.FsTimeoutOptions
+---@return true? written
+---@return string? message
+---@return string? code
+function File:write_at(data, offset, options) end
+
+---Moves the position and returns it.
+---@param whence? "set"|"cur"|"end"
+---@param offset? integer
+---@return integer? position
+---@return string? message
+---@return string? code
+function File:seek(whence, offset) end
+
+---Returns when everything written is on the disk.
+---@param options? evlua.FsSyncOptions
+---@return true? synced
+---@return string? message
+---@return string? code
+function File:sync(options) end
+
+---Does nothing: writes are not buffered.
+---@return true
+function File:flush() end
+
+---Makes the file that long (default: the position).
+---@param size? integer
+---@return true? done
+---@return string? message
+---@return string? code
+function File:truncate(size) end
+
+---@return evlua.FileInfo? info
+---@return string? message
+---@return string? code
+function File:stat() end
+
+---May be called twice.
+---@return true? closed
+---@return string? message
+---@return string? code
+function File:close() end
+
+---Reads the whole file.
+---@param path string
+---@param options? evlua.FsReadOptions
+---@return string? content
+---@return string? message
+---@return string? code
+function fs.read(path, options) end
+
+---Creates or replaces the file.
+---@param path string
+---@param data string
+---@param options? evlua.FsWriteOptions
+---@return true? written
+---@return string? message
+---@return string? code
+function fs.write(path, data, options) end
+
+---Opens a file: "r", "w" or "a", then "+" (read and write), "x" (must not exist), "b" (nothing).
+---@param path string
+---@param mode? string
+---@param options? evlua.FsOpenOptions
+---@return evlua.File? file
+---@return string? message
+---@return string? code
+function fs.open(path, mode, options) end
+
+---@param path string
+---@param options? evlua.FsTimeoutOptions
+---@return evlua.FileInfo? info
+---@return string? message
+---@return string? code
+function fs.stat(path, options) end
+
+---As stat, but of a symbolic link itself.
+---@param path string
+---@param options? evlua.FsTimeoutOptions
+---@return evlua.FileInfo? info
+---@return string? message
+---@return string? code
+function fs.lstat(path, options) end
+
+---@param path string
+---@return boolean? exists
+---@return string? message
+---@return string? code
+function fs.exists(path) end
+
+---@param from string
+---@param to string replaced if it exists
+---@param options? evlua.FsTimeoutOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.rename(from, to, options) end
+
+---Removes a file or a link.
+---@param path string
+---@param options? evlua.FsTimeoutOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.remove(path, options) end
+
+---Removes an empty directory.
+---@param path string
+---@param options? evlua.FsTimeoutOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.rmdir(path, options) end
+
+---@param path string
+---@param options? evlua.FsMkdirOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.mkdir(path, options) end
+
+---Makes a symbolic link at `path` that points to `target`.
+---@param target string
+---@param path string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.symlink(target, path) end
+
+---@param path string
+---@return string? target
+---@return string? message
+---@return string? code
+function fs.readlink(path) end
+
+---The absolute path without links, "." and "..".
+---@param path string
+---@return string? path
+---@return string? message
+---@return string? code
+function fs.realpath(path) end
+
+---Entries of a directory, in no particular order: `for entry in assert(fs.dir(path)) do ... end`
+---@param path string
+---@return (fun(state: any): evlua.DirectoryEntry?)? next
+---@return any state or the message of the failure
+---@return string? code
+function fs.dir(path) end
+
+---The names in a directory, sorted.
+---@param path string
+---@return string[]? names
+---@return string? message
+---@return string? code
+function fs.list(path) end
+
+return fs
