@@ -3,7 +3,8 @@
 import json
 import sys
 
-LOWER_IS_BETTER = {"cpu_us_per_request", "p99_us", "ratio"}
+LOWER_IS_BETTER = {"cpu_us_per_request", "p99_us", "ratio", "resident_bytes_each", "milliseconds",
+                   "spawn_and_finish_ns", "yield_ns"}
 HIGHER_IS_BETTER = {"requests_per_s", "operations_per_s"}
 
 

@@ -5,7 +5,8 @@ Servers are pinned to one core and the load to another; every peer is checked fo
 in turn, several rounds, and the medians are reported: CPU time per request (user + system of all server processes),
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
-usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md] [--only http|files|lua]
+usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
+              [--only http|files|lua|process]
 """
 import argparse
 import json
@@ -20,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from process import bench_process
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = os.path.join(HERE, "peers")
@@ -299,10 +302,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     parser.add_argument("--markdown")
-    parser.add_argument("--only", choices=["http", "files", "lua"])
+    parser.add_argument("--only", choices=["http", "files", "lua", "process"])
     options = parser.parse_args()
     results = {}
-    for name, bench in (("http", bench_http), ("files", bench_files), ("lua", bench_lua)):
+    for name, bench in (("http", bench_http), ("files", bench_files), ("lua", bench_lua),
+                        ("process", bench_process)):
         if options.only in (None, name):
             bench(options, results)
     report = {"machine": machine(), "seconds": options.seconds, "rounds": options.rounds, "results": results}
