@@ -52,7 +52,7 @@ constexpr const char* name_of(OpCode code) noexcept {
     case OpCode::truncate: return "truncate";
     case OpCode::stat: return "stat";
     case OpCode::rename: return "rename";
-    case OpCode::unlink: return "unlink";
+    case OpCode::unlink: return "remove";
     case OpCode::mkdir: return "mkdir";
     case OpCode::task: return "task";
     case OpCode::resolve: return "resolve";

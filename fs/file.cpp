@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "core/blocking.h"
 #include "core/io_await.h"
 #include "core/worker.h"
 #include "fs/path_ops.h"
@@ -176,13 +177,49 @@ Task<Result<void>> sync_directory(std::string path, Instant deadline) {
   co_return synced;
 }
 
-Task<Result<void>> write_atomically(std::string path, std::string_view bytes, mode_t permissions, Instant deadline) {
+/// Makes a new file look like the one it is to replace. To give it to another owner is for the superuser.
+Task<Result<void>> take_after(const File& file, const FileInfo& existing) {
+  auto call = blocking(Worker::current().pool(), [&] {
+    (void)!::fchown(file.fd(), existing.uid, existing.gid);
+    return ::fchmod(file.fd(), existing.permissions) == 0 ? 0 : errno;
+  });
+  const std::optional<int> error = co_await call;
+  if (!error) co_return fail(ECANCELED, OpCode::open);
+  if (*error != 0) co_return fail(*error, OpCode::open);
+  co_return Result<void>();
+}
+
+/// The file that `path` stands for, which is another where the path is a link.
+Task<Result<std::string>> behind_links(std::string path, Instant deadline) {
+  const Result<FileInfo> info = co_await stat(path, false, deadline);
+  if (!info || std::string_view(info->type) != "link") co_return path;
+  Result<std::string> target = co_await realpath(std::move(path));
+  co_return target;
+}
+
+Task<Result<void>> write_replacement(File& file, std::string_view bytes, const FileInfo* existing, Instant deadline) {
+  if (existing != nullptr) {
+    const Result<void> alike = co_await take_after(file, *existing);
+    if (!alike) co_return alike;
+  }
+  Result<void> outcome = co_await write_and_close(file, bytes, 0, true, deadline);
+  co_return outcome;
+}
+
+Task<Result<void>> write_atomically(std::string given, std::string_view bytes, std::optional<mode_t> permissions,
+                                    Instant deadline) {
+  const Result<std::string> found = co_await behind_links(std::move(given), deadline);
+  if (!found) co_return fail(found.error());
+  const std::string& path = *found;
+  const Result<FileInfo> existing = co_await stat(path, true, deadline);
   const std::string temporary = temporary_beside(path);
   std::string opened = temporary;
   const OpenMode fresh{O_WRONLY | O_CREAT | O_EXCL, false};
-  Result<File> file = co_await File::open(std::move(opened), fresh, permissions, deadline);
+  const mode_t mode = permissions.value_or(existing ? 0600 : 0666);
+  Result<File> file = co_await File::open(std::move(opened), fresh, mode, deadline);
   if (!file) co_return fail(file.error());
-  Result<void> outcome = co_await write_and_close(*file, bytes, 0, true, deadline);
+  const FileInfo* model = existing && !permissions ? &*existing : nullptr;
+  Result<void> outcome = co_await write_replacement(*file, bytes, model, deadline);
   if (outcome) outcome = co_await rename(temporary, path, deadline);
   if (!outcome) {
     (void)::unlink(temporary.c_str());  // also when we are cancelled, and no wait would succeed
@@ -201,7 +238,8 @@ Task<Result<void>> write_file(std::string path, std::string_view bytes, WriteOpt
     co_return replaced;
   }
   const OpenMode how{O_WRONLY | O_CREAT | (options.append ? O_APPEND : O_TRUNC), options.append};
-  Result<File> file = co_await File::open(std::move(path), how, options.permissions, deadline);
+  const mode_t mode = options.permissions.value_or(0666);
+  Result<File> file = co_await File::open(std::move(path), how, mode, deadline);
   if (!file) co_return fail(file.error());
   Result<void> outcome = co_await write_and_close(*file, bytes, -1, false, deadline);
   co_return outcome;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,9 +57,13 @@ class File {
 Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline = kNever);
 
 struct WriteOptions {
-  bool atomic = false;  ///< readers see the old content or the new: temporary file, fsync, rename, fsync of the folder
+  /// Readers see the old content or the new: temporary file, fsync, rename, fsync of the folder. A link stays, what it
+  /// points to is replaced.
+  bool atomic = false;
   bool append = false;
-  mode_t permissions = 0666;
+  /// Of a new file, before the umask: 0666 without. An existing file keeps its own, and its owner where that is
+  /// allowed; an atomic write sets them.
+  std::optional<mode_t> permissions = std::nullopt;
 };
 
 /// REQUIRES: `bytes` stay valid until the task ends.

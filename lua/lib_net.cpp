@@ -202,6 +202,11 @@ int lines(lua_State* L) {
     lua_settop(L, 1);
     lua_pushliteral(L, "l");
   }
+  if (lua_type(L, 2) == LUA_TNUMBER) {
+    (void)check_range(L, 2, 1, kReadMax);
+  } else {
+    check_line_format(L, 2);
+  }
   lua_settop(L, 2);
   lua_pushcclosure(L, next_line, 2);
   return 1;

@@ -16,7 +16,6 @@ namespace {
 
 constexpr const char* kRequestType = "evlua.request";
 constexpr const char* kResponseType = "evlua.response";
-constexpr lua_Integer kBodyMax = 10 << 20;
 constexpr lua_Integer kChunk = 65536;
 
 struct Reference {
@@ -215,7 +214,7 @@ struct PushTrue {
 /// body([limit]): all of it, or nil, message, "ELIMIT" when it is longer.
 int body(lua_State* L) {
   http::Exchange& exchange = request(L);
-  const lua_Integer limit = luaL_optinteger(L, 2, kBodyMax);
+  const lua_Integer limit = luaL_optinteger(L, 2, static_cast<lua_Integer>(exchange.limits().buffered_body_bytes));
   luaL_argcheck(L, limit >= 0, 2, "limit must not be negative");
   if (!exchange.has_body()) {
     lua_pushliteral(L, "");
@@ -259,6 +258,8 @@ void check_set(lua_State* L, const Result<void>& result, const char* what) {
   if (result) return;
   if (result.error().is(EALREADY)) {
     luaL_error(L, "%s: the response has begun already", what);
+  } else if (result.error().is(EMSGSIZE)) {
+    luaL_error(L, "%s: the header Content-Length promised another length; leave it out, it is set by itself", what);
   } else {
     luaL_error(L, "%s: not allowed in a response (bad name, or a line break or zero byte in it)", what);
   }
@@ -293,7 +294,7 @@ int set_header(lua_State* L) {
 int add_header(lua_State* L) {
   http::Exchange& exchange = response(L);
   const std::string_view name = check_bytes(L, 2);
-  check_set(L, exchange.add_header(name, check_header_value(L, 3)), "header");
+  check_set(L, exchange.add_header(name, check_header_value(L, 3)), "add_header");
   return self(L);
 }
 

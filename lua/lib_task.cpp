@@ -100,6 +100,8 @@ int open_task(lua_State* L) {
   define_task_type(L);
   define_group_type(L);
   luaL_newlib(L, functions);
+  lua_pushliteral(L, EVLUA_VERSION);
+  lua_setfield(L, -2, "version");
   return 1;
 }
 

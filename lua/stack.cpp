@@ -26,6 +26,13 @@ lua_Integer check_range(lua_State* L, int index, lua_Integer low, lua_Integer hi
   return value;
 }
 
+void check_line_format(lua_State* L, int index) {
+  const char* format = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
+  if (*format == '*') ++format;
+  if (*format == 'l' || *format == 'L') return;
+  luaL_argerror(L, index, "\"l\" or \"L\" expected; for pieces of any size use chunks(n)");
+}
+
 bool check_options(lua_State* L, int index, std::initializer_list<const char*> known) {
   if (lua_isnoneornil(L, index)) return false;
   luaL_checktype(L, index, LUA_TTABLE);

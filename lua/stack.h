@@ -30,6 +30,9 @@ const char* check_path(lua_State* L, int index);
 /// An integer in [low, high], or raises.
 lua_Integer check_range(lua_State* L, int index, lua_Integer low, lua_Integer high);
 
+/// "l" or "L", perhaps with Lua 5.1's asterisk, or raises: what `lines` reads must come to an end.
+void check_line_format(lua_State* L, int index);
+
 /// Raises unless `index` is absent, nil, or a table whose keys are all in `known`.
 /// True when there is a table.
 bool check_options(lua_State* L, int index, std::initializer_list<const char*> known);

@@ -2,6 +2,7 @@
 
 ---Structured concurrency: tasks, deadlines, scopes.
 ---@class evlua
+---@field version string "0.1.0"
 local evlua = {}
 
 ---A running or finished task.

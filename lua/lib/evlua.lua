@@ -1,5 +1,6 @@
 -- The module `evlua`: structured concurrency over the primitives of evlua.task.
 local task = require "evlua.task"
+package.loaded["evlua.task"] = nil  -- errors shall name functions as users know them: evlua.sleep
 
 local evlua = {
   spawn = task.spawn,

@@ -22,6 +22,8 @@ return {
       for piece in req:chunks() do size = size + #piece end
       return res:text(tostring(size))
     end
+    if req.path == "/body" then return res:text(tostring(select("#", req:body()))) end
+    if req.path == "/promise" then return res:header("Content-Length", "5"):send("abc") end
     if req.path == "/keep" then kept = req return res:text("kept") end
     if req.path == "/kept" then return res:text(tostring(select(2, pcall(kept.header, kept, "host")))) end
     res:header("X-Remote", req.remote):text(req.method .. " " .. req.path .. " " .. req.version)
@@ -102,11 +104,20 @@ def test_errors_tell_clients_nothing():
         program.wait_for("stack traceback")
         split = get(port, b"/split")
         check(split.startswith(b"HTTP/1.1 500") and b"Set-Cookie" not in split, split)
+        check(get(port, b"/promise").startswith(b"HTTP/1.1 500"))
+        program.wait_for("Content-Length promised another length")
         check(get(port, b"/keep").endswith(b"kept"))
         check(b"the request has ended" in get(port, b"/kept"))
     program, port = serve(APP, "--workers", "1", "--dev")
     with program:
         check(b"stack traceback" in get(port, b"/error"))
+
+
+def test_body_limit():
+    program, port = serve(APP, "--workers", "1", "--max-body", "3")
+    with program:
+        check(curl("-d", "abc", f"http://127.0.0.1:{port}/body") == b"1")
+        check(curl("-d", "abcd", f"http://127.0.0.1:{port}/body") == b"3")  # nil, message, code
 
 
 def test_unix_and_several_listeners():

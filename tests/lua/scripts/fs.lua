@@ -37,6 +37,48 @@ assert(f:seek("set", 0) == 0 and f:read("L") == "one\n" and f:seek() == 4 and f:
 assert(f:read("a") == "o\r\n\nfour")
 f:close()
 
+-- Lines longer than one read, and formats that would never end.
+local long = ("x"):rep(200000)
+assert(fs.write(path "long", long .. "\n" .. long .. "y"))
+f = assert(fs.open(path "long"))
+local sizes = {}
+for line in f:lines() do sizes[#sizes + 1] = #line end
+assert(#sizes == 2 and sizes[1] == 200000 and sizes[2] == 200001)
+f:seek("set", 0)
+local pieces = {}
+for piece in f:lines(150000) do pieces[#pieces + 1] = piece end
+assert(table.concat(pieces) == long .. "\n" .. long .. "y")
+for _, format in ipairs {"a", "n", 0, {}} do assert(not pcall(f.lines, f, format)) end
+f:close()
+
+-- One task at a time at the position of a file; any number elsewhere.
+f = assert(fs.open(path "long"))
+local first, second, elsewhere
+evlua.all {
+  function() first = #f:read("a") end,
+  function() second = select(3, f:read("l")) end,
+  function() elsewhere = f:read_at(1, 0) end,
+}
+assert(first == 400002 and second == "EBUSY" and elsewhere == "x")
+f:close()
+
+-- An atomic write keeps permissions and links.
+assert(fs.write(path "secret", "1", {permissions = tonumber("600", 8)}))
+assert(fs.symlink(path "secret", path "alias"))
+assert(fs.write(path "alias", "2", {atomic = true}))
+assert(fs.lstat(path "alias").type == "link" and fs.read(path "secret") == "2")
+assert(fs.stat(path "secret").permissions == tonumber("600", 8))
+assert(fs.write(path "secret", "3", {atomic = true, permissions = tonumber("640", 8)}))
+assert(fs.stat(path "secret").permissions == tonumber("640", 8))
+assert(fs.symlink("nowhere", path "dangling"))
+assert(select(3, fs.write(path "dangling", "4", {atomic = true})) == "ENOENT")
+
+-- Failures name the call.
+assert(select(2, fs.readlink(path "secret")) == "readlink " .. path "secret" .. ": invalid argument")
+assert(select(2, fs.remove(path "none")) == "remove " .. path "none" .. ": no such file or directory")
+assert(not pcall(fs.read, path "secret", {limit = -1}))
+for _, name in ipairs{"long", "secret", "alias", "dangling"} do assert(fs.remove(path(name))) end
+
 -- Append.
 f = assert(fs.open(path "log", "a"))
 assert(f:write("1") and f:write("2"))

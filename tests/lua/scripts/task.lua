@@ -133,6 +133,7 @@ for _, case in ipairs{
 } do
   local called, complaint = pcall(table.unpack(case))
   assert(not called and complaint:find("bad argument", 1, true), complaint)
+  assert(not complaint:find("evlua.task", 1, true), complaint)
 end
 assert(not pcall(function() local me me = evlua.spawn(function() me:join() end) me:join() end))
 

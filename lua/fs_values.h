@@ -1,0 +1,57 @@
+// What evlua.fs and its files share: how results become Lua values, and what failures are about.
+#pragma once
+
+#include <lua.hpp>
+
+#include <string>
+#include <string_view>
+
+#include "fs/path_ops.h"
+#include "lua/bridge.h"
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+inline Instant deadline_option(lua_State* L, int index) {
+  return check_options(L, index, {"timeout"}) ? option_deadline(L, index) : kNever;
+}
+
+/// What failures are about: the path, copied, since arguments may be anything. `verb` is for calls that are no
+/// operation of the backend, which would name itself.
+struct About {
+  char text[96] = {};
+  About() = default;
+  explicit About(const char* path, const char* verb = "") noexcept {
+    const std::size_t size = std::string_view(verb).copy(text, sizeof text - 1);
+    std::string_view(path).copy(text + size, sizeof text - 1 - size);
+  }
+  const char* subject() const noexcept { return text[0] != '\0' ? text : nullptr; }
+};
+
+struct PushTrue : About {
+  using About::About;
+  int operator()(lua_State* L) const {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+};
+
+struct PushString : About {
+  using About::About;
+  int operator()(lua_State* L, const std::string& bytes) const {
+    lua_pushlstring(L, bytes.data(), bytes.size());
+    return 1;
+  }
+};
+
+struct PushInfo : About {
+  using About::About;
+  int operator()(lua_State* L, const fs::FileInfo& info) const;
+};
+
+/// The type of open files.
+void define_file_type(lua_State* L);
+/// open(path[, mode[, options]])
+int open_file(lua_State* L);
+
+}  // namespace evlua::lua

@@ -1,0 +1,465 @@
+// Open files, as evlua.fs gives them to Lua: a position, and what was read ahead for lines.
+#include <unistd.h>
+
+#include <cerrno>
+#include <new>
+
+#include "core/frame_pool.h"
+#include "fs/file.h"
+#include "lua/fs_values.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr const char* kFileType = "evlua.file";
+constexpr lua_Integer kReadMax = std::numeric_limits<std::int32_t>::max();
+constexpr std::size_t kPiece = 65536;
+
+/// Bytes read from the system and not yet handed out. Taking is from the front and moves nothing.
+class ReadAhead {
+ public:
+  std::string_view view() const noexcept { return std::string_view(bytes_).substr(taken_); }
+  void take(std::size_t size) noexcept { taken_ += size; }
+  void clear() noexcept {
+    bytes_.clear();
+    taken_ = 0;
+  }
+
+  /// Room for `size` more, valid until the next call; then `keep` says how many came.
+  char* grow(std::size_t size) {
+    bytes_.erase(0, taken_);
+    taken_ = 0;
+    kept_ = bytes_.size();
+    bytes_.resize(kept_ + size);
+    return bytes_.data() + kept_;
+  }
+  void keep(std::size_t size) { bytes_.resize(kept_ + size); }
+
+ private:
+  std::string bytes_;
+  std::size_t taken_ = 0;
+  std::size_t kept_ = 0;
+};
+
+/// An open file as Lua sees it: a position, and what was read ahead for lines.
+struct FileHandle {
+  fs::File file;
+  std::int64_t position = 0;  // of the next byte to read from the system; -1: cannot seek
+  ReadAhead ahead;            // bytes before `position`
+  int in_use = 0;             // operations in flight; the descriptor stays open until they have ended
+  bool in_sequence = false;   // one of them moves the position; a second one would find it anywhere
+  bool closed = false;
+
+  std::int64_t tell() const noexcept { return position - static_cast<std::int64_t>(ahead.view().size()); }
+};
+
+enum class Use : std::uint8_t { anywhere, in_sequence };
+
+/// Keeps the descriptor open while an operation runs, and the position to one operation.
+class InUse {
+ public:
+  explicit InUse(FileHandle& handle, Use use = Use::anywhere) noexcept : handle_(handle), use_(use) {
+    ++handle_.in_use;
+    if (use_ == Use::in_sequence) handle_.in_sequence = true;
+  }
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+  ~InUse() {
+    if (use_ == Use::in_sequence) handle_.in_sequence = false;
+    if (--handle_.in_use == 0 && handle_.closed) handle_.file = fs::File();
+  }
+
+ private:
+  FileHandle& handle_;
+  Use use_;
+};
+
+FileHandle& check_file(lua_State* L) { return *static_cast<FileHandle*>(luaL_checkudata(L, 1, kFileType)); }
+
+/// Pushes the failure of a file that is closed, or whose position another task is using; the caller returns 3.
+bool refuse(lua_State* L, const FileHandle& handle, Use use) {
+  if (handle.closed) {
+    push_failure(L, "file is closed", "EBADF");
+  } else if (use == Use::in_sequence && handle.in_sequence) {
+    push_failure(L, "another task is reading or writing at the position of this file; use read_at and write_at",
+                 "EBUSY");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+struct PushFile : About {
+  using About::About;
+  int operator()(lua_State* L, fs::File& file) const {
+    auto* handle = new (lua_newuserdata(L, sizeof(FileHandle))) FileHandle;
+    luaL_setmetatable(L, kFileType);
+    handle->file = std::move(file);
+    if (::lseek(handle->file.fd(), 0, SEEK_CUR) < 0) handle->position = -1;
+    return 1;
+  }
+};
+
+// -- files: reading -------------------------------------------------------------------------------------------------
+
+/// One read straight from the fiber's slot: no task, no allocation but the bytes themselves.
+struct ReadWait : OpWait {
+  ReadWait(FileHandle& from, std::size_t size, std::int64_t offset, bool sequential, Instant until)
+      : OpWait(OpCode::read, from.file.fd(), until),
+        handle(from),
+        capacity(size),
+        moves(sequential),
+        guard(from, sequential ? Use::in_sequence : Use::anywhere) {
+    data = frame_allocate(size);
+    args.read = {data, static_cast<std::uint32_t>(size), offset};
+    finish = [](Suspension& self, lua_State* L) { return static_cast<ReadWait&>(self).push(L); };
+  }
+  ~ReadWait() { frame_free(data, capacity); }
+
+  int push(lua_State* L) {
+    const std::int32_t got = outcome();
+    if (got < 0) return push_wait_failure(L, Error{-got, ErrorDomain::system, OpCode::read});
+    if (got == 0) return push_failure(L, Error{static_cast<int>(Errc::end_of_file), ErrorDomain::runtime});
+    if (moves && handle.position >= 0) handle.position += got;
+    lua_pushlstring(L, static_cast<const char*>(data), static_cast<std::size_t>(got));
+    return 1;
+  }
+
+  FileHandle& handle;
+  void* data;
+  std::size_t capacity;
+  bool moves;
+  InUse guard;
+};
+
+/// read_at(n, offset[, options])
+int read_at(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const auto size = static_cast<std::size_t>(check_range(L, 2, 1, kReadMax));
+  const lua_Integer offset = check_range(L, 3, 0, std::numeric_limits<lua_Integer>::max());
+  const Instant deadline = deadline_option(L, 4);
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend<ReadWait>(L, handle, size, offset, false, deadline);
+}
+
+Task<Result<std::size_t>> read_ahead(FileHandle& handle, Instant deadline) {
+  char* room = handle.ahead.grow(kPiece);
+  const Result<std::size_t> got = co_await handle.file.read_at(room, kPiece, handle.position, deadline);
+  handle.ahead.keep(got ? *got : 0);
+  if (got && handle.position >= 0) handle.position += static_cast<std::int64_t>(*got);
+  co_return got;
+}
+
+/// The bytes of the line at the front with its end, 0 when it has no end yet; `searched` bytes are known to have none.
+std::size_t line_size(const FileHandle& handle, std::size_t searched = 0) noexcept {
+  const std::size_t at = handle.ahead.view().find('\n', searched);
+  return at == std::string_view::npos ? 0 : at + 1;
+}
+
+/// Reads until a line is there, or the last bytes of a file that does not end with one.
+Task<Result<void>> read_line(FileHandle& handle, Instant deadline) {
+  const InUse guard(handle, Use::in_sequence);
+  std::size_t searched = 0;
+  while (line_size(handle, searched) == 0) {
+    searched = handle.ahead.view().size();
+    const Result<std::size_t> got = co_await read_ahead(handle, deadline);
+    if (!got) co_return fail(got.error());
+    if (*got == 0 && searched == 0) co_return fail(Errc::end_of_file, OpCode::read);
+    if (*got == 0) break;
+  }
+  co_return Result<void>();
+}
+
+struct PushLine : About {
+  FileHandle* handle;
+  bool keep_end;
+  PushLine(FileHandle& from, bool keep) noexcept : handle(&from), keep_end(keep) {}
+  int operator()(lua_State* L) const {
+    const std::size_t whole = line_size(*handle);
+    const std::size_t size = whole == 0 ? handle->ahead.view().size() : whole;
+    lua_pushlstring(L, handle->ahead.view().data(), whole == 0 || keep_end ? size : size - 1);
+    handle->ahead.take(size);
+    return 1;
+  }
+};
+
+Task<Result<void>> read_rest(FileHandle& handle, Instant deadline) {
+  const InUse guard(handle, Use::in_sequence);
+  while (true) {
+    const Result<std::size_t> got = co_await read_ahead(handle, deadline);
+    if (!got) co_return fail(got.error());
+    if (*got == 0) co_return Result<void>();
+  }
+}
+
+struct PushRest : About {
+  FileHandle* handle;
+  explicit PushRest(FileHandle& from) noexcept : handle(&from) {}
+  int operator()(lua_State* L) const {
+    lua_pushlstring(L, handle->ahead.view().data(), handle->ahead.view().size());
+    handle->ahead.clear();
+    return 1;
+  }
+};
+
+/// read([n | "l" | "L" | "a"[, options]])
+int read(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const Instant deadline = deadline_option(L, 3);
+  if (lua_type(L, 2) == LUA_TSTRING && lua_isnumber(L, 2) == 0) {
+    const char* format = lua_tostring(L, 2);
+    if (*format == '*') ++format;
+    luaL_argcheck(L, *format == 'l' || *format == 'L' || *format == 'a', 2,
+                  "a number of bytes, \"l\", \"L\" or \"a\" expected");
+    if (refuse(L, handle, Use::in_sequence)) return 3;
+    if (*format == 'a') {
+      return suspend_task<void>(
+          L, [&handle, deadline] { return read_rest(handle, deadline); }, PushRest(handle));
+    }
+    const PushLine push(handle, *format == 'L');
+    if (line_size(handle) != 0) return push(L);
+    return suspend_task<void>(
+        L, [&handle, deadline] { return read_line(handle, deadline); }, push);
+  }
+  const auto size =
+      static_cast<std::size_t>(lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax));
+  if (refuse(L, handle, Use::in_sequence)) return 3;
+  if (const std::string_view there = handle.ahead.view(); !there.empty()) {
+    const std::size_t taken = std::min(size, there.size());
+    lua_pushlstring(L, there.data(), taken);
+    handle.ahead.take(taken);
+    return 1;
+  }
+  return suspend<ReadWait>(L, handle, size, handle.position, true, deadline);
+}
+
+int next_line(lua_State* L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, lua_upvalueindex(2));
+  return read(L);
+}
+
+/// for line in file:lines([format]) do ... end
+int lines(lua_State* L) {
+  (void)check_file(L);
+  if (lua_isnoneornil(L, 2)) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "l");
+  }
+  if (lua_type(L, 2) == LUA_TNUMBER) {
+    (void)check_range(L, 2, 1, kReadMax);
+  } else {
+    check_line_format(L, 2);
+  }
+  lua_settop(L, 2);
+  lua_pushcclosure(L, next_line, 2);
+  return 1;
+}
+
+/// for chunk in file:chunks([n]) do ... end
+int chunks(lua_State* L) {
+  (void)check_file(L);
+  const lua_Integer size = lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax);
+  lua_settop(L, 1);
+  lua_pushinteger(L, size);
+  lua_pushcclosure(L, next_line, 2);
+  return 1;
+}
+
+// -- files: writing and the rest ------------------------------------------------------------------------------------
+
+Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, Instant deadline) {
+  const InUse guard(handle, Use::in_sequence);
+  if (handle.position >= 0) handle.position = handle.tell();
+  handle.ahead.clear();
+  const std::int64_t offset = handle.file.appends() ? -1 : handle.position;
+  const Result<void> wrote = co_await handle.file.write_at(bytes, offset, deadline);
+  if (wrote && offset >= 0) handle.position += static_cast<std::int64_t>(bytes.size());
+  co_return wrote;
+}
+
+int write(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const std::string_view bytes = check_bytes(L, 2);
+  const Instant deadline = deadline_option(L, 3);
+  if (refuse(L, handle, Use::in_sequence)) return 3;
+  return suspend_task<void>(
+      L, [&handle, bytes, deadline] { return write_sequential(handle, bytes, deadline); }, PushTrue());
+}
+
+Task<Result<void>> write_somewhere(FileHandle& handle, std::string_view bytes, std::int64_t offset, Instant deadline) {
+  const InUse guard(handle);
+  const Result<void> wrote = co_await handle.file.write_at(bytes, offset, deadline);
+  co_return wrote;
+}
+
+int write_at(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const std::string_view bytes = check_bytes(L, 2);
+  const lua_Integer offset = check_range(L, 3, 0, std::numeric_limits<lua_Integer>::max());
+  const Instant deadline = deadline_option(L, 4);
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle, bytes, offset, deadline] { return write_somewhere(handle, bytes, offset, deadline); }, PushTrue());
+}
+
+Task<Result<void>> sync_file(FileHandle& handle, bool data_only, Instant deadline) {
+  const InUse guard(handle);
+  const Result<void> synced = co_await handle.file.sync(data_only, deadline);
+  co_return synced;
+}
+
+int sync(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const bool has_options = check_options(L, 2, {"data_only", "timeout"});
+  const bool data_only = has_options && option_flag(L, 2, "data_only", false);
+  const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle, data_only, deadline] { return sync_file(handle, data_only, deadline); }, PushTrue());
+}
+
+Task<Result<void>> truncate_file(FileHandle& handle, std::int64_t size) {
+  const InUse guard(handle);
+  const Result<void> done = co_await handle.file.truncate(size);
+  co_return done;
+}
+
+int truncate(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const lua_Integer size =
+      lua_isnoneornil(L, 2) ? handle.tell() : check_range(L, 2, 0, std::numeric_limits<lua_Integer>::max());
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle, size] { return truncate_file(handle, size); }, PushTrue());
+}
+
+Task<Result<fs::FileInfo>> stat_file(FileHandle& handle) {
+  const InUse guard(handle);
+  Result<fs::FileInfo> info = co_await fs::stat(handle.file.fd());
+  co_return info;
+}
+
+int stat_method(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<fs::FileInfo>(
+      L, [&handle] { return stat_file(handle); }, PushInfo());
+}
+
+struct PushPosition : About {
+  int operator()(lua_State* L, std::int64_t position) const {
+    lua_pushinteger(L, position);
+    return 1;
+  }
+};
+
+Task<Result<std::int64_t>> seek_from_end(FileHandle& handle, std::int64_t offset) {
+  const InUse guard(handle, Use::in_sequence);
+  const Result<fs::FileInfo> info = co_await fs::stat(handle.file.fd());
+  if (!info) co_return fail(info.error());
+  const std::int64_t target = static_cast<std::int64_t>(info->size) + offset;
+  if (target < 0) co_return fail(EINVAL);
+  handle.ahead.clear();
+  handle.position = target;
+  co_return target;
+}
+
+/// seek([whence[, offset]]): as Lua's io.
+int seek(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  static const char* const names[] = {"set", "cur", "end", nullptr};
+  const int whence = luaL_checkoption(L, 2, "cur", names);
+  const lua_Integer offset = luaL_optinteger(L, 3, 0);
+  if (refuse(L, handle, Use::in_sequence)) return 3;
+  if (handle.position < 0) return push_failure(L, Error{ESPIPE, ErrorDomain::system});
+  if (whence == 2) {
+    return suspend_task<std::int64_t>(
+        L, [&handle, offset] { return seek_from_end(handle, offset); }, PushPosition());
+  }
+  const lua_Integer target = whence == 0 ? offset : handle.tell() + offset;
+  if (target < 0) return push_failure(L, Error{EINVAL, ErrorDomain::system});
+  if (target != handle.tell()) {
+    handle.ahead.clear();
+    handle.position = target;
+  }
+  lua_pushinteger(L, target);
+  return 1;
+}
+
+/// Waits for the close itself, so that its error is seen; operations in flight keep the descriptor a little longer.
+Task<Result<void>> close_file(FileHandle& handle) {
+  if (handle.in_use > 0) co_return Result<void>();
+  const Result<void> closed = co_await handle.file.close();
+  co_return closed;
+}
+
+int close(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  if (handle.closed) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  Fiber& fiber = fiber_to_wait(L);
+  handle.closed = true;
+  if (fiber.cancelled() != OpStop::none) {
+    if (handle.in_use == 0) handle.file = fs::File();  // in the background
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return suspend_task<void>(
+      L, [&handle] { return close_file(handle); }, PushTrue());
+}
+
+int flush(lua_State* L) {
+  (void)check_file(L);  // writes are unbuffered
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int file_to_string(lua_State* L) {
+  const FileHandle& handle = check_file(L);
+  if (handle.closed) {
+    lua_pushliteral(L, "file (closed)");
+  } else {
+    lua_pushfstring(L, "file (descriptor %d)", handle.file.fd());
+  }
+  return 1;
+}
+
+int collect_file(lua_State* L) {
+  auto* handle = static_cast<FileHandle*>(lua_touserdata(L, 1));
+  handle->~FileHandle();
+  new (handle) FileHandle;
+  handle->closed = true;
+  return 0;
+}
+
+}  // namespace
+
+/// open(path[, mode[, options]])
+int open_file(lua_State* L) {
+  const char* path = check_path(L, 1);
+  const char* mode = luaL_optstring(L, 2, "r");
+  const Result<fs::OpenMode> parsed = fs::parse_mode(mode);
+  luaL_argcheck(L, parsed.has_value(), 2, "invalid mode (\"r\", \"w\" or \"a\", then \"+\", \"b\", \"x\")");
+  const bool has_options = check_options(L, 3, {"permissions", "timeout"});
+  const auto permissions = static_cast<mode_t>(has_options ? option_integer(L, 3, "permissions", 0666) : 0666);
+  const Instant deadline = has_options ? option_deadline(L, 3) : kNever;
+  const fs::OpenMode how = *parsed;
+  return suspend_task<fs::File>(
+      L, [=] { return fs::File::open(std::string(path), how, permissions, deadline); }, PushFile(path));
+}
+
+void define_file_type(lua_State* L) {
+  const luaL_Reg methods[] = {{"read", read},    {"read_at", read_at},   {"lines", lines},      {"chunks", chunks},
+                              {"write", write},  {"write_at", write_at}, {"seek", seek},        {"sync", sync},
+                              {"flush", flush},  {"truncate", truncate}, {"stat", stat_method}, {"close", close},
+                              {nullptr, nullptr}};
+  const luaL_Reg meta[] = {{"__tostring", file_to_string}, {"__gc", collect_file}, {nullptr, nullptr}};
+  define_type(L, kFileType, methods, meta);
+}
+
+}  // namespace evlua::lua
