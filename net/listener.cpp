@@ -36,7 +36,8 @@ bool is_stale(const Address& address) noexcept {
 
 Result<void> bind_to(const Socket& socket, const Address& address) noexcept {
   if (::bind(socket.fd(), address.get(), address.length()) == 0) return {};
-  if (errno != EADDRINUSE || address.path().empty() || !is_stale(address)) return fail(errno);
+  const int error = errno;
+  if (error != EADDRINUSE || address.path().empty() || !is_stale(address)) return fail(error);
   const std::string path(address.path());
   (void)::unlink(path.c_str());
   if (::bind(socket.fd(), address.get(), address.length()) == 0) return {};
@@ -72,10 +73,15 @@ Task<Result<Socket>> Listener::accept(Instant deadline) {
     accepted = fail(fd.error());
     if (is_transient(fd.error())) continue;
     if (!is_shortage(fd.error())) break;
+    if (monotonic_now() >= deadline) {
+      accepted = fail(ETIMEDOUT, OpCode::accept);
+      break;
+    }
     IoAwait nap(OpCode::sleep, -1, std::min(deadline, deadline_after(monotonic_now(), pause)));
     accepting_ = &nap;
     const Result<std::int32_t> slept = co_await nap;
     accepting_ = nullptr;
+    accepted = fail(slept ? ECANCELED : slept.error().code, OpCode::accept);  // unless the next attempt succeeds
     if (!slept) break;
     pause = std::min<Duration>(pause * 2, kSecond);
   }
