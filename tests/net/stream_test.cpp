@@ -101,7 +101,7 @@ Task<void> cancelled_reads(Env& env) {
     std::optional<Bytes> read;
     TaskScope scope(env.home);
     scope.spawn(keep(stream.read(exactly(3), kNever), read));
-    const bool reading = co_await comes_true([&] { return is_reading(stream) || read.has_value(); });
+    const bool reading = co_await comes_true([&] { return read.has_value() || is_reading(stream); });
     CHECK(reading);
     pair.peer.send(piece);
     sent += piece;
