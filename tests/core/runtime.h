@@ -69,7 +69,7 @@ void on_every_backend(unsigned workers, Body body) {
       MESSAGE("SKIPPED: ", choice.error());
       continue;
     }
-    CAPTURE(name);
+    INFO("backend ", std::string(name));
     CAPTURE(workers);
     body(Setup{name, workers, choice->factory});
   }
