@@ -211,6 +211,41 @@ TEST_CASE("foreign work gets in although the workers are never idle") {
   });
 }
 
+Task<void> yield_bounded(const std::atomic<bool>& stop, long& turns) {
+  Yield yield;
+  for (; !stop.load() && turns < 100'000; ++turns) co_await yield;
+}
+
+Task<void> set_flag(std::atomic<bool>& flag) {
+  flag = true;
+  co_return;
+}
+
+Task<int> share_a_worker(Scheduler& scheduler, bool pinned_yields, long& turns) {
+  TaskScope scope(scheduler);
+  std::atomic<bool> stop{false};
+  Executor& pinned = scheduler.worker(0).pinned();
+  Executor& any = scheduler;
+  Yield yield;
+  scope.spawn_on(pinned_yields ? pinned : any, yield_bounded(stop, turns));
+  co_await yield;
+  scope.spawn_on(pinned_yields ? any : pinned, set_flag(stop));
+  co_await scope.join();
+  co_return 0;
+}
+
+TEST_CASE("pinned work and work for any worker do not shut each other out") {
+  on_every_backend(1, [](const Setup& setup) {
+    for (const bool pinned_yields : {true, false}) {
+      CAPTURE(pinned_yields);
+      Runtime runtime(setup);
+      long turns = 0;
+      CHECK(runtime.run(share_a_worker(runtime.scheduler(), pinned_yields, turns)) == 0);
+      CHECK(turns < 1000);
+    }
+  });
+}
+
 Duration process_time() {
   timespec spent{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
