@@ -21,7 +21,7 @@ Result<std::uint16_t> parse_port(std::string_view text) {
 
 Result<Address> Address::from_host(std::string_view host, std::uint16_t port) {
   char text[64];
-  if (host.size() >= sizeof text) return fail(EINVAL);
+  if (host.size() >= sizeof text || host.find('\0') != std::string_view::npos) return fail(EINVAL);
   std::memcpy(text, host.data(), host.size());
   text[host.size()] = '\0';
   Address address;
@@ -102,7 +102,7 @@ std::string Address::to_string() const {
   if (!is_unix()) return "?";
   const auto* local = reinterpret_cast<const sockaddr_un*>(&storage_);
   const std::size_t size = length_ - std::min<std::size_t>(length_, offsetof(sockaddr_un, sun_path));
-  if (size > 1 && local->sun_path[0] == '\0') return "unix:@" + std::string(local->sun_path + 1, size - 1);
+  if (size > 0 && local->sun_path[0] == '\0') return "unix:@" + std::string(local->sun_path + 1, size - 1);
   return "unix:" + std::string(path());
 }
 

@@ -47,6 +47,10 @@ struct Lookup : PoolJob {
 Task<Result<std::vector<Address>>> resolve(std::string host, std::uint16_t port, Instant deadline) {
   const Result<Address> numeric = Address::from_host(host, port);
   if (numeric) co_return std::vector<Address>{*numeric};
+  // getaddrinfo would look up what is before the zero.
+  if (host.find('\0') != std::string::npos) {
+    co_return fail(Error{EAI_NONAME, ErrorDomain::resolver, OpCode::resolve});
+  }
   auto* lookup = new Lookup;
   lookup->job_class = PoolJob::Class::slow;
   lookup->host = std::move(host);

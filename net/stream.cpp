@@ -106,6 +106,7 @@ bool Stream::try_read(const ReadRequest& request, Result<std::string_view>& out)
     return true;
   }
   drop_consumed();
+  if (buffer_ != nullptr) buffer_->searched = 0;  // an earlier read may have looked for something else
   return satisfy(request, out);
 }
 
