@@ -1,6 +1,6 @@
 # Every tests/<layer>/*_test.cpp is one program and one ctest test, linked with its layer and those below. Other .cpp
 # files beside the tests, or in tests/support, are helpers: a library from which a test takes what it names.
-set(EVLUA_TEST_LINKS_core evlua_core)
+set(EVLUA_TEST_LINKS_core evlua_backends)  # for tests that run a scheduler
 set(EVLUA_TEST_LINKS_backends evlua_backends ${SECCOMP_LIBRARY})
 set(EVLUA_TEST_LINKS_net evlua_net evlua_fs evlua_backends)
 set(EVLUA_TEST_LINKS_fs evlua_net evlua_fs evlua_backends)

@@ -202,8 +202,13 @@ Runnable* Worker::next_work() noexcept {
     return std::exchange(next_, nullptr);
   }
   next_in_a_row_ = 0;
-  if (Runnable* work = pinned_.pop_front()) return work;
+  // In turns: pinned work that makes more pinned work must not shut out the rest.
+  pinned_first_ = !pinned_first_;
+  if (pinned_first_) {
+    if (Runnable* work = pinned_.pop_front()) return work;
+  }
   if (Runnable* work = deque_.take()) return work;
+  if (Runnable* work = pinned_.pop_front()) return work;
   return std::exchange(next_, nullptr);
 }
 

@@ -110,6 +110,7 @@ class Worker final : public BackendHost, private Executor {
   std::unique_ptr<Backend> backend_;
   StealingDeque<> deque_;
   Queue<Runnable> pinned_;
+  bool pinned_first_ = false;
   Runnable* next_ = nullptr;
   unsigned next_in_a_row_ = 0;
   unsigned tick_ = 0;
