@@ -29,9 +29,10 @@ constexpr std::uint32_t kInlineReadMax = 256 * 1024;
 constexpr std::uint8_t kFalseAlarmsMax = 4;
 constexpr Duration kRest = 2 * kMillisecond;
 
-// A descriptor stays watched this many times ready with nobody waiting: a server is often asked again before it has
-// come back to read, and each change of what is watched is a system call.
-constexpr std::uint8_t kUnwantedMax = 3;
+// So many results that are there already go first, and the kernel is asked after them. The next read of a connection
+// that has just been answered then finds its descriptor still watched, and the kernel is not told twice of each
+// request.
+constexpr std::size_t kResultsFirstMax = 512;
 
 Direction direction_of(const Op& op) noexcept {
   return waits_for_reading(op.code) ? Direction::reading : Direction::writing;
@@ -190,7 +191,6 @@ void ReadinessBackend::enter_polls(Op& op, Descriptor& descriptor) noexcept {
 void ReadinessBackend::enter_slot(Op& op, Descriptor& descriptor) noexcept {
   const Direction direction = direction_of(op);
   Slot& slot = descriptor.slot(direction);
-  slot.unwanted = 0;
   // Those at the file's own position keep their order; the others are independent of each other.
   const bool is_free = descriptor.kind == Kind::file && is_file_op(op.code) && !is_at_own_position(op);
   if (is_free || (slot.waiting.empty() && !slot.in_pool && !slot.exhausted)) {
@@ -232,6 +232,7 @@ void ReadinessBackend::close(Op& op) noexcept {
 }
 
 void ReadinessBackend::finish(Op& op, std::int32_t result) noexcept {
+  if (static_cast<Place>(op.backend_state) == Place::waiting) left_.push_back(op.fd);
   op.res = result;
   op.backend_state = static_cast<std::uint8_t>(Place::done);
   done_.push_back(op);
@@ -380,43 +381,37 @@ void ReadinessBackend::on_ready(int fd, Direction direction) noexcept {
   if (!is_wanted(ready, direction)) {
     // It stayed watched, since another operation usually follows; nobody came.
     slot.exhausted = false;
-    if (++slot.unwanted >= kUnwantedMax) unwatch(fd, direction);
+    poller_->disarm(fd, direction);
+    left_.push_back(fd);
     return;
   }
-  slot.unwanted = 0;
   if (!advance(ready, direction) && ++slot.false_alarms >= kFalseAlarmsMax) {
     rest(fd, direction);
   } else if (direction == Direction::writing && !is_wanted(ready, direction)) {
     // Nearly always ready: staying would wake us for nothing.
-    unwatch(fd, direction);
+    poller_->disarm(fd, direction);
   }
-}
-
-void ReadinessBackend::watch(int fd, Direction direction) noexcept {
-  if (descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting) return;
-  poller_->arm(fd, direction);
-  changed_.push_back(fd);
-}
-
-void ReadinessBackend::unwatch(int fd, Direction direction) noexcept {
-  poller_->disarm(fd, direction);
-  changed_.push_back(fd);
 }
 
 /// A descriptor that nobody awaits here may be closed by another worker at any moment, so the poller must not be about
-/// to tell the kernel anything of it. To stop watching altogether takes no call.
-void ReadinessBackend::forget_unawaited() noexcept {
-  for (const int fd : changed_) {
+/// to tell the kernel anything of it. To stop watching altogether takes no call. What is awaited again by now, as a
+/// connection usually is, stays watched.
+void ReadinessBackend::unwatch_left() noexcept {
+  for (const int fd : left_) {
     if (!descriptors_[static_cast<std::size_t>(fd)].is_awaited()) poller_->forget(fd);
   }
-  changed_.clear();
+  left_.clear();
+}
+
+void ReadinessBackend::watch(int fd, Direction direction) noexcept {
+  if (!descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting) poller_->arm(fd, direction);
 }
 
 void ReadinessBackend::rest(int fd, Direction direction) noexcept {
   if (resting_.empty()) rest_until_ = deadline_after(monotonic_now(), kRest);
   resting_.push_back({fd, direction});
   descriptors_[static_cast<std::size_t>(fd)].slot(direction).resting = true;
-  unwatch(fd, direction);
+  poller_->disarm(fd, direction);
 }
 
 void ReadinessBackend::end_rests() noexcept {
@@ -454,6 +449,7 @@ void ReadinessBackend::take_done(ReadyList& ready) noexcept {
   }
   while (Op* op = done_.pop_front()) {
     --in_flight_;
+    ++results_first_;
     ready.push_back(*op);
   }
 }
@@ -461,11 +457,9 @@ void ReadinessBackend::take_done(ReadyList& ready) noexcept {
 void ReadinessBackend::poll(ReadyList& ready) noexcept {
   if (pool_.interrupting()) pool_.keep_interrupting();
   if (!resting_.empty() && monotonic_now() >= rest_until_) end_rests();
-  // What is done already goes first, every other time: the next read of a connection that has just been answered then
-  // finds its descriptor still watched, and the kernel need not be told twice of each request.
-  asked_kernel_ = done_.empty() || !asked_kernel_;
-  if (asked_kernel_) {
-    forget_unawaited();
+  if (done_.empty() || results_first_ >= kResultsFirstMax) {
+    results_first_ = 0;
+    unwatch_left();
     poller_->wait(*this, 0);
   }
   take_done(ready);
@@ -483,7 +477,7 @@ void ReadinessBackend::wait(ReadyList& ready, Instant deadline) noexcept {
       pool_.keep_interrupting();
       timeout = std::min(timeout, PoolOps::kInterruptEvery);
     }
-    forget_unawaited();
+    unwatch_left();
     poller_->wait(*this, timeout);
     take_done(ready);
   }

@@ -55,7 +55,6 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
     bool in_pool = false;    // the operation before `waiting` is on the pool
     bool resting = false;    // not watched until end_rests
     std::uint8_t false_alarms = 0;
-    std::uint8_t unwanted = 0;  // times ready, and nobody waiting
   };
 
   struct Descriptor {
@@ -114,8 +113,7 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
   bool settle_polls(Descriptor& descriptor) noexcept;
   void on_ready(int fd, Direction direction) noexcept override;
   void watch(int fd, Direction direction) noexcept;
-  void unwatch(int fd, Direction direction) noexcept;
-  void forget_unawaited() noexcept;
+  void unwatch_left() noexcept;
   void rest(int fd, Direction direction) noexcept;
   void end_rests() noexcept;
   void take_done(ReadyList& ready) noexcept;
@@ -124,12 +122,12 @@ class ReadinessBackend final : public Backend, private Poller::Listener {
   const PollerFactory make_poller_;
   std::unique_ptr<Poller> poller_;
   std::vector<Descriptor> descriptors_;
-  std::vector<int> changed_;  // descriptors whose watching has changed since the last wait
+  std::vector<int> left_;  // descriptors that an operation has stopped waiting for since the last wait
   std::vector<Rest> resting_;
   Instant rest_until_ = 0;  // of all that rest
   Buffers buffers_;
   ReadyList done_;
-  bool asked_kernel_ = true;  // by the last poll, not only results handed out
+  std::size_t results_first_ = 0;  // handed out since the kernel was asked
   std::size_t in_flight_ = 0;
   std::atomic<bool> woken_{false};  // wake was called; a poll must not make the next wait forget it
   PoolOps pool_;                    // ends first: its threads may still call wake
