@@ -7,6 +7,7 @@
 #include "core/frame_pool.h"
 #include "fs/file.h"
 #include "lua/fs_values.h"
+#include "lua/iterate.h"
 
 namespace evlua::lua {
 
@@ -234,38 +235,18 @@ int read(lua_State* L) {
   return suspend<ReadWait>(L, handle, size, handle.position, true, deadline);
 }
 
-int next_line(lua_State* L) {
-  lua_settop(L, 0);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushvalue(L, lua_upvalueindex(2));
-  return read(L);
-}
-
 /// for line in file:lines([format]) do ... end
 int lines(lua_State* L) {
   (void)check_file(L);
-  if (lua_isnoneornil(L, 2)) {
-    lua_settop(L, 1);
-    lua_pushliteral(L, "l");
-  }
-  if (lua_type(L, 2) == LUA_TNUMBER) {
-    (void)check_range(L, 2, 1, kReadMax);
-  } else {
-    check_line_format(L, 2);
-  }
-  lua_settop(L, 2);
-  lua_pushcclosure(L, next_line, 2);
-  return 1;
+  check_lines_argument(L);
+  return push_iterator(L, read);
 }
 
 /// for chunk in file:chunks([n]) do ... end
 int chunks(lua_State* L) {
   (void)check_file(L);
-  const lua_Integer size = lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax);
-  lua_settop(L, 1);
-  lua_pushinteger(L, size);
-  lua_pushcclosure(L, next_line, 2);
-  return 1;
+  check_chunk_size(L, kPiece);
+  return push_iterator(L, read);
 }
 
 // -- files: writing and the rest ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lua/bridge.h"
+#include "lua/iterate.h"
 #include "lua/modules.h"
 #include "lua/stack.h"
 #include "net/address.h"
@@ -187,42 +188,18 @@ int read_until(lua_State* L) {
   return read_as(L, request, read_deadline(L, 4, {"timeout"}));
 }
 
-int next_line(lua_State* L) {
-  lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_replace(L, 1);
-  return read(L);
-}
-
-/// for line in stream:lines([format]) do ... end: ends at the end of the stream or a failure.
+/// for line in stream:lines([format]) do ... end
 int lines(lua_State* L) {
   (void)check_stream(L);
-  if (lua_isnoneornil(L, 2)) {
-    lua_settop(L, 1);
-    lua_pushliteral(L, "l");
-  }
-  if (lua_type(L, 2) == LUA_TNUMBER) {
-    (void)check_range(L, 2, 1, kReadMax);
-  } else {
-    check_line_format(L, 2);
-  }
-  lua_settop(L, 2);
-  lua_pushcclosure(L, next_line, 2);
-  return 1;
+  check_lines_argument(L);
+  return push_iterator(L, read);
 }
 
 /// for chunk in stream:chunks([n]) do ... end
 int chunks(lua_State* L) {
   (void)check_stream(L);
-  if (lua_isnoneornil(L, 2)) {
-    lua_settop(L, 1);
-    lua_pushinteger(L, 65536);
-  }
-  (void)check_range(L, 2, 1, kReadMax);
-  lua_settop(L, 2);
-  lua_pushcclosure(L, next_line, 2);
-  return 1;
+  check_chunk_size(L, 65536);
+  return push_iterator(L, read);
 }
 
 // -- streams: writing -----------------------------------------------------------------------------------------------
@@ -361,19 +338,12 @@ int accept(lua_State* L) {
       L, [&listener, deadline] { return listener.accept(deadline); }, PushAccepted());
 }
 
-int next_peer(lua_State* L) {
-  lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_replace(L, 1);
-  return accept(L);
-}
-
 /// for peer in listener:accept_each() do ... end: ends when the listener is closed.
 int accept_each(lua_State* L) {
   (void)check_listener(L);
   lua_settop(L, 1);
-  lua_pushcclosure(L, next_peer, 1);
-  return 1;
+  lua_pushnil(L);
+  return push_iterator(L, accept);
 }
 
 int listener_address(lua_State* L) {

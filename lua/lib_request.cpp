@@ -8,6 +8,7 @@
 
 #include "lua/bridge.h"
 #include "lua/http_app.h"
+#include "lua/iterate.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
@@ -238,17 +239,11 @@ int read(lua_State* L) {
       L, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
 }
 
-int next_chunk(lua_State* L) {
-  lua_settop(L, 1);
-  return read(L);
-}
-
-/// for chunk in req:chunks() do ... end
+/// for chunk in req:chunks([n]) do ... end
 int chunks(lua_State* L) {
   (void)request(L);
-  lua_pushcfunction(L, next_chunk);
-  lua_pushvalue(L, 1);
-  return 2;
+  check_chunk_size(L, kChunk);
+  return push_iterator(L, read);
 }
 
 // -- res ------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,10 @@ return {
       for piece in req:chunks() do size = size + #piece end
       return res:text(tostring(size))
     end
+    if req.path == "/echo" then
+      for piece in req:chunks() do assert(res:write(piece)) end
+      return
+    end
     if req.path == "/body" then return res:text(tostring(select("#", req:body()))) end
     if req.path == "/promise" then return res:header("Content-Length", "5"):send("abc") end
     if req.path == "/keep" then kept = req return res:text("kept") end
@@ -118,6 +122,17 @@ def test_body_limit():
     with program:
         check(curl("-d", "abc", f"http://127.0.0.1:{port}/body") == b"1")
         check(curl("-d", "abcd", f"http://127.0.0.1:{port}/body") == b"3")  # nil, message, code
+
+
+def test_what_was_cut_does_not_look_whole():
+    program, port = serve(APP, "--workers", "1")
+    with program:
+        post = b"POST /echo HTTP/1.1\r\nContent-Length: %d\r\n" + CLOSE
+        whole = exchange(port, post % 5 + b"12345", shutdown=True)
+        check(whole.endswith(b"12345\r\n0\r\n\r\n"), whole)
+        cut = exchange(port, post % 10 + b"12345", shutdown=True)
+        check(not cut.endswith(b"0\r\n\r\n"), cut)
+        program.wait_for("request body")
 
 
 def test_unix_and_several_listeners():

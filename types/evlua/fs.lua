@@ -81,12 +81,12 @@ function File:read(what, options) end
 ---@return string? code
 function File:read_at(n, offset, options) end
 
----Lines, until the end of the file or a failure.
+---Lines, until the end of the file. A failure raises.
 ---@param format? integer|"l"|"L"
 ---@return fun(): string? next
 function File:lines(format) end
 
----Pieces of at most n bytes (65536), until the end of the file or a failure.
+---Pieces of at most n bytes (65536), until the end of the file. A failure raises.
 ---@param n? integer
 ---@return fun(): string? next
 function File:chunks(n) end

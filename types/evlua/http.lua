@@ -54,10 +54,11 @@ function Request:body(limit) end
 ---@return string? code
 function Request:read(n) end
 
----Pieces of the body, until its end or a failure: `for piece in req:chunks() do ... end`
----@return fun(self: evlua.Request): string? next
----@return evlua.Request self
-function Request:chunks() end
+---Pieces of the body of at most n bytes (65536), until its end; a failure raises:
+---`for piece in req:chunks() do ... end`
+---@param n? integer
+---@return fun(): string? next
+function Request:chunks(n) end
 
 ---The answer. What sets something returns the response itself; a wrong value, or a response that has begun, raises.
 ---@class evlua.Response

@@ -46,12 +46,12 @@ function Stream:read_exactly(n, options) end
 ---@return string? code
 function Stream:read_until(delimiter, limit, options) end
 
----Lines, until the end of the stream or a failure.
+---Lines, until the end of the stream, or another task closes it. Any other failure raises.
 ---@param format? "l"|"L"
 ---@return fun(): string? next
 function Stream:lines(format) end
 
----Pieces of at most n bytes (65536), until the end of the stream or a failure.
+---Pieces of at most n bytes (65536), until the end of the stream. Ends and raises as `lines`.
 ---@param n? integer
 ---@return fun(): string? next
 function Stream:chunks(n) end
@@ -95,7 +95,7 @@ local Listener = {}
 ---@return string? code
 function Listener:accept(options) end
 
----Peers until the listener is closed, or a failure.
+---Peers until the listener is closed. A failure raises.
 ---@return fun(): evlua.Stream? next
 function Listener:accept_each() end
 
