@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "lua/fiber.h"
 #include "lua/modules.h"
@@ -20,18 +19,13 @@ const char kTrailValue = 0;
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
   if (block == nullptr) old_size = 0;  // then it is a type tag
-  if (new_size == 0) {
-    std::free(block);
-    vm.memory_used_ -= old_size;
-    return nullptr;
-  }
   if (vm.options_.memory_max != 0 && new_size > old_size &&
       vm.memory_used_ - old_size + new_size > vm.options_.memory_max) {
     return nullptr;
   }
-  void* grown = std::realloc(block, new_size);
-  if (grown != nullptr) vm.memory_used_ += new_size - old_size;
-  return grown;
+  void* resized = vm.memory_.resize(block, old_size, new_size);
+  if (resized != nullptr || new_size == 0) vm.memory_used_ += new_size - old_size;
+  return resized;
 }
 
 std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {

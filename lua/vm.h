@@ -17,6 +17,7 @@
 #include "core/intrusive.h"
 #include "core/scheduler.h"
 #include "core/strand.h"
+#include "lua/allocator.h"
 
 namespace evlua::lua {
 
@@ -114,6 +115,7 @@ class Vm {
   const Options options_;
   Strand strand_;
   lua_State* state_ = nullptr;
+  Allocator memory_;
   std::size_t memory_used_ = 0;
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};
