@@ -166,7 +166,7 @@ def test_drains():
 
 
 def test_killed_under_load():
-    for _ in range(5):
+    for _ in range(20):
         program, port = serve(APP, "--workers", "2")
         with program:
             load = subprocess.Popen(["wrk", "-t1", "-c32", "-d20", f"http://127.0.0.1:{port}/"],
