@@ -108,12 +108,18 @@ bool UringBackend::fill_entry(Op& op) noexcept {
   }
   prepare(*sqe, op);
   sqe->user_data = user_data_of(op, kTagOp);
+  if (op.code == OpCode::recv && may_wait_first(op)) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
   if (what != 0) [[unlikely]] {
     if ((what & kForceThread) != 0) sqe->flags |= IOSQE_ASYNC;
     const bool cut = sqe->len == 0 || sqe->len > BufferSource::kBufferBytes;
     if ((what & kOwnBuffer) != 0 && cut) sqe->len = BufferSource::kBufferBytes;
   }
   return true;
+}
+
+/// Not for what is tried again: a descriptor of somebody else's that does not block would say EAGAIN for ever.
+bool UringBackend::may_wait_first(const Op& op) const noexcept {
+  return op.backend_state == kInKernel && (op.args.recv.flags & MSG_DONTWAIT) == 0 && drained_.contains(op.fd);
 }
 
 void UringBackend::start_again(Op& op) noexcept {
@@ -247,6 +253,7 @@ inline void UringBackend::take_buffer(Op& op, std::int32_t result, std::uint32_t
   if (result <= 0) return buffers_.release(id);
   op.buffer = id;
   op.args.recv.data = buffers_.data(id);
+  drained_.note(op.fd, (flags & IORING_CQE_F_SOCK_NONEMPTY) == 0);
 }
 
 void UringBackend::deliver(Op& op, std::int32_t result, ReadyList& ready) noexcept {

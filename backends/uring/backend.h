@@ -15,6 +15,7 @@
 
 #include "backends/pool_ops.h"
 #include "backends/uring/buf_ring.h"
+#include "backends/uring/drained.h"
 #include "backends/uring/features.h"
 #include "backends/uring/ring.h"
 #include "core/backend.h"
@@ -78,6 +79,7 @@ class UringBackend final : public Backend {
   bool is_stopped(const Op& op) const noexcept;
   bool prepare_buffer(Op& op) noexcept;
   bool use_heap(Op& op) noexcept;
+  bool may_wait_first(const Op& op) const noexcept;
 
   // fifo.cpp: likewise
   bool settle_open(Op& op, std::int32_t& result) noexcept;
@@ -100,6 +102,7 @@ class UringBackend final : public Backend {
   bool event_fd_disarmed_ = false;
 
   BufRing buffers_;
+  uring::DrainedSockets drained_;
   PoolOps pool_;  // what this kernel's io_uring lacks
   UringFeatures features_;
   Options options_;

@@ -449,6 +449,31 @@ TEST_CASE("non-blocking descriptors of others wait like blocking ones") {
   CHECK(u.h.finish(read) == 2);
 }
 
+TEST_CASE("a receive after one that emptied its socket waits for data, also where nothing may block") {
+  UringHarness u;
+  const auto [a, b] = u.h.pair();
+  bool nonblocking = false;
+  SUBCASE("a socket of ours") {}
+  SUBCASE("a non-blocking one") { nonblocking = true; }
+  if (nonblocking) REQUIRE(::fcntl(b, F_SETFL, O_NONBLOCK) == 0);
+  for (int round = 0; round < 5; ++round) {
+    TestOp recv;
+    set_recv(recv, b, nullptr, 2);
+    const std::uint64_t before = u.uring.counters().retries;
+    u.h.submit(recv);
+    u.h.linger();
+    CHECK_FALSE(recv.is_ready());
+    REQUIRE(u.h.send_all(a, "abc"));
+    CHECK(u.h.finish(recv) == 2);
+    CHECK(Lease::from(recv, u.uring.buffers()).size() == 2);
+    // What is left is there at once.
+    set_recv(recv, b, nullptr, 0);
+    CHECK(u.h.run(recv) == 1);
+    Lease::from(recv, u.uring.buffers());
+    CHECK(u.uring.counters().retries - before <= 2);
+  }
+}
+
 TEST_CASE("a connect to a Unix socket whose queue is full waits, and can be cancelled") {
   UringHarness u;
   sockaddr_storage storage{};
