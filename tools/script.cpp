@@ -36,19 +36,24 @@ void set_arguments(lua_State* L, const ScriptOptions& options) {
 
 /// The main function: a Lua function that performs the steps in turn, so that each may wait.
 constexpr const char* kMain = R"lua(
-local steps, standard_input = ...
+local steps = ...
+-- Nothing has run that a traceback could tell of.
+local function refuse(message)
+  io.stderr:write("evlua: ", message, "\n")
+  os.exit(1)
+end
 for i = 1, #steps do
   local step = steps[i]
   if step.kind == "code" then
     local chunk, message = load(step.text, "=(command line)")
-    if not chunk then error(message, 0) end
+    if not chunk then refuse(message) end
     chunk()
   elseif step.kind == "module" then
     _G[step.text] = require(step.text)
   else
     local chunk, message
     if step.text == "-" then chunk, message = loadfile() else chunk, message = loadfile(step.text) end
-    if not chunk then error(message, 0) end
+    if not chunk then refuse(message) end
     return chunk(table.unpack(arg, 1, #arg))
   end
 end
