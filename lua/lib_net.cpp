@@ -102,10 +102,15 @@ int listen(lua_State* L) {
   auto* handle = new (lua_newuserdata(L, sizeof(ListenerHandle))) ListenerHandle;
   luaL_setmetatable(L, kListenerType);
   const Result<net::Address> address = net::Address::parse(text);
-  if (!address) return push_failure(L, address.error(), text);
+  const char* subject = lua_pushfstring(L, "listen %s", text);
+  if (!address) {
+    lua_pushfstring(L, "%s: an address like 127.0.0.1:80, [::1]:80 or unix:/path expected", subject);
+    return push_failure(L, lua_tostring(L, -1), address.error().name());
+  }
   Result<net::Listener> listener = net::listen(*address, options);
-  if (!listener) return push_failure(L, listener.error(), text);
+  if (!listener) return push_failure(L, listener.error(), subject);
   handle->listener.emplace(std::move(*listener));
+  lua_pop(L, 1);
   return 1;
 }
 

@@ -130,7 +130,10 @@ s, message, code = net.connect("no-such-host.invalid", 80, {timeout = 10})
 assert(s == nil and code:sub(1, 4) == "EAI_", code)
 assert(select(3, net.connect("unix:/no/such/socket")) == "ENOENT")
 local busy = assert(net.listen("127.0.0.1:0"))
-assert(select(3, net.listen(busy:address())) == "EADDRINUSE")
+s, message, code = net.listen(busy:address())
+assert(code == "EADDRINUSE" and message == "listen " .. busy:address() .. ": address already in use", message)
+s, message, code = net.listen("localhost:80")
+assert(code == "EINVAL" and message:find("listen localhost:80: an address like", 1, true), message)
 busy:close()
 for _, case in ipairs{
   {net.connect}, {net.connect, "x", 0}, {net.connect, "x", 80, {timeuot = 1}}, {net.listen, 1, 2},
