@@ -23,6 +23,7 @@ import tempfile
 import time
 
 from process import bench_process
+from report import markdown
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = os.path.join(HERE, "peers")
@@ -277,22 +278,6 @@ def machine():
         model = re.search(r"model name\s*:\s*(.*)", f.read())
     return {"cpu": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
             "kernel": platform.release().split("-")[0], "date": time.strftime("%Y-%m-%d")}
-
-
-def markdown(report):
-    lines = [f"Measured {report['machine']['date']} on {report['machine']['cores']} cores of "
-             f"{report['machine']['cpu']}, Linux {report['machine']['kernel']}; server on one core, load on the other; "
-             f"medians of {report['rounds']} rounds of {report['seconds']} s.", ""]
-    sections = {}
-    for key, row in report["results"].items():
-        section, name = key.split(": ", 1)
-        sections.setdefault(section, []).append((name, row))
-    for section, rows in sections.items():
-        columns = list(rows[0][1].keys())
-        lines += [f"**{section}**", "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-        lines += [f"| {name} | " + " | ".join(str(row[c]) for c in columns) + " |" for name, row in rows]
-        lines.append("")
-    return "\n".join(lines)
 
 
 def main():

@@ -1,0 +1,71 @@
+"""The Markdown page of an end-to-end report: docs/performance.md."""
+
+HEADINGS = {
+    "cpu_us_per_request": "CPU µs per request", "requests_per_s": "requests/s", "p99_us": "p99 µs", "spread": "spread",
+    "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
+    "yield_ns": "evlua.yield (ns)", "milliseconds": "ms", "microseconds": "µs of CPU",
+    "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
+}
+# Section: the column that is also given as a multiple of a peer's.
+COMPARED = {
+    "http keep-alive": ("cpu_us_per_request", "nginx + Lua", "CPU, nginx + Lua = 1"),
+    "http pipelined 16": ("requests_per_s", "nginx + Lua", "requests, nginx + Lua = 1"),
+    "file 4 KiB random read": ("operations_per_s", "Node.js fs/promises", "reads, Node.js = 1"),
+}
+NOTES = {
+    "http keep-alive": "A Lua handler that answers \"Hello, World!\" as plain text, `wrk -t1 -c64`; Node.js and Go do "
+                       "the same in their languages.",
+    "http pipelined 16": "The same, 16 requests at a time on each connection. wrk tells no latency of pipelined "
+                         "requests that could be trusted.",
+    "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
+                              "core; fio at the same depth, without a script, as the yardstick.",
+    "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",
+}
+
+
+def intro(report):
+    machine = report["machine"]
+    return f"""# Performance
+
+Measured on {machine['date']} on {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}. The server
+has one core to itself, the load has the other. All peers in one run and in turn, each checked for the same answer;
+medians of {report['rounds']} rounds of {report['seconds']} s. CPU time is user and system time of all processes of the
+server. "Spread" is the distance of the extremes over the median.
+
+Do it yourself: `tools/dev bench peers` installs the peers, `tools/dev bench e2e` runs this, and
+`tools/dev bench compare A.json B.json` tells what has become worse between two reports.
+"""
+
+
+def cell(column, value):
+    if column == "p99_us" and value == 0:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(section, rows):
+    columns = [column for column in rows[0][1] if column != "p99_us" or section != "http pipelined 16"]
+    column, peer, heading = COMPARED.get(section, (None, None, None))
+    base = dict(rows).get(peer, {}).get(column)
+    headings = [HEADINGS.get(name, name) for name in columns] + ([heading] if base else [])
+    lines = ["| | " + " | ".join(headings) + " |", "|---" + "|--:" * len(headings) + "|"]
+    for name, row in rows:
+        cells = [cell(column_name, row[column_name]) for column_name in columns]
+        if base:
+            cells.append(f"{row[column] / base:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def markdown(report):
+    sections = {}
+    for key, row in report["results"].items():
+        section, name = key.split(": ", 1)
+        sections.setdefault(section, []).append((name, row))
+    lines = [intro(report)]
+    for section, rows in sections.items():
+        lines += [f"## {section[0].upper() + section[1:]}", ""]
+        if section in NOTES:
+            lines += [NOTES[section], ""]
+        lines += table(section, rows) + [""]
+    return "\n".join(lines).rstrip() + "\n"
