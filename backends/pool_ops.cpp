@@ -1,10 +1,13 @@
 #include "backends/pool_ops.h"
 
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 #include "backends/perform.h"
 
@@ -16,6 +19,14 @@ constexpr std::size_t kRecordsMax = 0xfff0;
 // Op::backend_data of an op without a record.
 constexpr std::uint16_t kInBacklog = 0xffff;
 constexpr std::uint16_t kInBacklogMayHang = 0xfffe;
+
+/// Whether this open waits for somebody to open the other end. On a pool thread.
+bool waits_for_other_end(const Op& op) noexcept {
+  if (op.code != OpCode::open || (op.args.open.flags & (O_NONBLOCK | O_PATH)) != 0) return false;
+  const int follow = (op.args.open.flags & O_NOFOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
+  struct stat info {};
+  return ::fstatat(op.fd, op.args.open.path, &info, follow) == 0 && S_ISFIFO(info.st_mode);
+}
 
 }  // namespace
 
@@ -32,6 +43,7 @@ struct PoolOps::Record {
   Job job;
   Message message;
   bool interrupting = false;           // owner thread
+  bool once_more = false;              // the job is to run again, as a slow one
   std::atomic<bool> cancelled{false};  // tells the pool thread not to retry after EINTR
   // Jobs given to the pool and not yet left behind by its thread. The message comes home a moment before that; by then
   // the record may even be in use again, hence a count.
@@ -45,7 +57,8 @@ struct PoolOps::Record {
 
   /// On a pool thread.
   void carry_out() noexcept {
-    op->res = perform_blocking(*op, cancelled);
+    once_more = job.job_class == PoolJob::Class::quick && waits_for_other_end(*op);
+    op->res = once_more ? -ECANCELED : perform_blocking(*op, cancelled);
     owner->host_->post(message);
     // release: pairs with the load in ~PoolOps. Our last access to the record and, through it, the host.
     with_pool.fetch_sub(1, std::memory_order_release);
@@ -113,13 +126,20 @@ void PoolOps::submit(Op& op, bool may_hang) noexcept {
   record.op = &op;
   record.cancelled.store(false, std::memory_order_relaxed);
   record.interrupting = false;
-  // An open may hang: a FIFO without a writer, a network mount that is gone.
-  record.job.job_class = may_hang || op.code == OpCode::open ? PoolJob::Class::slow : PoolJob::Class::quick;
+  record.job.job_class = may_hang ? PoolJob::Class::slow : PoolJob::Class::quick;
+  give_to_pool(record);
+}
+
+void PoolOps::give_to_pool(Record& record) noexcept {
   record.with_pool.fetch_add(1, std::memory_order_relaxed);
   host_->pool().submit(record.job);
 }
 
 void PoolOps::end(Record& record) noexcept {
+  if (std::exchange(record.once_more, false) && !record.interrupting) {
+    record.job.job_class = PoolJob::Class::slow;
+    return give_to_pool(record);
+  }
   Op& op = *record.op;
   record.op = nullptr;
   if (record.interrupting) --interrupting_;

@@ -25,8 +25,8 @@ class PoolOps {
   /// was to be closed. When nothing is in flight the pool may be gone already.
   void stop() noexcept;
 
-  /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens, and what else `may_hang`, are of the pool's
-  /// slow class.
+  /// Takes `op`; until it is delivered `op.backend_data` is ours. Opens of FIFOs, and what else `may_hang`, are of the
+  /// pool's slow class.
   void submit(Op& op, bool may_hang = false) noexcept;
 
   /// A queued call ends with ECANCELED; one that runs is interrupted, again and again (see keep_interrupting). A close
@@ -49,6 +49,7 @@ class PoolOps {
   struct Record;
 
   Record& take_record();
+  void give_to_pool(Record& record) noexcept;
   void end(Record& record) noexcept;
 
   BackendHost* host_ = nullptr;

@@ -1,7 +1,7 @@
 // Threads for system calls that block: file operations without io_uring, name resolution, directory listing.
 //
-// Threads start on demand up to a limit and end after 10 s without work. Jobs of the slow class (resolvers, opens that
-// may hang) hold at most half of the threads, so that they cannot starve the quick ones.
+// Threads start on demand up to a limit and end after 10 s without work. Jobs of the slow class (resolvers, opens of
+// FIFOs) hold at most half of the threads, so that they cannot starve the quick ones.
 #pragma once
 
 #include <atomic>

@@ -24,10 +24,6 @@ using namespace uring;
 
 namespace {
 
-/// Kernel threads per worker for calls that block on files and paths. The kernel's own default, four per processor,
-/// is used up by four FIFOs that nobody opens from the other side.
-constexpr unsigned kFileThreadsMax = 64;
-
 /// Results of entering that mean "later" or "look at the queue". Everything else is a bug, or lost completions.
 void check_entered(int result) noexcept {
   if (result >= 0 || result == -ETIME || result == -EINTR) return;
@@ -155,6 +151,7 @@ void UringBackend::cancel(Op& op) noexcept {
   switch (place(op)) {
     case kInKernel: return ask_kernel_to_cancel(op);
     case kInBacklog: backlog_.remove(op); return finish_later(op, -ECANCELED);
+    case kInFifoQueue: return leave_fifo_queue(op);
     case kInPool: return pool_.cancel(op);  // asks once: a truncate is short, unless nothing can interrupt it
     default: return;
   }
@@ -292,6 +289,7 @@ void UringBackend::drain() noexcept {
     if (op->code == OpCode::close) ::close(op->fd);
     finish_later(*op, -ECANCELED);
   }
+  while (Op* op = fifo_queue_.front()) leave_fifo_queue(*op);
   take_done(orphans);
   // PoolOps::stop sees to what is still there.
   EVLUA_CHECK(in_flight_ == pool_.in_flight() || owner_ == std::this_thread::get_id());

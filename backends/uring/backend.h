@@ -83,6 +83,9 @@ class UringBackend final : public Backend {
 
   // fifo.cpp: likewise
   bool settle_open(Op& op, std::int32_t& result) noexcept;
+  void await_other_end(Op& op) noexcept;
+  void other_end_ended() noexcept;
+  void leave_fifo_queue(Op& op) noexcept;
   bool fill_fifo_entries(Op& op) noexcept;
   bool settle_fifo(Op& op, unsigned ended, std::int32_t& result) noexcept;
 
@@ -97,6 +100,8 @@ class UringBackend final : public Backend {
   Queue<Op> backlog_;  // found the submission queue full; oldest first
   Queue<Op> cancels_;  // in the kernel, and the ask to cancel found the submission queue full
   Queue<Op> done_;     // ended without a completion: cancelled in the backlog
+  Queue<Op> fifo_queue_;
+  unsigned fifo_threads_ = 0;  // kernel threads that wait for other ends of FIFOs
   bool woken_ = false;
   bool closing_ = false;
   bool event_fd_disarmed_ = false;

@@ -8,6 +8,8 @@
 // thread opens the FIFO once more, blocking, which ends when a writer is there; and since a writer may have come and
 // gone before that thread began, the first descriptor is polled as well: it tells of bytes, and of a writer that has
 // left. Whichever comes first, the first descriptor is the result. The op has its result when both requests are over.
+//
+// Such threads are taken from those that serve files, so they get at most half of them: the others wait in a queue.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -53,8 +55,31 @@ bool UringBackend::settle_open(Op& op, std::int32_t& result) noexcept {
   } else {
     set_special(op, kForceThread);
   }
-  start_again(op);
+  await_other_end(op);
   return false;
+}
+
+void UringBackend::await_other_end(Op& op) noexcept {
+  if (fifo_threads_ < kFileThreadsMax / 2) {
+    ++fifo_threads_;
+    start_again(op);
+  } else {
+    set_place(op, kInFifoQueue);
+    fifo_queue_.push_back(op);
+  }
+}
+
+void UringBackend::other_end_ended() noexcept {
+  --fifo_threads_;
+  if (closing_) return;
+  if (Op* next = fifo_queue_.pop_front()) await_other_end(*next);
+}
+
+void UringBackend::leave_fifo_queue(Op& op) noexcept {
+  fifo_queue_.remove(op);
+  if ((special(op) & kFifoReader) != 0) ::close(op.res);
+  clear_special(op, kFifoReader | kForceThread);
+  finish_later(op, -ECANCELED);
 }
 
 bool UringBackend::fill_fifo_entries(Op& op) noexcept {
@@ -85,6 +110,7 @@ bool UringBackend::settle_fifo(Op& op, unsigned ended, std::int32_t& result) noe
     }
     return false;
   }
+  other_end_ended();
   if (came) {
     result = op.res;
   } else {

@@ -10,10 +10,11 @@ namespace evlua::uring {
 
 // Op::backend_state. Exactly kInKernel is the common case: one comparison in the reap loop rules out all others.
 inline constexpr std::uint8_t kPlaceMask = 0x07;
-inline constexpr std::uint8_t kInKernel = 1;   // or in an entry the kernel takes at the next entering
-inline constexpr std::uint8_t kInBacklog = 2;  // linked into the backlog
-inline constexpr std::uint8_t kInPool = 3;     // a pool thread makes the system call
-inline constexpr std::uint8_t kIsDone = 4;     // result is in, not yet delivered
+inline constexpr std::uint8_t kInKernel = 1;     // or in an entry the kernel takes at the next entering
+inline constexpr std::uint8_t kInBacklog = 2;    // linked into the backlog
+inline constexpr std::uint8_t kInPool = 3;       // a pool thread makes the system call
+inline constexpr std::uint8_t kIsDone = 4;       // result is in, not yet delivered
+inline constexpr std::uint8_t kInFifoQueue = 5;  // open of a FIFO: enough threads wait for other ends already
 inline constexpr std::uint8_t kCancelAsked = 0x10;
 inline constexpr std::uint8_t kCancelQueued = 0x20;  // in the kernel, and linked into the list of asks to cancel
 inline constexpr std::uint8_t kSpecial = 0x40;       // backend_data says what
@@ -52,6 +53,9 @@ inline constexpr std::uint64_t kTagWake = 3;     // another thread wants this wo
 inline constexpr std::uint64_t kTagEventFd = 4;  // the same, on kernels where it takes an eventfd
 inline constexpr std::uint64_t kTagPeer = 5;     // + the peer's ring descriptor << 3: our message did not reach it
 static_assert(alignof(Op) >= 8);
+
+/// Kernel threads per worker for calls that block on files and paths. The kernel's own default is four per processor.
+inline constexpr unsigned kFileThreadsMax = 64;
 
 inline std::uint64_t user_data_of(const Op& op, std::uint64_t tag) noexcept {
   return reinterpret_cast<std::uintptr_t>(&op) | tag;

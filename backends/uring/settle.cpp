@@ -56,6 +56,10 @@ bool UringBackend::settle(Op& op, std::int32_t& result) noexcept {
   if (is_interrupted(result)) result = -EINTR;
   if (result < 0 && !settle_failure(op, result)) return false;
   if ((special(op) & kCheckOpened) != 0) return settle_open(op, result);
+  if (op.code == OpCode::open && (special(op) & kForceThread) != 0) {
+    clear_special(op, kForceThread);
+    other_end_ended();
+  }
   if ((special(op) & kOwnBuffer) != 0) {
     op.buffer = kHeapBuffer;
     if (result <= 0) {
