@@ -114,6 +114,7 @@ Task<Result<void>> mkdir(std::string path, mode_t permissions, bool parents, Ins
     Result<void> made = co_await make_one(path, permissions, deadline);
     co_return made;
   }
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
   for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
     const std::string above = path.substr(0, at);
     const Result<void> made = co_await make_one(above, 0777, deadline);

@@ -19,7 +19,7 @@ class Listener {
  public:
   Listener(Socket socket, std::string unlink_path);
   Listener(Listener&&) = default;
-  Listener& operator=(Listener&&) = default;
+  Listener& operator=(Listener&&) = delete;  // the socket file of the old one would stay
   /// Closes in the background, and removes the file of a Unix socket.
   ~Listener();
 
