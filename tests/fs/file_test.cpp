@@ -64,7 +64,7 @@ void modes() {
 
 Task<void> reads_and_writes(Env&) {
   const Folder folder;
-  const std::string path = folder / "data";
+  const std::string& path = folder / "data";
   Result<fs::File> opened = co_await fs::File::open(folder / "data", mode("w+"), 0600, patience());
   CHECK(opened);
   if (!opened) co_return;
@@ -149,7 +149,6 @@ Task<std::size_t> entries(std::string path) {
 
 Task<void> atomic_writes(Env&) {
   const Folder folder;
-  const std::string path = folder / "settings";
   fs::WriteOptions secret;
   secret.permissions = 0600;
   fs::WriteOptions atomic;
