@@ -106,6 +106,7 @@ std::int32_t call(Op& op) noexcept {
     case OpCode::unlink: return result_of(::unlinkat(directory(op), args.unlink.path, args.unlink.flags));
     case OpCode::mkdir: return result_of(::mkdirat(directory(op), args.mkdir.path, args.mkdir.mode));
     case OpCode::nop: return 0;
+    case OpCode::recv_rest: return 0;
     case OpCode::sleep:
     case OpCode::task:
     case OpCode::resolve:
@@ -163,7 +164,7 @@ std::int32_t perform_blocking(Op& op, const std::atomic<bool>& cancelled) noexce
 
 void discard_result(Op& op) noexcept {
   if (returns_descriptor(op.code) && op.res >= 0) (void)close_descriptor(op.res);
-  if (op.code == OpCode::recv && op.buffer == kHeapBuffer) {
+  if ((op.code == OpCode::recv || op.code == OpCode::recv_rest) && op.buffer == kHeapBuffer) {
     std::free(op.args.recv.data);
     op.buffer = kNoBuffer;
   }

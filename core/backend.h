@@ -40,7 +40,13 @@ class BackendHost {
 /// Contract: each submitted op appears exactly once in a ReadyList, with `res` set; never inside `submit` or
 /// `cancel`. Ops on one descriptor and direction start in submission order; but when several must wait, any of them may
 /// go on first (io_uring wakes the latest), so keep one in flight where order matters. A descriptor that the backend
-/// has seen is closed by an op, with no other op in flight on it. When the backend is full, ops wait in its backlog:
+/// has seen is closed by an op, with no other op in flight on it.
+///
+/// A `recv` with `ahead` says that the next one on that descriptor will come from here, too. The backend may then
+/// receive before it is asked, and hands out in order. Until a `recv_rest` has ended (it waits for nothing, cannot be
+/// cancelled, and brings what was received and not handed out, or 0), only such a recv may receive from there.
+///
+/// When the backend is full, ops wait in its backlog:
 /// that is back-pressure, not an error.
 class Backend {
  public:

@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -80,6 +81,14 @@ Lease Lease::from(Op& op, BufferSource& source) noexcept {
                                   : Lease(&source, id, source.data(id), size);
   if (size == 0) lease.reset();
   return lease;
+}
+
+Lease Lease::joined(std::string_view first, std::string_view second) noexcept {
+  const std::size_t size = first.size() + second.size();
+  auto* memory = static_cast<char*>(std::malloc(size));
+  if (memory == nullptr) return {};
+  std::copy(second.begin(), second.end(), std::copy(first.begin(), first.end(), memory));
+  return {nullptr, kHeapBuffer, reinterpret_cast<std::byte*>(memory), static_cast<std::uint32_t>(size)};
 }
 
 void Lease::reset() noexcept {

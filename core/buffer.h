@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "core/op.h"
@@ -70,6 +71,9 @@ class Lease {
   /// Takes over the buffer that a finished recv names, lent by `source` or from malloc (kHeapBuffer). Empty, with the
   /// buffer given back, when nothing was received; empty too when the caller's own memory was used.
   static Lease from(Op& op, BufferSource& source) noexcept;
+
+  /// A copy of both, one behind the other, on the heap. Empty when memory is short.
+  static Lease joined(std::string_view first, std::string_view second) noexcept;
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const char* chars() const noexcept { return reinterpret_cast<const char*>(data_); }

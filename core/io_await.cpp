@@ -48,7 +48,7 @@ IoAwait connect(int fd, const sockaddr* address, socklen_t length) noexcept {
 }
 
 IoAwait recv(int fd, void* data, std::uint32_t size, int flags) noexcept {
-  return IoAwait(OpCode::recv, fd, OpArgs{.recv = {data, size, flags}});
+  return IoAwait(OpCode::recv, fd, OpArgs{.recv = {data, size, flags, false}});
 }
 
 IoAwait send(int fd, const void* data, std::uint32_t size, int flags) noexcept {

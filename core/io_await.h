@@ -1,6 +1,6 @@
 // The awaiter of one operation: it *is* the operation, so waiting allocates nothing.
 //
-//   IoAwait op(OpCode::recv, fd, OpArgs{.recv = {data, size, 0}});
+//   IoAwait op(OpCode::recv, fd, OpArgs{.recv = {data, size, 0, false}});
 //   op.until(deadline);
 //   Result<int32_t> got = co_await op;     // and again, once it is over, to repeat it
 //
@@ -58,7 +58,16 @@ class [[nodiscard]] IoAwait : public Op, private CancelTarget {
 /// A receive into a buffer that the backend picks when data is there.
 class [[nodiscard]] RecvAwait : public IoAwait {
  public:
-  explicit RecvAwait(int descriptor) noexcept : IoAwait(OpCode::recv, descriptor) {}
+  enum class Mode : std::uint8_t {
+    once,
+    ahead,  ///< the next receive comes from this worker, too: the backend need not wait for it
+    rest,   ///< ends that; brings what was received already, or nothing
+  };
+
+  explicit RecvAwait(int descriptor, Mode mode = Mode::once) noexcept
+      : IoAwait(mode == Mode::rest ? OpCode::recv_rest : OpCode::recv, descriptor) {
+    args.recv.ahead = mode == Mode::ahead;
+  }
   /// An empty lease means end of stream.
   Result<Lease> await_resume() noexcept;
 };

@@ -45,6 +45,7 @@ union OpArgs {
     void* data;          ///< null: the backend picks a buffer, and `data` and `Op::buffer` name it afterwards
     std::uint32_t size;  ///< with data null: 0 for a whole buffer, else the most to receive
     int flags;           ///< MSG_ flags
+    bool ahead;          ///< with data null: the backend may receive for the next recv already, see Backend
   } recv;
   struct {
     const void* data;

@@ -11,6 +11,7 @@ enum class OpCode : std::uint8_t {
   accept,
   connect,
   recv,
+  recv_rest,  ///< ends receiving ahead; see Backend
   send,
   sendmsg,
   recvmsg,
@@ -39,6 +40,7 @@ constexpr const char* name_of(OpCode code) noexcept {
     case OpCode::accept: return "accept";
     case OpCode::connect: return "connect";
     case OpCode::recv: return "receive";
+    case OpCode::recv_rest: return "receive";
     case OpCode::send: return "send";
     case OpCode::sendmsg: return "send";
     case OpCode::recvmsg: return "receive";

@@ -119,7 +119,7 @@ void Stream::begin_read(Op& op) noexcept {
   EVLUA_DCHECK(!reader_busy_);
   reader_busy_ = true;
   reading_ = &op;
-  op.args.recv = {nullptr, 0, 0};
+  op.args.recv = {nullptr, 0, 0, false};
 }
 
 bool Stream::advance_read(Op& op, const ReadRequest& request, Result<std::string_view>& out) {
@@ -142,7 +142,7 @@ bool Stream::advance_read(Op& op, const ReadRequest& request, Result<std::string
     reading_ = nullptr;
     leave(reader_busy_);
   } else {
-    op.args.recv = {nullptr, 0, 0};
+    op.args.recv = {nullptr, 0, 0, false};
   }
   return answered;
 }

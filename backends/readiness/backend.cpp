@@ -139,7 +139,7 @@ void ReadinessBackend::look_at(Descriptor& descriptor, int fd) noexcept {
 void ReadinessBackend::submit(Op& op) noexcept {
   ++in_flight_;
   op.backend_data = 0;
-  if (op.code == OpCode::nop || op.code == OpCode::shutdown) {
+  if (op.code == OpCode::nop || op.code == OpCode::shutdown || op.code == OpCode::recv_rest) {
     finish(op, perform_now(op));
   } else if (op.code == OpCode::close) {
     close(op);

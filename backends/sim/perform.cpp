@@ -323,6 +323,7 @@ std::int32_t sim_perform(SimState& state, SimFlight& flight, SimLend lend, void*
   const OpArgs& args = op.args;
   switch (op.code) {
     case OpCode::nop: return 0;
+    case OpCode::recv_rest: return 0;
     case OpCode::accept: return accept(state, *flight.file, op);
     case OpCode::connect: return connect(state, *flight.file, op);
     case OpCode::recv: return recv(state, flight, lend, context);

@@ -1,5 +1,6 @@
 // The common course of an operation: submit fills an entry, poll or wait enters the kernel, reap moves what is done
-// to the ready list. What is out of the ordinary is in settle.cpp, waking in wake.cpp.
+// to the ready list. What is out of the ordinary is in settle.cpp, waking in wake.cpp,
+// receiving for requests to come in ahead.cpp.
 //
 // The number of operations in flight is not bounded by the completion queue: ten thousand idle connections each have a
 // receive waiting and complete nothing. When more complete at once than the queue holds, the kernel keeps the rest
@@ -67,20 +68,29 @@ Result<void> UringBackend::start(BackendHost& host) {
   return {};
 }
 
-// -- submitting
-// ---------------------------------------------------------------------------------------------------------
+// -- submitting -----------------------------------------------------------------------------------------------------
 
 void UringBackend::submit(Op& op) noexcept {
   ++in_flight_;
   op.backend_state = kInKernel;
   if (op.code == OpCode::recv) {
     if (op.args.recv.data == nullptr && !prepare_buffer(op)) return;
+    op.args.recv.ahead = op.args.recv.ahead && op.args.recv.data == nullptr;
+    if (op.args.recv.ahead) return submit_ahead(op);
+  } else if (op.code == OpCode::recv_rest) {
+    return submit_rest(op);
+  } else if (op.code == OpCode::close) {
+    give_up_ahead(op.fd);
   } else if (op.code == OpCode::open) {
     set_special(op, kCheckOpened);
   } else if (op.code == OpCode::truncate && !features_.truncate) {
     set_place(op, kInPool);
     return pool_.submit(op);
   }
+  enter_or_queue(op);
+}
+
+void UringBackend::enter_or_queue(Op& op) noexcept {
   if (backlog_.empty()) [[likely]] {
     if (fill_entry(op)) [[likely]]
       return;
@@ -94,6 +104,7 @@ bool UringBackend::fill_entry(Op& op) noexcept {
   const std::uint16_t what = special(op);
   if ((what & kFifoReader) != 0) [[unlikely]]
     return fill_fifo_entries(op);
+  if (op.code == OpCode::recv && op.args.recv.ahead) return arm_ahead(op);
   io_uring_sqe* sqe = ring_.next_sqe();
   if (sqe == nullptr) [[unlikely]]
     return false;
@@ -126,6 +137,10 @@ void UringBackend::start_again(Op& op) noexcept {
   backlog_.push_front(op);  // it was first before
 }
 
+bool UringBackend::has_waiting() const noexcept {
+  return !backlog_.empty() || !cancels_.empty() || !ahead_stops_.empty();
+}
+
 void UringBackend::hand_over_waiting() noexcept {
   if (event_fd_disarmed_) [[unlikely]]
     arm_event_fd();
@@ -134,6 +149,7 @@ void UringBackend::hand_over_waiting() noexcept {
     cancels_.pop_front();
     op->backend_state &= static_cast<std::uint8_t>(~kCancelQueued);
   }
+  while (!ahead_stops_.empty() && ring_.room() > 0) stop_ahead(*ahead_stops_.pop_front());
   while (Op* op = backlog_.front()) {
     if (!fill_entry(*op)) return;
     set_place(*op, kInKernel);
@@ -141,15 +157,18 @@ void UringBackend::hand_over_waiting() noexcept {
   }
 }
 
-// -- cancelling
-// ---------------------------------------------------------------------------------------------------------
+// -- cancelling -----------------------------------------------------------------------------------------------------
 
 void UringBackend::cancel(Op& op) noexcept {
   // A close is never stopped: it is short, and a descriptor it did not close would leak.
-  if ((op.backend_state & kCancelAsked) != 0 || op.code == OpCode::close) return;
+  // Nor is a recv_rest, which waits for nobody.
+  if (op.code == OpCode::close || op.code == OpCode::recv_rest) return;
+  if ((op.backend_state & kCancelAsked) != 0) return;
   op.backend_state |= kCancelAsked;
   switch (place(op)) {
-    case kInKernel: return ask_kernel_to_cancel(op);
+    case kInKernel:
+      if (op.code == OpCode::recv && op.args.recv.ahead) return cancel_ahead(op);
+      return ask_kernel_to_cancel(op);
     case kInBacklog: backlog_.remove(op); return finish_later(op, -ECANCELED);
     case kInFifoQueue: return leave_fifo_queue(op);
     case kInPool: return pool_.cancel(op);  // asks once: a truncate is short, unless nothing can interrupt it
@@ -189,8 +208,7 @@ void UringBackend::finish_later(Op& op, std::int32_t result) noexcept {
   done_.push_back(op);
 }
 
-// -- reaping
-// ------------------------------------------------------------------------------------------------------------
+// -- reaping --------------------------------------------------------------------------------------------------------
 
 void UringBackend::take_done(ReadyList& ready) noexcept {
   ReadyList from_pool;
@@ -206,7 +224,7 @@ void UringBackend::before_entering(ReadyList& ready) noexcept {
   buffers_.reclaim();
   if (!done_.empty() || pool_.has_done()) [[unlikely]]
     take_done(ready);
-  if (!backlog_.empty() || !cancels_.empty() || event_fd_disarmed_) [[unlikely]]
+  if (has_waiting() || event_fd_disarmed_) [[unlikely]]
     hand_over_waiting();
 }
 
@@ -221,7 +239,7 @@ void UringBackend::wait(ReadyList& ready, Instant deadline) noexcept {
   for (;;) {
     before_entering(ready);
     int result = 0;
-    if (ready.empty() && !woken_ && backlog_.empty() && cancels_.empty() && !ring_.has_completions()) {
+    if (ready.empty() && !woken_ && !has_waiting() && !ring_.has_completions()) {
       result = ring_.wait(deadline);
       check_entered(result);
     } else if (ring_.wants_enter()) {
@@ -236,7 +254,9 @@ void UringBackend::wait(ReadyList& ready, Instant deadline) noexcept {
 void UringBackend::reap(ReadyList& ready) noexcept {
   buffers_.forget_promises();
   ring_.reap([this, &ready](const io_uring_cqe& cqe) noexcept {
-    if ((cqe.user_data & kTagMask) != kTagOp) [[unlikely]]
+    const std::uint64_t tag = cqe.user_data & kTagMask;
+    if (tag == kTagAhead) return on_ahead(*reinterpret_cast<AheadReceiver*>(cqe.user_data & ~kTagMask), cqe, ready);
+    if (tag != kTagOp) [[unlikely]]
       return on_message(cqe.user_data, cqe.res, ready);
     Op& op = *reinterpret_cast<Op*>(cqe.user_data);
     if ((cqe.flags & IORING_CQE_F_BUFFER) != 0) take_buffer(op, cqe.res, cqe.flags);
@@ -269,8 +289,7 @@ void UringBackend::hand_out(Op& op, std::int32_t result, ReadyList& ready) noexc
 }
 
 bool UringBackend::has_work() const noexcept {
-  return ring_.wants_enter() || ring_.has_completions() || !done_.empty() || pool_.has_done() || !backlog_.empty() ||
-         !cancels_.empty();
+  return ring_.wants_enter() || ring_.has_completions() || !done_.empty() || pool_.has_done() || has_waiting();
 }
 
 UringBackend::Counters UringBackend::counters() const noexcept {
@@ -279,8 +298,7 @@ UringBackend::Counters UringBackend::counters() const noexcept {
   return counters;
 }
 
-// -- the end
-// ------------------------------------------------------------------------------------------------------------
+// -- the end --------------------------------------------------------------------------------------------------------
 
 void UringBackend::drain() noexcept {
   closing_ = true;  // from here on settle retries nothing
@@ -293,7 +311,7 @@ void UringBackend::drain() noexcept {
   take_done(orphans);
   // PoolOps::stop sees to what is still there.
   EVLUA_CHECK(in_flight_ == pool_.in_flight() || owner_ == std::this_thread::get_id());
-  while (in_flight_ > pool_.in_flight()) {
+  while (in_flight_ > pool_.in_flight() || ahead_armed_ > 0) {
     if (io_uring_sqe* sqe = ring_.next_sqe()) {
       sqe->opcode = IORING_OP_ASYNC_CANCEL;
       sqe->fd = -1;
@@ -304,6 +322,7 @@ void UringBackend::drain() noexcept {
     // system call on its way into a kernel thread can miss it.
     check_entered(ring_.wait(monotonic_now() + 20 * kMillisecond));
     reap(orphans);
+    take_done(orphans);
   }
   while (Op* op = orphans.pop_front()) discard_result(*op);
   buffers_.unregister_from(ring_);

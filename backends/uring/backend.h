@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "backends/pool_ops.h"
+#include "backends/uring/ahead.h"
 #include "backends/uring/buf_ring.h"
 #include "backends/uring/drained.h"
 #include "backends/uring/features.h"
@@ -58,10 +59,12 @@ class UringBackend final : public Backend {
 
  private:
   // backend.cpp
+  void enter_or_queue(Op& op) noexcept;
   bool fill_entry(Op& op) noexcept;
   bool fill_cancel(const Op& op) noexcept;
   void ask_kernel_to_cancel(Op& op) noexcept;
   void start_again(Op& op) noexcept;
+  bool has_waiting() const noexcept;
   void hand_over_waiting() noexcept;
   void finish_later(Op& op, std::int32_t result) noexcept;
   void take_done(ReadyList& ready) noexcept;
@@ -89,6 +92,20 @@ class UringBackend final : public Backend {
   bool fill_fifo_entries(Op& op) noexcept;
   bool settle_fifo(Op& op, unsigned ended, std::int32_t& result) noexcept;
 
+  // ahead.cpp
+  void submit_ahead(Op& op) noexcept;
+  void submit_rest(Op& op) noexcept;
+  bool arm_ahead(Op& op) noexcept;
+  void stop_ahead(uring::AheadReceiver& receiver) noexcept;
+  void cancel_ahead(Op& op) noexcept;
+  void give_up_ahead(int fd) noexcept;
+  void end_ahead(uring::AheadReceiver& receiver) noexcept;
+  void on_ahead(uring::AheadReceiver& receiver, const io_uring_cqe& cqe, ReadyList& ready) noexcept;
+  void receive_once(Op& op, std::int32_t result, ReadyList& ready) noexcept;
+  void store_ahead(uring::AheadReceiver& receiver, std::uint16_t buffer, std::uint32_t size) noexcept;
+  void hand_over_stored(uring::AheadReceiver& receiver, Op& op) noexcept;
+  static bool holds_result(const uring::AheadReceiver& receiver) noexcept;
+
   // wake.cpp
   bool send_wake(int peer_fd) noexcept;
   void on_message(std::uint64_t user_data, std::int32_t result, ReadyList& ready) noexcept;
@@ -101,6 +118,9 @@ class UringBackend final : public Backend {
   Queue<Op> cancels_;  // in the kernel, and the ask to cancel found the submission queue full
   Queue<Op> done_;     // ended without a completion: cancelled in the backlog
   Queue<Op> fifo_queue_;
+  uring::AheadTable ahead_;
+  List<uring::AheadReceiver> ahead_stops_;  // the ask to end found the submission queue full
+  std::size_t ahead_armed_ = 0;
   unsigned fifo_threads_ = 0;  // kernel threads that wait for other ends of FIFOs
   bool woken_ = false;
   bool closing_ = false;

@@ -52,6 +52,7 @@ inline constexpr std::uint64_t kTagCancel = 2;   // an ask to cancel came too la
 inline constexpr std::uint64_t kTagWake = 3;     // another thread wants this worker awake
 inline constexpr std::uint64_t kTagEventFd = 4;  // the same, on kernels where it takes an eventfd
 inline constexpr std::uint64_t kTagPeer = 5;     // + the peer's ring descriptor << 3: our message did not reach it
+inline constexpr std::uint64_t kTagAhead = 6;    // + the address of an AheadReceiver
 static_assert(alignof(Op) >= 8);
 
 /// Kernel threads per worker for calls that block on files and paths. The kernel's own default is four per processor.

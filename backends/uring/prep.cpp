@@ -90,6 +90,7 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.fd = -1;
       return;
     case OpCode::recv: return prepare_recv(sqe, op);
+    case OpCode::recv_rest: break;
     case OpCode::send:
       sqe.opcode = IORING_OP_SEND;
       sqe.addr = address(op.args.send.data);

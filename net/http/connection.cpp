@@ -85,10 +85,12 @@ Task<void> Connection::serve() {
     if (step == Next::close) break;
     if (step == Next::handler) {
       co_await HandlerWait(*this);
+    } else if (step == Next::rest) {
+      co_await take_rest();
     } else if (step == Next::receive) {
-      RecvAwait receive(fd_);
-      begin_receive(receive);
-      Result<Lease> received = co_await receive;
+      RecvAwait receiving = receive();
+      begin_receive(receiving);
+      Result<Lease> received = co_await receiving;
       waiting_ = nullptr;
       if (received && !received->empty()) {
         take_input(std::move(*received));
@@ -118,13 +120,32 @@ Task<void> Connection::linger() {
   deadline_ = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
   std::uint64_t discarded = 0;
   while (discarded < station_.limits().drain_bytes && error_.code == 0) {
-    RecvAwait receive(fd_);
-    waiting_ = &receive;
-    const Result<Lease> received = co_await receive;
+    RecvAwait receiving = receive();
+    waiting_ = &receiving;
+    const Result<Lease> received = co_await receiving;
     waiting_ = nullptr;
     if (!received || received->empty()) break;
     discarded += received->size();
   }
+}
+
+/// Ends receiving ahead. What came of the body already is input like any other.
+Task<void> Connection::take_rest() {
+  RecvAwait rest(fd_, RecvAwait::Mode::rest);
+  Result<Lease> received = co_await rest;
+  ahead_ = false;
+  if (!received || received->empty()) co_return;
+  if (!input_.empty()) {
+    received = Lease::joined(input_, {received->chars(), received->size()});
+    if (received->empty()) error_ = Error{ENOMEM, ErrorDomain::system, OpCode::recv};
+  }
+  take_input(std::move(*received));
+}
+
+/// A client that has kept its connection once will do so again: the backend need not wait to be asked.
+RecvAwait Connection::receive() noexcept {
+  if (phase_ == Phase::head && served_) ahead_ = true;
+  return RecvAwait(fd_, ahead_ ? RecvAwait::Mode::ahead : RecvAwait::Mode::once);
 }
 
 void Connection::begin_send(Op& op) noexcept {
@@ -186,6 +207,7 @@ Connection::Next Connection::advance() noexcept {
     Next step = Next::again;
     switch (phase_) {
       case Phase::head: step = error_.code == 0 ? read_head() : close_now(); break;
+      case Phase::rest: step = error_.code == 0 ? answer(exchange_->head_bytes_.view()) : close_now(); break;
       case Phase::handler:
         if ((std::exchange(bits_, std::uint8_t{0}) & Exchange::kDone) != 0) {
           phase_ = Phase::answered;
@@ -229,7 +251,21 @@ Connection::Next Connection::read_head() noexcept {
   }
   input_.remove_prefix(parser.head_bytes() - before);
   if (before != 0) stored.truncate(parser.head_bytes());
-  return answer(so_far.substr(0, parser.head_bytes()));
+  const std::string_view head = so_far.substr(0, parser.head_bytes());
+  if (!ahead_ || has_whole_body(parser)) return answer(head);
+  // The rest of the body may be received on another worker.
+  if (before == 0) stored.append(head);
+  phase_ = Phase::rest;
+  return Next::rest;
+}
+
+bool Connection::has_whole_body(const RequestParser& parser) const noexcept {
+  switch (parser.body_kind()) {
+    case BodyKind::none: return true;
+    case BodyKind::length: return parser.content_length() <= input_.size();
+    case BodyKind::chunked: return false;
+  }
+  return false;
 }
 
 Connection::Next Connection::answer(std::string_view head) noexcept {

@@ -67,20 +67,23 @@ class Connection final : public ListNode, private Runnable {
   /// Where in a request's life we are between two waits.
   enum class Phase : std::uint8_t {
     head,      ///< reading a request head
+    rest,      ///< a head was read; its body must be receivable from elsewhere
     handler,   ///< the exchange is deferred
     answered,  ///< the exchange is ours again
     drain,     ///< answered, and the rest of the body is skipped
     closing,
   };
   /// What the loop must wait for; `again`: nothing.
-  enum class Next : std::uint8_t { again, receive, send, handler, close };
+  enum class Next : std::uint8_t { again, receive, rest, send, handler, close };
 
   class HandlerWait;
 
   Task<void> serve();
   Task<void> linger();
+  Task<void> take_rest();
   Next advance() noexcept;
   Next read_head() noexcept;
+  bool has_whole_body(const RequestParser& parser) const noexcept;
   Next answer(std::string_view head) noexcept;
   Next refuse(int status) noexcept;
   Next end_exchange() noexcept;
@@ -90,6 +93,7 @@ class Connection final : public ListNode, private Runnable {
   void take_pending() noexcept;
   void begin_send(Op& op) noexcept;
   void begin_receive(Op& op) noexcept;
+  RecvAwait receive() noexcept;
   void receive_failed() noexcept;
   void send_failed(const Error& error) noexcept;
   void time_out() noexcept;
@@ -115,6 +119,7 @@ class Connection final : public ListNode, private Runnable {
   std::uint8_t bits_ = 0;  // from the handler's side, not yet looked at
   bool timed_out_ = false;
   bool served_ = false;  // a request has been answered
+  bool ahead_ = false;   // the backend receives ahead
   bool reset_ = false;   // close with RST: the peer must not take what it got for whole
   bool linger_ = false;  // the peer may still be sending: closing at once could destroy our answer
 };

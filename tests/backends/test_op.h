@@ -27,7 +27,17 @@ inline void set_recv(TestOp& op, int fd, void* data, std::size_t size, int flags
   op.renew();
   op.code = OpCode::recv;
   op.fd = fd;
-  op.args.recv = {data, static_cast<std::uint32_t>(size), flags};
+  op.args.recv = {data, static_cast<std::uint32_t>(size), flags, false};
+}
+
+inline void set_recv_ahead(TestOp& op, int fd) {
+  set_recv(op, fd, nullptr, 0);
+  op.args.recv.ahead = true;
+}
+
+inline void set_recv_rest(TestOp& op, int fd) {
+  set_recv(op, fd, nullptr, 0);
+  op.code = OpCode::recv_rest;
 }
 
 inline void set_send(TestOp& op, int fd, std::string_view text, int flags = 0) {

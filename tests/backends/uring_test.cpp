@@ -40,8 +40,7 @@ UringBackend::Options old_kernel() {
   return options;
 }
 
-// -- entering the kernel
-// ------------------------------------------------------------------------------------------------
+// -- entering the kernel --------------------------------------------------------------------------------------------
 
 TEST_CASE("polling an idle backend makes no system call") {
   UringHarness u;
@@ -109,8 +108,7 @@ TEST_CASE("completions that already wait are not slept on") {
   CHECK(u.h.finish(recv) == -ECANCELED);
 }
 
-// -- queues that are full
-// -----------------------------------------------------------------------------------------------
+// -- queues that are full -------------------------------------------------------------------------------------------
 
 TEST_CASE("operations beyond the submission queue wait in the backlog, in order") {
   UringHarness u(small_queues(4, 16));
@@ -191,8 +189,7 @@ TEST_CASE("more operations can wait than the completion queue holds, and all com
   for (TestOp& poll : polls) CHECK((u.h.finish(poll) & POLLIN) != 0);
 }
 
-// -- waking
-// -------------------------------------------------------------------------------------------------------------
+// -- waking ---------------------------------------------------------------------------------------------------------
 
 struct NoHost final : BackendHost {
   void post(Runnable&) noexcept override {}
@@ -311,8 +308,7 @@ TEST_CASE("wakes from many threads are never lost") {
   CHECK(monotonic_now() < deadline);
 }
 
-// -- buffers
-// ------------------------------------------------------------------------------------------------------------
+// -- buffers --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("buffers come into use in steps, then receives get memory from the heap, and lent ones are used again") {
   UringBackend::Options options;
@@ -393,8 +389,7 @@ TEST_CASE("buffers given back by another thread are found when the kernel runs o
   CHECK(u.uring.counters().heap_receives == 0);
 }
 
-// -- retries
-// ------------------------------------------------------------------------------------------------------------
+// -- retries --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("EAGAIN is never delivered: the operation waits for readiness and is tried again") {
   UringHarness u;
@@ -502,8 +497,7 @@ TEST_CASE("a connect to a Unix socket whose queue is full waits, and can be canc
   for (int i = 0; i < 3; ++i) CHECK(u.h.finish(connects[static_cast<std::size_t>(i)]) == 0);
 }
 
-// -- FIFOs
-// --------------------------------------------------------------------------------------------------------------
+// -- FIFOs ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a FIFO's reader sees a writer that came and went before anybody looked, and its descriptor blocks") {
   UringHarness u;
@@ -561,8 +555,7 @@ TEST_CASE("a FIFO opened non-blocking is opened at once, and one for both ways, 
   CHECK(u.h.own(u.h.run(open)) >= 0);
 }
 
-// -- older kernels
-// ------------------------------------------------------------------------------------------------------
+// -- older kernels --------------------------------------------------------------------------------------------------
 
 TEST_CASE("what an older kernel lacks is done another way") {
   UringHarness u(old_kernel());

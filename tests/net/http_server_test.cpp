@@ -143,6 +143,50 @@ TEST_CASE("earlier responses do not wait for a slow one") {
   });
 }
 
+TEST_CASE("requests and bodies that come while a handler takes its time are all answered afterwards") {
+  on_every_setup([](const ServerSetup& setup) {
+    TestServer server(setup);
+    Client client(server.port());
+    const std::string body = pattern(30'000);
+    CHECK(client.get("/").body == "hello");
+    for (int round = 1; round <= 3; ++round) {
+      client.send(get("/wait"));
+      CHECK(eventually([&] { return server.observed().waiting >= round; }));
+      std::string bytes;
+      for (int index = 0; index < 10; ++index) bytes += get("/") + post("/echo-there", body);
+      std::thread sender([&] {
+        for (std::size_t at = 0; at < bytes.size(); at += 50'000) CHECK(client.send(bytes.substr(at, 50'000)));
+      });
+      server.release();
+      CHECK(client.read().body == "released");
+      for (int index = 0; index < 10; ++index) {
+        CHECK(client.read().body == "hello");
+        CHECK((client.read().body == body));
+      }
+      sender.join();
+    }
+  });
+}
+
+TEST_CASE("a kept connection takes uploads in pieces between small requests") {
+  on_every_setup([](const ServerSetup& setup) {
+    TestServer server(setup);
+    Client client(server.port());
+    const std::string body = pattern(20'000);
+    for (const std::size_t piece : {std::size_t{150}, std::size_t{1000}, std::size_t{9000}, std::size_t{100'000}}) {
+      for (const char* path : {"/echo", "/echo-there", "/echo-anywhere"}) {
+        CAPTURE(piece);
+        CHECK(client.get("/").body == "hello");
+        const std::string upload = post(path, body) + post_chunked(path, body, 3000) + get("/");
+        for (std::size_t at = 0; at < upload.size(); at += piece) REQUIRE(client.send(upload.substr(at, piece)));
+        CHECK((client.read().body == body));
+        CHECK((client.read().body == body));
+        CHECK(client.read().body == "hello");
+      }
+    }
+  });
+}
+
 TEST_CASE("bodies go both ways, with a length and in chunks") {
   on_every_setup([](const ServerSetup& setup) {
     TestServer server(setup);
