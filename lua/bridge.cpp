@@ -96,8 +96,11 @@ int push_failure(lua_State* L, const Error& error, const char* subject) {
 }
 
 int push_wait_failure(lua_State* L, Error error, const char* subject) {
-  const Fiber* fiber = Vm::of(L).running();
-  if (error.is(ECANCELED) && fiber != nullptr && fiber->cancelled() == OpStop::deadline) error.code = ETIMEDOUT;
+  Fiber* fiber = Vm::of(L).running();
+  if (error.is(ECANCELED) && fiber != nullptr && fiber->cancelled() != OpStop::none && !fiber->shielded()) {
+    (void)fiber->take_cancel_notice();
+    if (fiber->cancelled() == OpStop::deadline) error.code = ETIMEDOUT;
+  }
   return push_failure(L, error, subject);
 }
 

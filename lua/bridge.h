@@ -23,7 +23,8 @@ namespace evlua::lua {
 /// Pushes `nil, message, code` and returns 3. `subject` is what the operation was about ("127.0.0.1:80"), or null.
 int push_failure(lua_State* L, const Error& error, const char* subject = nullptr);
 int push_failure(lua_State* L, const char* message, const char* code);
-/// As push_failure for the error of a wait: a wait that ended because its task's time ran out says ETIMEDOUT.
+/// As push_failure for the error of a wait. If the wait ended because its task was cancelled, the task knows it now;
+/// the error says ETIMEDOUT if the task's time ran out.
 int push_wait_failure(lua_State* L, Error error, const char* subject = nullptr);
 
 /// The running fiber, ready to wait. Raises where waiting is impossible, naming the C function in the way.

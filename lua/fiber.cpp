@@ -192,10 +192,7 @@ void Fiber::clear_slot() noexcept {
 void Fiber::cancel(OpStop why) noexcept {
   if (cancelled_ != OpStop::none) return;
   cancelled_ = why;
-  if (waiting_ != nullptr && !shielded()) {
-    cancel_noticed_ = true;
-    waiting_->cancel(*waiting_);
-  }
+  if (waiting_ != nullptr && !shielded()) waiting_->cancel(*waiting_);
 }
 
 // -- coroutines -----------------------------------------------------------------------------------------------------

@@ -95,11 +95,12 @@ class Fiber final : public ListNode, private Runnable {
 
   // -- cancellation [strand] ----------------------------------------------------------------------------------------
 
-  /// Ends the wait in progress with ECANCELED (ETIMEDOUT for OpStop::deadline), as a result; later waits raise.
+  /// Asks the wait in progress to end with ECANCELED (ETIMEDOUT for OpStop::deadline), as a result; a result that is
+  /// on its way already wins. Once the Lua code has had the failure from a wait, later waits raise.
   void cancel(OpStop why) noexcept;
   OpStop cancelled() const noexcept { return cancelled_; }
-  /// A cancelled fiber is about to wait. True: this is the first time, and the call shall return the failure; from
-  /// then on it shall raise.
+  /// The Lua code is about to be told of the cancellation. True: this is the first time, and the call shall return the
+  /// failure; from then on it shall raise.
   bool take_cancel_notice() noexcept { return !std::exchange(cancel_noticed_, true); }
   /// The fiber ends by the error that a refused wait raised, unless it is caught.
   void note_cancel_raised() noexcept { cancel_raised_ = true; }

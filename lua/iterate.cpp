@@ -21,9 +21,10 @@ int finish_step(lua_State* L, int, lua_KContext) {
   }
   const char* code = lua_tostring(L, -1);
   const std::string_view reason = code != nullptr ? code : "";
+  if (reason == "EOF" || reason == "EBADF") return 3;
   Fiber* fiber = Vm::of(L).running();
-  if (fiber != nullptr && fiber->cancelled() != OpStop::none && !fiber->shielded()) return refuse_wait(L, *fiber);
-  if (reason == "EOF" || reason == "EBADF" || reason == "ECANCELED") return 3;
+  if (fiber != nullptr && fiber->cancel_noticed() && !fiber->shielded()) return refuse_wait(L, *fiber);
+  if (reason == "ECANCELED") return 3;  // somebody closed what is being read
   return luaL_error(L, "%s", lua_tostring(L, -2));
 }
 

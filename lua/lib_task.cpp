@@ -75,13 +75,6 @@ int leave(lua_State* L) {
   return 0;
 }
 
-/// shield(change): clean-up code of structured waits is not cut short by a cancellation.
-int shield(lua_State* L) {
-  Fiber* fiber = Vm::of(L).running();
-  if (fiber != nullptr) fiber->shield(static_cast<int>(luaL_checkinteger(L, 1)));
-  return 0;
-}
-
 /// trail(value, text): if `value` ends a task as its error, `text` tells where it came from.
 int trail(lua_State* L) {
   luaL_checkany(L, 1);
@@ -93,10 +86,9 @@ int trail(lua_State* L) {
 }  // namespace
 
 int open_task(lua_State* L) {
-  const luaL_Reg functions[] = {{"sleep", sleep},         {"yield", yield},      {"now", now},
-                                {"time", wall_time},      {"exit", leave},       {"shield", shield},
-                                {"spawn", spawn_task},    {"group", make_group}, {"trail", trail},
-                                {"on_signal", on_signal}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"sleep", sleep},      {"yield", yield},      {"now", now},     {"time", wall_time},      {"exit", leave},
+      {"spawn", spawn_task}, {"group", make_group}, {"trail", trail}, {"on_signal", on_signal}, {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);
   luaL_newlib(L, functions);

@@ -19,6 +19,7 @@ struct TaskGroup {
   List<TaskHandle> members;
   bool race = false;
   bool closed = false;       // no more members
+  bool cut_short = false;    // a member ended by a cancellation
   int decisive = LUA_NOREF;  // registry reference to the first that failed, or ended in a race
   GroupWait* waiter = nullptr;
 
@@ -73,7 +74,8 @@ struct GroupWait : OpWait {
       luaL_unref(L, LUA_REGISTRYINDEX, std::exchange(group.decisive, LUA_NOREF));
       return 1;
     }
-    if (stopped != OpStop::none) return push_wait_failure(L, Error{ECANCELED, ErrorDomain::system, OpCode::task});
+    if (stopped != OpStop::none && group.cut_short)
+      return push_wait_failure(L, Error{ECANCELED, ErrorDomain::system, OpCode::task});
     lua_pushboolean(L, 0);
     return 1;
   }
@@ -105,7 +107,7 @@ int wait(lua_State* L) {
     group.cancel_all(fiber.cancelled());
     // The members must still end before we go on: wait for them under a shield, then report.
     fiber.shield(1);
-    fiber.emplace<GroupWait>(group, kNever).stopped = fiber.cancelled();
+    fiber.emplace<GroupWait>(group, kNever);
     return lua_yieldk(L, 0, 0, [](lua_State* state, int, lua_KContext) {
       Fiber& self = *Vm::of(state).running();
       self.shield(-1);
@@ -141,8 +143,9 @@ int size(lua_State* L) {
 void group_member_ended(lua_State* L, TaskHandle& handle) {
   TaskGroup& group = *std::exchange(handle.group, nullptr);
   List<TaskHandle>::erase(handle);
-  const bool decides =
-      handle.state == TaskHandle::State::failed || (group.race && handle.state == TaskHandle::State::returned);
+  using State = TaskHandle::State;
+  if (handle.state == State::cancelled || handle.state == State::timed_out) group.cut_short = true;
+  const bool decides = handle.state == State::failed || (group.race && handle.state == State::returned);
   if (decides && group.decisive == LUA_NOREF) {
     lua_pushvalue(L, -1);
     group.decisive = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -61,6 +61,22 @@ assert(not pcall(evlua.timeout, 5, function() error("boom") end))
 -- A loop that ignores results ends all the same.
 assert(select(3, evlua.timeout(0.01, function() while true do evlua.sleep(0.002) end end)) == "ETIMEDOUT")
 
+-- A result that wins over the cancellation is kept, and what the task returns with it; its next wait knows.
+local winner = evlua.spawn(function() return evlua.yield(), "kept" end)
+evlua.yield()
+assert(winner:cancel())
+local won, kept = winner:join()
+assert(won == true and kept == "kept" and winner:status() == "done")
+local inner, next_code
+local outer = evlua.spawn(function()
+  inner = evlua.timeout(100, function() return evlua.yield() and "inner" end)
+  next_code = select(3, evlua.sleep(100))
+end)
+evlua.yield()  -- outer waits for the task in its timeout
+evlua.yield()  -- and that yields
+assert(outer:cancel())
+assert(select(3, outer:join()) == "ECANCELED" and inner == "inner" and next_code == "ECANCELED")
+
 -- scope: waits for all; the first error cancels the rest.
 local done = {}
 evlua.scope(function(s)
