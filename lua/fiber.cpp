@@ -108,7 +108,7 @@ void Fiber::recycle(bool reusable) {
   } else {
     delete this;
   }
-  if (--vm.live_count_ == 0) vm.idle_.set();
+  if (--vm.live_count_ == 0) vm.became_idle();
 }
 
 void Fiber::anchor(lua_State* L) {

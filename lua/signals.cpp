@@ -141,7 +141,10 @@ void SignalHub::deliver(int signal) noexcept {
         lua_xmove(L, fiber->root(), 1);
         lua_pushstring(fiber->root(), name_of_signal(message->signal));
         static Fiber::Owner owner{[](Fiber::Owner&, Fiber& ended, Fiber::Outcome outcome) {
-          if (outcome == Fiber::Outcome::failed) ended.vm().report_unjoined(ended.failure_text());
+          if (outcome != Fiber::Outcome::failed) return;
+          TaskError error;
+          error.trace = ended.failure_text();
+          ended.vm().task_errors().dropped(error);
         }};
         fiber->start(1, &owner);
       }

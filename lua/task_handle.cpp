@@ -1,5 +1,5 @@
-// A failed task's user value is a small sentinel that owns the error; if it is collected before anybody has joined the
-// task, it reports the error.
+// A failed task's user value is a small sentinel that owns the error; it notices when it is collected before anybody
+// has joined the task.
 #include "lua/task_handle.h"
 
 #include <new>
@@ -35,8 +35,7 @@ constexpr const char* kTaskType = "evlua.task";
 constexpr const char* kFailureType = "evlua.task_failure";
 
 /// The error of a failed task; its own user value is the error value.
-struct Failure {
-  std::string trace;  // where it came from
+struct Failure : TaskError {
   bool joined = false;
 };
 
@@ -53,6 +52,7 @@ int push_outcome(lua_State* L, TaskHandle& handle, int index) {
   if (handle.state == State::failed) {
     auto* failure = static_cast<Failure*>(lua_touserdata(L, -1));
     failure->joined = true;
+    Vm::of(L).task_errors().joined(*failure);
     lua_getuservalue(L, -1);
     Vm::of(L).set_trail(L, -1, failure->trace);
     return lua_error(L);
@@ -81,16 +81,17 @@ namespace {
 
 int collect_failure(lua_State* L) {
   auto* failure = static_cast<Failure*>(lua_touserdata(L, 1));
-  if (!failure->joined) Vm::of(L).report_unjoined(failure->trace);
+  if (!failure->joined) Vm::of(L).task_errors().dropped(*failure);
   failure->~Failure();
   return 0;
 }
 
 /// Pushes the sentinel for a fiber that failed; its error value is on top of its root.
-void push_failure_of(lua_State* L, Fiber& fiber) {
+void push_failure_of(lua_State* L, Fiber& fiber, bool has_joiner) {
   std::string trace = fiber.failure_text();
   auto* failure = new (lua_newuserdata(L, sizeof(Failure))) Failure;
   failure->trace = std::move(trace);
+  if (!has_joiner) fiber.vm().task_errors().add(*failure);
   lua_xmove(fiber.root(), L, 1);
   lua_setuservalue(L, -2);
   luaL_setmetatable(L, kFailureType);
@@ -124,7 +125,7 @@ void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
   if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
   fiber.push_anchored(L);
   if (handle.state == State::failed) {
-    push_failure_of(L, fiber);
+    push_failure_of(L, fiber, handle.group != nullptr || !handle.waiters.empty());
     lua_setuservalue(L, top + 1);
   } else if (handle.state == State::returned) {
     handle.result_count = lua_gettop(fiber.root());

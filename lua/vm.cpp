@@ -16,6 +16,9 @@ const char kTrailValue = 0;
 
 }  // namespace
 
+Vm::Vm(Scheduler& scheduler, Options options)
+    : scheduler_(scheduler), options_(options), strand_(scheduler), task_errors_(*this) {}
+
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
   if (block == nullptr) old_size = 0;  // then it is a type tag
@@ -104,10 +107,13 @@ std::string Vm::trail_of(lua_State* L, int index) {
   return same ? trail_ : std::string();
 }
 
-void Vm::report_unjoined(const std::string& text) {
-  had_unjoined_error_ = true;
-  std::fflush(stdout);
-  std::fprintf(stderr, "evlua: error in a task that nobody joined: %s\n", text.c_str());
+void Vm::became_idle() {
+  task_errors_.tell_all();
+  if (task_errors_.stop()) idle_.set();
+}
+
+void Vm::error_watch_ended() {
+  if (live_count_ == 0) idle_.set();
 }
 
 }  // namespace evlua::lua

@@ -18,6 +18,7 @@
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
+#include "lua/task_errors.h"
 
 namespace evlua::lua {
 
@@ -84,9 +85,8 @@ class Vm {
   /// The remembered text if it belongs to the value at `index`, else "".
   std::string trail_of(lua_State* L, int index);
 
-  /// Error of a task that nobody has joined: reported here, on standard error by default. [strand]
-  void report_unjoined(const std::string& text);
-  bool had_unjoined_error() const noexcept { return had_unjoined_error_; }
+  /// Errors that tasks have ended with. [strand]
+  TaskErrors& task_errors() noexcept { return task_errors_; }
 
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
@@ -103,11 +103,16 @@ class Vm {
 
  private:
   friend class Fiber;
+  friend class TaskErrors;
 
   static constexpr std::uintptr_t kHeld = 1;
   static constexpr std::size_t kSpareFibersMax = 1024;
 
-  Vm(Scheduler& scheduler, Options options) : scheduler_(scheduler), options_(options), strand_(scheduler) {}
+  Vm(Scheduler& scheduler, Options options);
+
+  /// No fiber is live.
+  void became_idle();
+  void error_watch_ended();
 
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
@@ -127,7 +132,7 @@ class Vm {
   std::size_t spare_count_ = 0;
   Event idle_;
   std::string trail_;
-  bool had_unjoined_error_ = false;
+  TaskErrors task_errors_;
 };
 
 }  // namespace evlua::lua

@@ -18,10 +18,6 @@ namespace {
 using lua::Fiber;
 using lua::Vm;
 
-struct MainFiber : Fiber::Owner {
-  bool failed = false;
-};
-
 /// Global `arg`, as lua.c makes it.
 void set_arguments(lua_State* L, const ScriptOptions& options) {
   const int count = static_cast<int>(options.arguments.size());
@@ -73,12 +69,14 @@ void push_steps(lua_State* L, const ScriptOptions& options) {
   }
 }
 
-void start_main(Vm& vm, const ScriptOptions& options, MainFiber& main) {
-  main.ended = [](Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
-    if (outcome != Fiber::Outcome::failed || fiber.cancel_raised()) return;
-    static_cast<MainFiber&>(owner).failed = true;
-    std::fflush(stdout);
-    std::fprintf(stderr, "evlua: %s\n", fiber.failure_text().c_str());
+void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
+  main.ended = [](Fiber::Owner&, Fiber& fiber, Fiber::Outcome outcome) {
+    if (outcome != Fiber::Outcome::failed) return;
+    const std::string text = fiber.failure_text();
+    fiber.vm().task_errors().tell_all();  // one of them may be the cause
+    std::fflush(nullptr);
+    std::fprintf(stderr, "evlua: %s\n", text.c_str());
+    fiber.vm().on_exit(1);  // the other tasks may be waiting for what the script does not do any more
   };
   Fiber* fiber = vm.take_fiber();
   EVLUA_CHECK(fiber != nullptr);
@@ -91,6 +89,7 @@ void start_main(Vm& vm, const ScriptOptions& options, MainFiber& main) {
 
 /// SIGINT and SIGTERM: what was going on, then out.
 void end_script(Vm& vm, int signal) {
+  vm.task_errors().tell_all();
   std::fflush(stdout);
   std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
   vm.for_each_live([](Fiber& fiber) {
@@ -123,15 +122,18 @@ void stop_stuck_script(Vm& vm, int signal) {
 Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::SignalHub& signals) {
   std::unique_ptr<Vm> vm = Vm::create(scheduler, {});
   if (vm == nullptr) co_return 1;
-  vm->on_exit = [](int code) { ::_exit(code); };
-  MainFiber main;
+  vm->on_exit = [](int code) {
+    std::fflush(nullptr);
+    ::_exit(code);
+  };
+  Fiber::Owner main;
   start_main(*vm, options, main);
   signals.set_stuck_action(stop_stuck_script);
   signals.attach(*vm, end_script);
   (void)co_await vm->idle().wait();
   signals.detach();
   vm->close();
-  const int code = main.failed || vm->had_unjoined_error() ? 1 : 0;
+  const int code = vm->task_errors().any_dropped() ? 1 : 0;
   std::fflush(stdout);
   co_return code;
 }

@@ -68,6 +68,18 @@ def test_task_that_nobody_joined():
     check(got.returncode == 1 and "lost?" in got.stderr, got)
 
 
+    # It is told while the program still runs, because what the task did not do may be what the others wait for.
+    with Program(EVLUA, "-e", "local e = require 'evlua' t = e.spawn(function() error('lost?') end) e.sleep(100)") as program:
+        program.wait_for("lost?")
+        check(program.stop(signal.SIGTERM) == 143 and program.text.count("lost?") == 1, program.text)
+
+
+def test_an_error_of_the_script_ends_the_program():
+    got = run("-e", "local e = require 'evlua' e.spawn(e.sleep, 1000) e.spawn(function() error('cause') end) "
+              "e.sleep(0) error('symptom')")
+    check(got.returncode == 1 and got.stderr.index("cause") < got.stderr.index("symptom"), got)
+
+
 def test_waits_for_tasks():
     got = run("-e", "local e = require 'evlua' e.spawn(function() e.sleep(0.05) print 'later' end) print 'first'")
     check(got.returncode == 0 and got.stdout == "first\nlater\n", got)

@@ -1,0 +1,71 @@
+#include "lua/task_errors.h"
+
+#include <cstdio>
+
+#include "core/worker.h"
+#include "lua/vm.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr Duration kTimeToJoin = 1'000'000'000;
+
+void tell(TaskError& error) {
+  if (std::exchange(error.told, true)) return;
+  std::fflush(stdout);
+  std::fprintf(stderr, "evlua: error in a task that nobody joined: %s\n", error.trace.c_str());
+}
+
+}  // namespace
+
+TaskErrors::TaskErrors(Vm& vm) : Op(OpCode::sleep, -1), vm_(vm) {
+  home = &vm.strand();
+  run = [](Runnable& self) noexcept { static_cast<TaskErrors&>(self).fired(); };
+}
+
+void TaskErrors::add(TaskError& error) {
+  error.due = Worker::current().backend().now() + kTimeToJoin;
+  untold_.push_back(error);
+  if (!armed_) arm();
+}
+
+void TaskErrors::joined(TaskError& error) noexcept {
+  if (error.linked()) List<TaskError>::erase(error);
+}
+
+void TaskErrors::dropped(TaskError& error) {
+  if (error.linked()) List<TaskError>::erase(error);
+  any_dropped_ = true;
+  tell(error);
+}
+
+void TaskErrors::tell_all() {
+  while (TaskError* error = untold_.pop_front()) tell(*error);
+}
+
+bool TaskErrors::stop() noexcept {
+  if (armed_) Worker::cancel(*this);
+  return !armed_;
+}
+
+void TaskErrors::arm() noexcept {
+  armed_ = true;
+  deadline = untold_.front()->due;
+  Worker& worker = Worker::current();
+  worker.prepare(*this);
+  worker.submit(*this);
+}
+
+void TaskErrors::fired() {
+  armed_ = false;
+  const Instant now = Worker::current().backend().now();
+  while (!untold_.empty() && untold_.front()->due <= now) tell(*untold_.pop_front());
+  if (!untold_.empty()) {
+    arm();
+  } else {
+    vm_.error_watch_ended();
+  }
+}
+
+}  // namespace evlua::lua
