@@ -20,27 +20,30 @@ constexpr std::size_t kPiece = 65536;
 /// Bytes read from the system and not yet handed out. Taking is from the front and moves nothing.
 class ReadAhead {
  public:
-  std::string_view view() const noexcept { return std::string_view(bytes_).substr(taken_); }
+  std::string_view view() const noexcept { return {bytes_.data() + taken_, kept_ - taken_}; }
   void take(std::size_t size) noexcept { taken_ += size; }
   void clear() noexcept {
     bytes_.clear();
-    taken_ = 0;
+    taken_ = kept_ = 0;
   }
 
-  /// Room for `size` more, valid until the next call; then `keep` says how many came.
+  /// Room for `size` more, valid until the next call of anything but `view`; then `keep` says how many came.
   char* grow(std::size_t size) {
     bytes_.erase(0, taken_);
+    kept_ -= taken_;
     taken_ = 0;
-    kept_ = bytes_.size();
     bytes_.resize(kept_ + size);
     return bytes_.data() + kept_;
   }
-  void keep(std::size_t size) { bytes_.resize(kept_ + size); }
+  void keep(std::size_t size) {
+    kept_ += size;
+    bytes_.resize(kept_);
+  }
 
  private:
   std::string bytes_;
-  std::size_t taken_ = 0;
-  std::size_t kept_ = 0;
+  std::size_t taken_ = 0;  // from the front
+  std::size_t kept_ = 0;   // the end of what came
 };
 
 /// An open file as Lua sees it: a position, and what was read ahead for lines.
@@ -53,6 +56,12 @@ struct FileHandle {
   bool closed = false;
 
   std::int64_t tell() const noexcept { return position - static_cast<std::int64_t>(ahead.view().size()); }
+  /// What was read ahead may have changed. What came from a pipe cannot be read again, and stays.
+  void drop_ahead() noexcept {
+    if (position < 0) return;
+    position = tell();
+    ahead.clear();
+  }
 };
 
 enum class Use : std::uint8_t { anywhere, in_sequence };
@@ -251,13 +260,18 @@ int chunks(lua_State* L) {
 
 // -- files: writing and the rest ------------------------------------------------------------------------------------
 
+/// A pipe has no position: reading and writing do not meet.
+Use use_of_write(const FileHandle& handle) noexcept { return handle.position < 0 ? Use::anywhere : Use::in_sequence; }
+
 Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, Instant deadline) {
-  const InUse guard(handle, Use::in_sequence);
-  if (handle.position >= 0) handle.position = handle.tell();
-  handle.ahead.clear();
-  const std::int64_t offset = handle.file.appends() ? -1 : handle.position;
-  const Result<void> wrote = co_await handle.file.write_at(bytes, offset, deadline);
-  if (wrote && offset >= 0) handle.position += static_cast<std::int64_t>(bytes.size());
+  const InUse guard(handle, use_of_write(handle));
+  handle.drop_ahead();
+  const bool at_end = handle.file.appends();
+  const Result<void> wrote = co_await handle.file.write_at(bytes, at_end ? -1 : handle.position, deadline);
+  if (wrote && handle.position >= 0 && !bytes.empty()) {
+    handle.position =
+        at_end ? ::lseek(handle.file.fd(), 0, SEEK_CUR) : handle.position + static_cast<std::int64_t>(bytes.size());
+  }
   co_return wrote;
 }
 
@@ -265,7 +279,7 @@ int write(lua_State* L) {
   FileHandle& handle = check_file(L);
   const std::string_view bytes = check_bytes(L, 2);
   const Instant deadline = deadline_option(L, 3);
-  if (refuse(L, handle, Use::in_sequence)) return 3;
+  if (refuse(L, handle, use_of_write(handle))) return 3;
   return suspend_task<void>(
       L, [&handle, bytes, deadline] { return write_sequential(handle, bytes, deadline); }, PushTrue());
 }
@@ -273,6 +287,7 @@ int write(lua_State* L) {
 Task<Result<void>> write_somewhere(FileHandle& handle, std::string_view bytes, std::int64_t offset, Instant deadline) {
   const InUse guard(handle);
   const Result<void> wrote = co_await handle.file.write_at(bytes, offset, deadline);
+  if (!handle.in_sequence) handle.drop_ahead();
   co_return wrote;
 }
 
@@ -305,6 +320,7 @@ int sync(lua_State* L) {
 Task<Result<void>> truncate_file(FileHandle& handle, std::int64_t size) {
   const InUse guard(handle);
   const Result<void> done = co_await handle.file.truncate(size);
+  if (!handle.in_sequence) handle.drop_ahead();
   co_return done;
 }
 
@@ -354,6 +370,7 @@ int seek(lua_State* L) {
   static const char* const names[] = {"set", "cur", "end", nullptr};
   const int whence = luaL_checkoption(L, 2, "cur", names);
   const lua_Integer offset = luaL_optinteger(L, 3, 0);
+  if (refuse(L, handle, Use::in_sequence)) return 3;
   if (refuse(L, handle, Use::in_sequence)) return 3;
   if (handle.position < 0) return push_failure(L, Error{ESPIPE, ErrorDomain::system});
   if (whence == 2) {

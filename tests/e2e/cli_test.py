@@ -69,7 +69,8 @@ def test_task_that_nobody_joined():
 
 
     # It is told while the program still runs, because what the task did not do may be what the others wait for.
-    with Program(EVLUA, "-e", "local e = require 'evlua' t = e.spawn(function() error('lost?') end) e.sleep(100)") as program:
+    with Program(EVLUA, "-e", "local e = require 'evlua' t = e.spawn(function() error('lost?') end) "
+                 "e.sleep(100)") as program:
         program.wait_for("lost?")
         check(program.stop(signal.SIGTERM) == 143 and program.text.count("lost?") == 1, program.text)
 

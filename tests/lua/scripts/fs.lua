@@ -53,14 +53,34 @@ f:close()
 
 -- One task at a time at the position of a file; any number elsewhere.
 f = assert(fs.open(path "long"))
-local first, second, elsewhere
+local first, second, third, elsewhere
 evlua.all {
   function() first = #f:read("a") end,
   function() second = select(3, f:read("l")) end,
+  function() third = select(3, f:seek("set", 0)) end,
   function() elsewhere = f:read_at(1, 0) end,
 }
-assert(first == 400002 and second == "EBUSY" and elsewhere == "x")
+assert(first == 400002 and second == "EBUSY" and third == "EBUSY" and elsewhere == "x")
 f:close()
+assert(select(3, f:seek()) == "EBADF")
+
+-- Lines that were read ahead follow what is written; what came from a pipe stays.
+assert(fs.write(path "ahead", "one\ntwo\nthree\n"))
+f = assert(fs.open(path "ahead", "r+"))
+assert(f:read("l") == "one" and f:write_at("TWO", 4) and f:read("l") == "TWO")
+assert(f:truncate(11) and f:read("l") == "thr" and f:read("l") == nil)
+f:close()
+f = assert(fs.open(path "ahead", "a+"))
+assert(f:read("l") == "one" and f:write("four\n") and f:seek() == 16 and f:read("l") == nil)
+f:close()
+assert(os.execute("mkfifo " .. path "pipe"))
+f = assert(fs.open(path "pipe", "r+"))
+assert(f:write("a\nb\n") and f:read("l") == "a" and f:write("c\n") and f:read("l") == "b" and f:read("l") == "c")
+local reader = evlua.spawn(f.read, f, "l")  -- one task reads while another one writes
+evlua.yield()
+assert(f:write("d\n") and reader:join() == "d")
+f:close()
+assert(fs.remove(path "pipe") and fs.remove(path "ahead"))
 
 -- An atomic write keeps permissions and links.
 assert(fs.write(path "secret", "1", {permissions = tonumber("600", 8)}))
