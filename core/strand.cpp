@@ -62,14 +62,15 @@ void Strand::run_share() noexcept {
       }
       continue;
     }
-    if (items >= kItemsPerShare || (items % 8 == 7 && monotonic_now() - started > kTimePerShare)) {
+    if (std::exchange(gives_way_, false) || items >= kItemsPerShare ||
+        (items % 8 == 7 && monotonic_now() - started > kTimePerShare)) {
       local_.push_front(*work);
       break;
     }
     work->run(*work);
   }
   current_strand = outer_;
-  if (Worker* worker = Worker::current_or_null()) worker->poll_soon();
+  if (Worker* worker = Worker::current_or_null()) worker->catch_up();
   scheduler_.enqueue(*this);
 }
 

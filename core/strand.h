@@ -39,6 +39,12 @@ class Strand final : public Executor, private Runnable {
   /// left. REQUIRES: nothing is queued, and the caller is not on this strand. [any thread]
   void wait_until_left() const noexcept;
 
+  /// Something waits for the strand. [on this strand]
+  bool has_queued() const noexcept { return !local_.empty() || inbox_.has_messages(); }
+
+  /// The strand goes to the back of the worker's queue when what runs now returns. [on this strand]
+  void give_way() noexcept { gives_way_ = true; }
+
   /// The caller runs on this strand.
   bool is_current() const noexcept;
 
@@ -52,8 +58,9 @@ class Strand final : public Executor, private Runnable {
 
   Scheduler& scheduler_;
   Inbox inbox_{Inbox::Start::away};  // the mark means idle
-  Queue<Runnable> local_;            // taken from the inbox, or added from within; only the one who runs us touches it
-  Strand* outer_ = nullptr;          // the strand this thread was on when it entered, for try_run inside a strand
+  bool gives_way_ = false;
+  Queue<Runnable> local_;    // taken from the inbox, or added from within; only the one who runs us touches it
+  Strand* outer_ = nullptr;  // the strand this thread was on when it entered, for try_run inside a strand
 };
 
 }  // namespace evlua

@@ -202,6 +202,12 @@ Runnable* Worker::next_work() noexcept {
     return std::exchange(next_, nullptr);
   }
   next_in_a_row_ = 0;
+  if (catching_up_ > 0) {
+    --catching_up_;
+    if (Runnable* work = pinned_.pop_front()) return work;
+    catching_up_ = 0;
+    poll_backend();  // hands over what they submitted
+  }
   // In turns: pinned work that makes more pinned work must not shut out the rest.
   pinned_first_ = !pinned_first_;
   if (pinned_first_) {
@@ -238,6 +244,12 @@ void Worker::poll_backend() noexcept {
   now_ = backend_->now();
   deliver_ready(ready);
   fire_timers();
+}
+
+bool Worker::others_wait() noexcept {
+  if (inbox_.has_messages()) return true;
+  poll_backend();
+  return next_ != nullptr || !pinned_.empty() || scheduler_.has_visible_work();
 }
 
 void Worker::park() noexcept {

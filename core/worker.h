@@ -68,8 +68,13 @@ class Worker final : public BackendHost, private Executor {
   /// Delivers to this worker and no other. [any thread]
   Executor& pinned() noexcept { return *this; }
 
-  /// The loop has not seen its backend for a while: poll before the next piece of work. [owner]
-  void poll_soon() noexcept { tick_ = kTicksPerPoll - 1; }
+  /// Polls the backend, from within a piece of work that takes long: does anything wait for this worker? [owner]
+  bool others_wait() noexcept;
+  /// What ran took long: before the next piece of such work, poll, and do what has gathered on this worker. [owner]
+  void catch_up() noexcept {
+    tick_ = kTicksPerPoll - 1;
+    catching_up_ = kCatchUp;
+  }
 
   /// BackendHost: runs `message` on this worker soon. [any thread]
   void post(Runnable& message) noexcept override;
@@ -104,6 +109,7 @@ class Worker final : public BackendHost, private Executor {
 
   static constexpr unsigned kNextInARow = 3;
   static constexpr unsigned kTicksPerPoll = 61;
+  static constexpr unsigned kCatchUp = 256;
 
   Scheduler& scheduler_;
   const unsigned index_;
@@ -111,6 +117,7 @@ class Worker final : public BackendHost, private Executor {
   StealingDeque<> deque_;
   Queue<Runnable> pinned_;
   bool pinned_first_ = false;
+  unsigned catching_up_ = 0;  // how many pieces of pinned work go first
   Runnable* next_ = nullptr;
   unsigned next_in_a_row_ = 0;
   unsigned tick_ = 0;

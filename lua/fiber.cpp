@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "lua/slice.h"
+
 namespace evlua::lua {
 
 namespace {
@@ -128,10 +130,12 @@ void Fiber::push_anchored(lua_State* L) {
 // -- running --------------------------------------------------------------------------------------------------------
 
 void Fiber::drive(int arguments) {
+  const Slice slice(vm_);
   vm_.running_ = this;
   int status = resume(chain_.empty() ? root_ : chain_.back(), arguments);
   while (true) {
     if (!vm_.unwinding_.empty()) settle_held();
+    if (hooked_frame_ != nullptr) mend_frame();
     if (status == LUA_YIELD && pending_ != nullptr) {
       if (!begin_wait()) {
         vm_.running_ = nullptr;
@@ -157,6 +161,15 @@ int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(nullptr);
   return status;
 }
+
+void Fiber::yields_in_hook(const lua_Debug* where) noexcept {
+  hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
+  hooked_function_ = hooked_frame_->function;
+}
+
+/// When a hook yields, Lua 5.3 points the frame's function at the stack's top and keeps the true one in CallInfo::extra
+/// until the coroutine is resumed. Meanwhile a traceback would take whatever lies there for a function, and crash.
+void Fiber::mend_frame() noexcept { std::exchange(hooked_frame_, nullptr)->function = hooked_function_; }
 
 /// True: the wait was over before it began.
 bool Fiber::begin_wait() {

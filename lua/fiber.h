@@ -47,6 +47,11 @@ struct SpawnSite {
   void release() noexcept;
 };
 
+/// What a CallInfo of Lua 5.3 begins with: the stack slot of its function.
+struct FrameHead {
+  void* function;
+};
+
 class Fiber final : public ListNode, private Runnable {
  public:
   enum class Outcome { returned, failed };
@@ -90,6 +95,8 @@ class Fiber final : public ListNode, private Runnable {
 
   /// The wait is over. [strand]
   void complete() noexcept;
+  /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
+  void yields_in_hook(const lua_Debug* where) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 
@@ -153,6 +160,7 @@ class Fiber final : public ListNode, private Runnable {
   void recycle(bool reusable);
   void clear_slot() noexcept;
   void settle_held();
+  void mend_frame() noexcept;
 
   Vm& vm_;
   lua_State* root_ = nullptr;
@@ -170,6 +178,8 @@ class Fiber final : public ListNode, private Runnable {
   bool identity_seen_ = false;
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
+  FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields
+  void* hooked_function_ = nullptr;
   Suspension* pending_ = nullptr;    // built, not started
   Suspension* waiting_ = nullptr;    // started, not completed
   Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again

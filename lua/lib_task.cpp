@@ -51,6 +51,13 @@ struct YieldWait : OpWait {
 
 int yield(lua_State* L) { return suspend<YieldWait>(L); }
 
+/// atomic(f, ...): what is called from C cannot wait, and its slice cannot end.
+int atomic(lua_State* L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
 int now(lua_State* L) {
   lua_pushnumber(L, static_cast<double>(Worker::current().backend().now()) / 1e9);
   return 1;
@@ -86,9 +93,10 @@ int trail(lua_State* L) {
 }  // namespace
 
 int open_task(lua_State* L) {
-  const luaL_Reg functions[] = {
-      {"sleep", sleep},      {"yield", yield},      {"now", now},     {"time", wall_time},      {"exit", leave},
-      {"spawn", spawn_task}, {"group", make_group}, {"trail", trail}, {"on_signal", on_signal}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"sleep", sleep},      {"yield", yield},  {"now", now},
+                                {"time", wall_time},   {"exit", leave},   {"spawn", spawn_task},
+                                {"group", make_group}, {"trail", trail},  {"on_signal", on_signal},
+                                {"atomic", atomic},    {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);
   luaL_newlib(L, functions);

@@ -9,6 +9,7 @@
 
 #include "core/scheduler.h"
 #include "lua/fiber.h"
+#include "lua/slice.h"
 #include "lua/vm.h"
 #include "tools/runtime.h"
 #include "tools/script.h"
@@ -136,6 +137,7 @@ int main(int argc, char** argv) {
     line.script.steps.push_back({ScriptStep::Kind::file, "-"});
   }
   lua::SignalHub signals;
+  lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code = scheduler.run(run_script(scheduler, line.script, signals));

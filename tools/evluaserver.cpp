@@ -6,6 +6,7 @@
 
 #include "core/scheduler.h"
 #include "lua/signals.h"
+#include "lua/slice.h"
 #include "tools/runtime.h"
 #include "tools/server_app.h"
 
@@ -59,6 +60,7 @@ bool parse_addresses(CommandLine& line) {
 
 int serve(CommandLine& line) {
   lua::SignalHub signals;
+  lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code = scheduler.run(run_server(scheduler, line.server, signals));

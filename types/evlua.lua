@@ -50,6 +50,13 @@ function evlua.sleep(seconds) end
 ---@return string? code
 function evlua.yield() end
 
+---Runs `f(...)` with no other task in between, however long it takes. Waiting in it raises.
+---@generic T
+---@param f fun(...): T...
+---@param ... any
+---@return T ...
+function evlua.atomic(f, ...) end
+
 ---Seconds of the monotonic clock, for measuring.
 ---@return number
 function evlua.now() end

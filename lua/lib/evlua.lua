@@ -6,6 +6,7 @@ local evlua = {
   spawn = task.spawn,
   sleep = task.sleep,
   yield = task.yield,
+  atomic = task.atomic,
   now = task.now,
   time = task.time,
   exit = task.exit,

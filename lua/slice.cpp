@@ -1,0 +1,204 @@
+#include "lua/slice.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <vector>
+
+#include "core/worker.h"
+#include "lua/bridge.h"
+#include "lua/fiber.h"
+#include "lua/vm.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr std::chrono::milliseconds kTick{2};
+constexpr Duration kShare = 1500 * kMicrosecond;  // of processor time, from one tick to the next
+constexpr unsigned kQuietTicks = 50;              // without any Lua, until the monitor sleeps
+constexpr int kInstructionsToRetry = 1000;        // where the coroutine cannot yield
+
+/// Threads that have run Lua.
+struct Roster {
+  std::mutex lock;
+  std::vector<SliceClock*> clocks;
+};
+
+Roster& roster() {
+  static Roster all;
+  return all;
+}
+
+struct Membership {
+  explicit Membership(SliceClock& mine) : clock(mine) {
+    clock.thread = ::pthread_self();
+    ::pthread_getcpuclockid(clock.thread, &clock.processor_clock);
+    const std::lock_guard guard(roster().lock);
+    roster().clocks.push_back(&clock);
+  }
+  ~Membership() {
+    const std::lock_guard guard(roster().lock);
+    std::erase(roster().clocks, &clock);
+  }
+  SliceClock& clock;
+};
+
+Duration processor_time(clockid_t clock) noexcept {
+  timespec used{};
+  ::clock_gettime(clock, &used);
+  return Duration{used.tv_sec} * kSecond + used.tv_nsec;
+}
+
+/// At the back of the strand's queue, as evlua.yield; but what yields here is a hook, and gets no result.
+struct PreemptWait : Suspension, Runnable {
+  PreemptWait() {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<PreemptWait&>(self);
+      wait.fiber = &waiter;
+      wait.run = [](Runnable& again) noexcept { static_cast<PreemptWait&>(again).go_on(); };
+      waiter.vm().strand().enqueue(wait);
+      waiter.vm().strand().give_way();
+    };
+    cancel = [](Suspension&) noexcept {};
+    finish = [](Suspension&, lua_State*) { return 0; };
+  }
+  /// Who came while the strand was away goes first, once, and then what they have for the worker.
+  void go_on() noexcept {
+    Strand& strand = fiber->vm().strand();
+    if (behind == Behind::nobody && strand.has_queued()) {
+      behind = Behind::strand;
+      strand.enqueue(*this);
+    } else if (behind == Behind::strand) {
+      behind = Behind::worker;
+      strand.enqueue(*this);
+      strand.give_way();
+    } else {
+      fiber->complete();
+    }
+  }
+
+  enum class Behind : std::uint8_t { nobody, strand, worker };
+  Fiber* fiber = nullptr;
+  Behind behind = Behind::nobody;
+};
+
+/// The hook that debug.sethook has set, while ours takes its place for a few instructions.
+struct Hook {
+  lua_Hook function = nullptr;
+  int mask = 0;
+  int count = 0;
+};
+thread_local constinit Hook user_hook;
+
+void on_hook(lua_State* L, lua_Debug* where);
+
+void take_hook(lua_State* L, int count) noexcept {
+  user_hook = {lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L)};
+  lua_sethook(L, on_hook, LUA_MASKCOUNT, count);
+}
+
+void on_hook(lua_State* L, lua_Debug* where) {
+  Vm& vm = Vm::of(L);
+  const Hook before = std::exchange(user_hook, Hook());
+  lua_sethook(L, before.function, before.mask, before.count);
+  SliceClock& clock = Slice::clock();
+  const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
+  if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over
+  Fiber& fiber = *vm.running();
+  if (!fiber.may_wait(L)) {
+    take_hook(L, kInstructionsToRetry);
+    return;
+  }
+  // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
+  // program has taken too long, and nothing shall be interrupted.
+  const Duration used = processor_time(CLOCK_THREAD_CPUTIME_ID) - clock.used_before.load(std::memory_order_relaxed);
+  if (used < kShare) return;  // the monitor will ask again
+  if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
+  fiber.emplace<PreemptWait>();
+  fiber.yields_in_hook(where);
+  lua_yield(L, 0);
+}
+
+/// On the thread that runs the slice. lua_sethook may be called from signal handlers of the same thread, as lua.c does.
+void on_signal_to_yield(int) {
+  const Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
+  lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
+  if (L != nullptr && lua_gethook(L) != on_hook) take_hook(L, 1);
+}
+
+}  // namespace
+
+thread_local constinit SliceClock Slice::clock_;
+
+void Slice::enlist() { thread_local const Membership membership(clock_); }
+
+void Slice::wake_monitor() noexcept {
+  if (!SliceMonitor::asleep_.exchange(false)) return;
+  SliceMonitor* monitor = SliceMonitor::instance_;
+  const std::lock_guard guard(monitor->lock_);
+  monitor->wake_.notify_one();
+}
+
+SliceMonitor::SliceMonitor() {
+  struct sigaction action {};
+  action.sa_handler = on_signal_to_yield;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGURG, &action, nullptr);
+  instance_ = this;
+  thread_ = std::thread([this] { watch(); });
+}
+
+SliceMonitor::~SliceMonitor() {
+  asleep_ = false;
+  {
+    const std::lock_guard guard(lock_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+  instance_ = nullptr;
+  ::signal(SIGURG, SIG_IGN);
+}
+
+/// True: some Lua has run since the last look, or runs.
+bool SliceMonitor::look() {
+  bool active = false;
+  const std::lock_guard guard(roster().lock);
+  for (SliceClock* clock : roster().clocks) {
+    const std::uint64_t number = clock->number.load(std::memory_order_relaxed);
+    const bool runs = number % 2 == 1;
+    if (runs && number != clock->seen) {
+      clock->used_before.store(processor_time(clock->processor_clock), std::memory_order_relaxed);
+    } else if (runs) {
+      clock->asked.store(number, std::memory_order_relaxed);
+      ::pthread_kill(clock->thread, SIGURG);
+    }
+    active = active || runs || number != clock->seen;
+    clock->seen = number;
+  }
+  return active;
+}
+
+void SliceMonitor::watch() {
+  ::pthread_setname_np(::pthread_self(), "evlua-slices");
+  std::unique_lock guard(lock_);
+  unsigned quiet = 0;
+  while (!stopping_) {
+    quiet = look() ? 0 : quiet + 1;
+    if (quiet < kQuietTicks) {
+      wake_.wait_for(guard, kTick);
+    } else if (quiet == kQuietTicks) {
+      asleep_ = true;  // one more look after this: a slice that began before it could see that has told its number
+      wake_.wait_for(guard, kTick);
+    } else {
+      wake_.wait(guard, [this] { return stopping_ || !asleep_; });
+      quiet = 0;
+    }
+  }
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,91 @@
+// Time slices: Lua code that runs on while others wait is made to wait behind them.
+//
+// A monitor looks at every thread that runs Lua each 2 ms. Where the same slice goes on since the last look, it asks
+// that thread, by a signal, to set a count hook on the running coroutine. If the thread has really had the processor
+// meanwhile, the hook polls the worker's backend, and if anything waits for the worker or the strand it yields: for the
+// task this is a wait like any other, and for its coroutines it has not happened. Inside of a callback across a C-call
+// boundary the hook tries again a little later.
+//
+// What a slice that ends in time pays is two stores. While no Lua runs the monitor sleeps.
+#pragma once
+
+#include <lua.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "core/time.h"
+
+namespace evlua::lua {
+
+class Vm;
+
+/// One per process, for as long as time slices shall be enforced. Make it when SignalHub is there.
+class SliceMonitor {
+ public:
+  SliceMonitor();
+  ~SliceMonitor();
+  SliceMonitor(const SliceMonitor&) = delete;
+  SliceMonitor& operator=(const SliceMonitor&) = delete;
+
+ private:
+  friend class Slice;
+
+  void watch();
+  bool look();
+
+  static inline std::atomic<bool> asleep_{false};
+  static inline SliceMonitor* instance_ = nullptr;
+
+  std::mutex lock_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+/// What a thread tells the monitor, and back.
+struct SliceClock {
+  std::atomic<std::uint64_t> number{0};  ///< grows when a slice begins or ends; odd: Lua runs
+  std::atomic<std::uint64_t> asked{0};   ///< the slice that shall yield
+  std::atomic<Vm*> vm{nullptr};          ///< whose Lua runs; for the thread's own signal handler
+  std::atomic<Duration> used_before{0};  ///< processor time of the thread when the monitor first saw the slice
+  std::uint64_t seen = 0;                // the monitor's
+  pthread_t thread{};
+  clockid_t processor_clock{};
+};
+
+/// Lua runs while it lives. [worker threads]
+class Slice {
+ public:
+  explicit Slice(Vm& vm) noexcept : outer_(clock_.vm.load(std::memory_order_relaxed)) {
+    clock_.vm.store(&vm, std::memory_order_relaxed);
+    advance();
+    if (SliceMonitor::asleep_.load(std::memory_order_relaxed)) wake_monitor();
+  }
+  ~Slice() {
+    clock_.vm.store(outer_, std::memory_order_relaxed);
+    advance();
+  }
+  Slice(const Slice&) = delete;
+  Slice& operator=(const Slice&) = delete;
+
+  static SliceClock& clock() noexcept { return clock_; }
+
+ private:
+  void advance() noexcept {
+    const std::uint64_t number = clock_.number.load(std::memory_order_relaxed);
+    if (number == 0) enlist();
+    clock_.number.store(number + (outer_ == nullptr ? 1 : 2), std::memory_order_relaxed);
+  }
+  static void enlist();
+  static void wake_monitor() noexcept;
+
+  static thread_local constinit SliceClock clock_;
+
+  Vm* const outer_;
+};
+
+}  // namespace evlua::lua

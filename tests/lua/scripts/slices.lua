@@ -1,0 +1,134 @@
+-- Time slices: code that computes without waiting delays the other tasks by milliseconds, and does not notice.
+local evlua = require "evlua"
+
+local function burn(count)
+  local x = 0
+  for i = 1, count do x = x + i % 3 end
+  return x
+end
+
+local function wait_for(what, condition)
+  local deadline = evlua.now() + 20
+  while not condition() do
+    assert(evlua.now() < deadline, what)
+    evlua.sleep(0.0005)
+  end
+end
+
+local ticks = 0
+local ticker = evlua.spawn(function() while evlua.sleep(0.0005) do ticks = ticks + 1 end end)
+
+-- Calls `f` until the ticker has run in the middle of it `times` times.
+local function interrupted(what, times, f)
+  local deadline = evlua.now() + 20
+  local seen = 0
+  repeat
+    local before = ticks
+    f()
+    if ticks > before then seen = seen + 1 end
+    assert(evlua.now() < deadline, what)
+  until seen >= times
+end
+
+local EXPECTED = burn(1000000)
+local function check() assert(burn(1000000) == EXPECTED) end
+
+-- Plainly, in pcall, in a metamethod, in coroutines within coroutines, in an iterator.
+interrupted("plain", 3, check)
+interrupted("pcall", 3, function() assert(pcall(check)) end)
+local meta = setmetatable({}, {__index = function() check() return 1 end, __add = function() check() return 2 end})
+interrupted("metamethods", 3, function() assert(meta.x + (meta + meta) == 3) end)
+interrupted("iterator", 3, function()
+  local rounds = 0
+  for i in function(_, last) check() return last < 3 and last + 1 or nil end, nil, 0 do rounds = rounds + i end
+  assert(rounds == 6)
+end)
+interrupted("coroutines", 3, function()
+  local function generator(depth)
+    return coroutine.wrap(function(first)
+      assert(first == "go")
+      for i = 1, 3 do
+        check()
+        assert(coroutine.status(coroutine.running()) == "running")
+        if depth > 0 then assert(generator(depth - 1)("go") == 1) end
+        assert(coroutine.yield(i) == -i)
+      end
+      return "end"
+    end)
+  end
+  local outer = generator(2)
+  assert(outer("go") == 1 and outer(-1) == 2 and outer(-2) == 3 and outer(-3) == "end")
+end)
+
+-- Errors and their tracebacks come out as ever.
+interrupted("errors", 3, function()
+  local ok, trace = xpcall(function() check() error("after a while") end, debug.traceback)
+  assert(not ok and trace:find("after a while", 1, true) and trace:find("slices.lua", 1, true))
+end)
+
+-- An endless loop leaves everybody else alive, and what is known about it can be asked.
+local inner
+local function spin()
+  local rounds = 0
+  while rounds >= 0 do rounds = rounds + 1 end
+end
+local endless = evlua.spawn(function()
+  inner = coroutine.create(spin)
+  coroutine.resume(inner)
+end)
+wait_for("its start", function() return inner ~= nil end)
+for _ = 1, 20 do
+  evlua.sleep(0.001)
+  assert(coroutine.status(inner) == "normal")
+  assert(debug.traceback(inner):find("slices.lua", 1, true))
+  local frame = debug.getinfo(inner, 0, "Sf")
+  assert(frame.func == spin and frame.what == "Lua")
+  local _, value = debug.getlocal(inner, 0, 1)
+  assert(value > 0)
+  collectgarbage()
+end
+assert(endless:status() == "waiting")
+debug.setlocal(inner, 0, 1, -1 << 62)  -- ends the loop
+endless:join()
+
+-- In a callback across a C-call boundary the slice ends afterwards; in evlua.atomic, too.
+local list = {}
+for i = 1, 100000 do list[i] = i * 7919 % 100003 end
+local before = ticks
+table.sort(list, function(x, y)
+  assert(ticks == before)
+  return x < y
+end)
+for i = 2, #list do assert(list[i - 1] <= list[i]) end
+before = ticks
+assert(evlua.atomic(function(a, b)
+  for _ = 1, 5 do check() end
+  return a + b
+end, 1, 2) == 3 and ticks == before)
+local ok, message = pcall(evlua.atomic, function() evlua.sleep(0) end)
+assert(not ok and message:find("evlua.atomic", 1, true), message)
+assert(not pcall(evlua.atomic))
+local thrown = {}
+ok, message = pcall(evlua.atomic, error, thrown)
+assert(not ok and message == thrown)
+
+-- Hooks of debug.sethook stay.
+local counted = 0
+local function hook() counted = counted + 1 end
+debug.sethook(hook, "", 1000)
+interrupted("with a hook", 3, check)
+local now_set, mask, count = debug.gethook()
+assert(now_set == hook and mask == "" and count == 1000 and counted > 1000)
+debug.sethook()
+
+-- Two endless computations share.
+local progress, stopped = {0, 0}, false
+local sharing = {}
+for i = 1, 2 do
+  sharing[i] = evlua.spawn(function() while not stopped do progress[i] = progress[i] + 1 end end)
+end
+wait_for("both", function() return progress[1] > 1000 and progress[2] > 1000 end)
+stopped = true
+for i = 1, 2 do sharing[i]:join() end
+
+ticker:cancel()
