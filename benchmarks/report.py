@@ -17,6 +17,10 @@ NOTES = {
                        "the same in their languages.",
     "http pipelined 16": "The same, 16 requests at a time on each connection. wrk tells no latency of pipelined "
                          "requests that could be trusted.",
+    "beside a handler that computes": "One client calls, again and again, a handler that computes for 200 ms; "
+                                      "meanwhile 32 connections call one that answers at once (`wrk -t1 -c32`): their "
+                                      "99th percentile. With two workers the server has both cores and shares one with "
+                                      "the load.",
     "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
                               "core; fio at the same depth, without a script, as the yardstick.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",

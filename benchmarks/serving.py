@@ -1,0 +1,102 @@
+"""Serving HTTP: what a request costs, and how long requests take beside one that computes."""
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+
+from servers import PEERS, Server, cpu_seconds, go_command, nginx_command, node_command, run_wrk
+
+
+def evlua_servers(options, app, workers, suffix=""):
+    def command(port, _directory):
+        return [os.path.join(options.build, "evluaserver"), f"{PEERS}/{app}", "--listen", f"127.0.0.1:{port}",
+                "--workers", str(workers)]
+
+    return [Server(f"evlua {backend}{suffix}", command, {"EVLUA_BACKEND": backend})
+            for backend in ("io_uring", "libev")]
+
+
+def peers():
+    return [Server("nginx + Lua", nginx_command), Server("Node.js", node_command), Server("Go", go_command)]
+
+
+def bench_http(options, results):
+    servers = evlua_servers(options, "hello.lua", 1) + peers()
+    with tempfile.TemporaryDirectory() as directory:
+        running = []
+        try:
+            for server in servers:
+                if server.start(directory):
+                    running.append(server)
+                else:
+                    print(f"left out, not installed: {server.name}", file=sys.stderr)
+            for kind, pipelined in (("keep-alive", False), ("pipelined 16", True)):
+                samples = {server.name: [] for server in running}
+                for round_number in range(options.rounds + 1):
+                    for server in running:
+                        before = cpu_seconds(server.process.pid)
+                        requests, rate, p99, bad = run_wrk(server.port, options.seconds, pipelined)
+                        spent = cpu_seconds(server.process.pid) - before
+                        if bad:
+                            print(f"{server.name}, {kind}: {bad}", file=sys.stderr)
+                        if round_number > 0:  # the first warms up
+                            samples[server.name].append((spent / requests * 1e6, rate, p99))
+                for name, rows in samples.items():
+                    cpu, rate, p99 = (statistics.median(column) for column in zip(*rows))
+                    spread = (max(r[0] for r in rows) - min(r[0] for r in rows)) / cpu if cpu else 0
+                    results[f"http {kind}: {name}"] = {
+                        "cpu_us_per_request": round(cpu, 3), "requests_per_s": round(rate), "p99_us": round(p99, 1),
+                        "spread": round(spread, 3)}
+        finally:
+            for server in servers:
+                server.stop()
+
+
+class Burner:
+    """A client that calls a handler which computes for 200 ms, again and again."""
+
+    def __init__(self, port):
+        self.port, self.over, self.calls = port, False, 0
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.over:
+            done = subprocess.run(["curl", "-s", f"http://127.0.0.1:{self.port}/burn"], capture_output=True, check=True)
+            if done.stdout != b"burnt":
+                raise SystemExit(f"wrong answer of /burn: {done.stdout!r}")
+            self.calls += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        self.thread.join()
+
+
+def bench_fairness(options, results):
+    both = "0,1"
+    rows = [(server, "0") for server in evlua_servers(options, "burn.lua", 1, ", one worker") + peers()]
+    rows += [(server, both) for server in evlua_servers(options, "burn.lua", 2, ", two workers")]
+    with tempfile.TemporaryDirectory() as directory:
+        for server, cores in rows:
+            if not server.start(directory, cores):
+                print(f"left out, not installed: {server.name}", file=sys.stderr)
+                continue
+            samples = []
+            try:
+                with Burner(server.port):
+                    for _ in range(options.rounds):
+                        _, rate, p99, bad = run_wrk(server.port, options.seconds, connections=32)
+                        if bad:
+                            print(f"{server.name}, fairness: {bad}", file=sys.stderr)
+                        samples.append((p99, rate))
+            finally:
+                server.stop()
+            p99, rate = (statistics.median(column) for column in zip(*samples))
+            spread = (max(s[0] for s in samples) - min(s[0] for s in samples)) / p99
+            results[f"beside a handler that computes: {server.name}"] = {
+                "p99_us": round(p99), "requests_per_s": round(rate), "spread": round(spread, 3)}
