@@ -6,7 +6,7 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|fairness|files|lua|process]
+              [--only http|fairness|sharing|files|lua|process]
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ import time
 from process import bench_process
 from report import markdown
 from servers import HERE, PEERS, SERVER_CORE
-from serving import bench_fairness, bench_http
+from serving import bench_fairness, bench_http, bench_sharing
 
 def output_of(command, env=None):
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **(env or {})))
@@ -105,11 +105,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     parser.add_argument("--markdown")
-    parser.add_argument("--only", choices=["http", "fairness", "files", "lua", "process"])
+    parser.add_argument("--only", choices=["http", "fairness", "sharing", "files", "lua", "process"])
     options = parser.parse_args()
     results = {}
-    for name, bench in (("http", bench_http), ("fairness", bench_fairness), ("files", bench_files), ("lua", bench_lua),
-                        ("process", bench_process)):
+    for name, bench in (("http", bench_http), ("fairness", bench_fairness), ("sharing", bench_sharing),
+                        ("files", bench_files), ("lua", bench_lua), ("process", bench_process)):
         if options.only in (None, name):
             bench(options, results)
     report = {"machine": machine(), "seconds": options.seconds, "rounds": options.rounds, "results": results}

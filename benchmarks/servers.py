@@ -13,13 +13,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 SERVER_CORE, LOAD_CORE = "0", "1"
 
 NGINX_CONF = """
-daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log;
+daemon off; worker_processes {workers}; pid {dir}/nginx.pid; error_log {dir}/error.log;
 {modules}
 events {{ worker_connections 4096; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;
   client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u;
   scgi_temp_path {dir}/s;
+  lua_shared_dict bench 10m;
   server {{
     listen 127.0.0.1:{port};
     location / {{
@@ -31,6 +32,21 @@ http {{
         local began = os.clock()
         repeat for _ = 1, 1000 do end until os.clock() - began > 0.2
         ngx.print('burnt')
+      }}
+    }}
+    location ~ "^/(get|incr)/([a-z]+)$" {{
+      content_by_lua_block {{
+        local dict, calls, key = ngx.shared.bench, 2000000, ngx.var[2]
+        dict:add(key, 1)
+        ngx.update_time()
+        local began = ngx.now()
+        if ngx.var[1] == 'get' then
+          for _ = 1, calls do dict:get(key) end
+        else
+          for _ = 1, calls do dict:incr(key, 1) end
+        end
+        ngx.update_time()
+        ngx.print(('%d %.2f'):format(ngx.worker.pid(), (ngx.now() - began) / calls * 1e9))
       }}
     }}
   }}
@@ -114,7 +130,7 @@ class Server:
                 self.process.wait()
 
 
-def nginx_command(port, directory):
+def nginx_command(port, directory, workers=1):
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not os.path.exists(nginx):
         return None
@@ -125,7 +141,7 @@ def nginx_command(port, directory):
         return None
     conf = os.path.join(directory, "nginx.conf")
     with open(conf, "w") as f:
-        f.write(NGINX_CONF.format(dir=directory, port=port, modules=modules))
+        f.write(NGINX_CONF.format(dir=directory, port=port, modules=modules, workers=workers))
     return [nginx, "-c", conf, "-p", directory]
 
 

@@ -100,3 +100,49 @@ def bench_fairness(options, results):
             spread = (max(s[0] for s in samples) - min(s[0] for s in samples)) / p99
             results[f"beside a handler that computes: {server.name}"] = {
                 "p99_us": round(p99), "requests_per_s": round(rate), "spread": round(spread, 3)}
+
+
+def ask(port, path):
+    """(who answered, nanoseconds)"""
+    done = subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True)
+    who, number = done.stdout.rsplit(" ", 1)
+    return who, float(number)
+
+
+def ask_two(port, operation, keys):
+    """Nanoseconds of a call while two Vms (or processes) make it at once."""
+    for _ in range(50):
+        answers = [None, None]
+        threads = []
+        for i, key in enumerate(keys):
+            def run(i=i, key=key):
+                answers[i] = ask(port, f"/{operation}/{key}")
+            threads.append(threading.Thread(target=run))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        if answers[0][0] != answers[1][0]:
+            return max(answers[0][1], answers[1][1])
+    raise SystemExit("the two requests were always served by the same Vm")
+
+
+def bench_sharing(options, results):
+    servers = evlua_servers(options, "shared.lua", 2)[:1]
+    servers.append(Server("nginx + Lua", lambda port, directory: nginx_command(port, directory, 2)))
+    cases = {"get, one key": ("get", "aa"), "get, two keys": ("get", "ab"),
+             "incr, one key": ("incr", "aa"), "incr, two keys": ("incr", "ab")}
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            running = [server for server in servers if server.start(directory, "0,1")]
+            for case, (operation, keys) in cases.items():
+                samples = {server.name: [] for server in running}
+                for _ in range(options.rounds):
+                    for server in running:
+                        samples[server.name].append(ask_two(server.port, operation, keys))
+                for name, rows in samples.items():
+                    median = statistics.median(rows)
+                    results[f"shared dictionary: {case}, {name}"] = {
+                        "ns_per_call": round(median, 1), "spread": round((max(rows) - min(rows)) / median, 3)}
+        finally:
+            for server in servers:
+                server.stop()

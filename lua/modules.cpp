@@ -50,7 +50,9 @@ void open_modules(lua_State* L) {
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);
   preload(L, "evlua.encoding", open_encoding);
+  preload(L, "evlua.shared.native", open_shared);
   preload_embedded(L, "evlua", "evlua");
+  preload_embedded(L, "evlua.shared", "shared");
   // require, dofile, loadfile, os.exit: replaced by what may wait.
   lua_pushliteral(L, "stock");
   lua_pushcclosure(L, load_embedded, 1);

@@ -13,5 +13,6 @@ int open_coroutine(lua_State* L);  // replaces the functions of the table on top
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
 int open_encoding(lua_State* L);
+int open_shared(lua_State* L);  // the primitives behind `evlua.shared`
 
 }  // namespace evlua::lua

@@ -30,19 +30,18 @@ class SpinLock {
   void unlock() noexcept { locked_.store(false, std::memory_order_release); }
 
  private:
-  static constexpr int kSpinsMax = 100;
+  static constexpr int kPausesMax = 256;
 
-  /// Reads only, so that waiting threads share the cache line instead of fighting for it.
+  /// Looks at the lock ever more rarely: the holder keeps the cache line, and a thread that locks again and again does
+  /// so many times before the line moves.
   void wait_until_free() const noexcept {
-    int spins = 0;
-    while (locked_.load(std::memory_order_relaxed)) {
-      if (++spins < kSpinsMax) {
-        cpu_pause();
-      } else {
+    for (int pauses = 32; locked_.load(std::memory_order_relaxed); pauses *= 2) {
+      if (pauses > kPausesMax) {
         // The holder may be off its processor: with more threads than processors spinning on would only delay it.
         std::this_thread::yield();
-        spins = 0;
+        pauses = 32;
       }
+      for (int i = 0; i < pauses; ++i) cpu_pause();
     }
   }
 

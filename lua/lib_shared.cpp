@@ -1,0 +1,677 @@
+// evlua.shared: what all Vms of the process see: dictionaries, locks, counters, histograms, by name. The parts that are
+// Lua code are in lua/lib/shared.lua.
+#include <lua.hpp>
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string>
+
+#include "core/lockfree/futex_mutex.h"
+#include "core/shared/dict.h"
+#include "core/shared/lock_table.h"
+#include "core/shared/metrics.h"
+#include "core/shared/watch.h"
+#include "lua/bridge.h"
+#include "lua/iterate.h"
+#include "lua/modules.h"
+#include "lua/stack.h"
+
+namespace evlua::lua {
+
+namespace {
+
+// -- names ----------------------------------------------------------------------------------------------------------
+
+/// Things of one kind by name. They live as long as the process.
+template <class T>
+class Registry {
+ public:
+  /// The one that is there, or a new one.
+  template <class Make>
+  T& get(std::string_view name, Make make) {
+    const std::lock_guard guard(lock_);
+    auto place = things_.find(name);
+    if (place == things_.end()) place = things_.emplace(std::string(name), make()).first;
+    return *place->second;
+  }
+
+ private:
+  FutexMutex lock_;
+  std::map<std::string, std::unique_ptr<T>, std::less<>> things_;
+};
+
+struct Everything {
+  Registry<Dict> dicts;
+  Registry<Counter> counters;
+  Registry<Histogram> histograms;
+  LockTable locks;
+};
+
+/// Never destroyed: Vms of threads that still run at exit may use it.
+Everything& everything() {
+  static auto& all = *new Everything;
+  return all;
+}
+
+constexpr const char* kDictType = "evlua.dict";
+constexpr const char* kWatchType = "evlua.watch";
+constexpr const char* kLockType = "evlua.lock";
+constexpr const char* kCounterType = "evlua.counter";
+constexpr const char* kHistogramType = "evlua.histogram";
+
+/// A string of at least one byte.
+std::string_view check_name(lua_State* L, int index) {
+  const std::string_view name = check_bytes(L, index);
+  luaL_argcheck(L, !name.empty(), index, "a name expected, got \"\"");
+  return name;
+}
+
+/// Pushes a userdata that refers to `thing`.
+template <class T>
+void push_reference(lua_State* L, T& thing, const char* type) {
+  *static_cast<T**>(lua_newuserdata(L, sizeof(T*))) = &thing;
+  luaL_setmetatable(L, type);
+}
+
+template <class T>
+T& check_reference(lua_State* L, const char* type) {
+  return **static_cast<T**>(luaL_checkudata(L, 1, type));
+}
+
+// -- dictionaries ---------------------------------------------------------------------------------------------------
+
+/// A dictionary is a table of closures over this: a call finds its method at once and needs no check of a type, which
+/// is most of what such a call would cost.
+struct DictHandle {
+  Dict* dict = nullptr;
+  Dict::Pin pin;  // of a value on its way to Lua: given back even if pushing it raises
+};
+
+DictHandle& check_dict(lua_State* L) {
+  if (lua_type(L, 1) != LUA_TTABLE) luaL_checktype(L, 1, LUA_TTABLE);  // called with a dot
+  return *static_cast<DictHandle*>(lua_touserdata(L, lua_upvalueindex(1)));
+}
+
+Dict::Value check_value(lua_State* L, int index) {
+  switch (lua_type(L, index)) {
+    case LUA_TNIL: return {};
+    case LUA_TBOOLEAN: return Dict::Value::of(lua_toboolean(L, index) != 0);
+    case LUA_TNUMBER:
+      return lua_isinteger(L, index) != 0 ? Dict::Value::of(std::int64_t{lua_tointeger(L, index)})
+                                          : Dict::Value::of(lua_tonumber(L, index));
+    case LUA_TSTRING: return Dict::Value::of(check_bytes(L, index));
+    default:
+      luaL_argerror(L, index,
+                    lua_pushfstring(L, "string, number, boolean or nil expected, got %s", luaL_typename(L, index)));
+      EVLUA_UNREACHABLE();
+  }
+}
+
+Dict::Value check_number(lua_State* L, int index) {
+  luaL_checktype(L, index, LUA_TNUMBER);
+  return check_value(L, index);
+}
+
+void push_value(lua_State* L, const Dict::Value& value) {
+  switch (value.kind) {
+    case Dict::Value::Kind::nil: lua_pushnil(L); break;
+    case Dict::Value::Kind::boolean: lua_pushboolean(L, value.boolean ? 1 : 0); break;
+    case Dict::Value::Kind::integer: lua_pushinteger(L, value.integer); break;
+    case Dict::Value::Kind::number: lua_pushnumber(L, value.number); break;
+    case Dict::Value::Kind::string: lua_pushlstring(L, value.string.data(), value.string.size()); break;
+  }
+}
+
+Instant expiry_after(lua_State* L, const Dict& dict, int argument, double seconds) {
+  luaL_argcheck(L, seconds > 0, argument, "option 'ttl': seconds above 0 expected");
+  return deadline_after(dict.now(), duration_from_seconds(seconds));
+}
+
+/// The expiry from the option `ttl`.
+Instant option_expiry(lua_State* L, const Dict& dict, int index) {
+  const double seconds = option_number(L, index, "ttl", HUGE_VAL);
+  return seconds == HUGE_VAL ? kNever : expiry_after(L, dict, index, seconds);
+}
+
+Instant check_expiry(lua_State* L, const Dict& dict, int index) {
+  return check_options(L, index, {"ttl"}) ? option_expiry(L, dict, index) : kNever;
+}
+
+int push_outcome(lua_State* L, Dict::Outcome outcome) {
+  using Outcome = Dict::Outcome;
+  switch (outcome) {
+    case Outcome::done: lua_pushboolean(L, 1); return 1;
+    case Outcome::exists: return push_failure(L, "the key exists", "EEXIST");
+    case Outcome::missing: return push_failure(L, "no such key", "ENOENT");
+    case Outcome::changed: return push_failure(L, "the value has changed", "EAGAIN");
+    case Outcome::too_large: return push_failure(L, "larger than the dictionary may be", "ELIMIT");
+    case Outcome::full: return push_failure(L, "the dictionary is full", "ENOSPC");
+    case Outcome::not_number: return push_failure(L, "the value is not a number", "EINVAL");
+  }
+  EVLUA_UNREACHABLE();
+}
+
+int collect_dict(lua_State* L) {
+  static_cast<DictHandle*>(lua_touserdata(L, 1))->pin.release();
+  return 0;
+}
+
+/// Pushes the value of the key at `index`.
+void push_current(lua_State* L, DictHandle& handle, int index, std::uint64_t* version = nullptr) {
+  handle.pin.release();
+  Dict::Value value;
+  handle.dict->get(check_bytes(L, index), value, handle.pin, version);
+  push_value(L, value);
+  handle.pin.release();
+}
+
+int get(lua_State* L) {
+  DictHandle& handle = check_dict(L);
+  push_current(L, handle, 2);
+  return 1;
+}
+
+int store(lua_State* L, Dict::When when) {
+  Dict& dict = *check_dict(L).dict;
+  const std::string_view key = check_bytes(L, 2);
+  luaL_checkany(L, 3);
+  const Dict::Value value = check_value(L, 3);
+  const Instant expires = lua_isnoneornil(L, 4) ? kNever : check_expiry(L, dict, 4);
+  return push_outcome(L, dict.store(key, value, expires, when));
+}
+
+int set(lua_State* L) { return store(L, Dict::When::always); }
+
+int add(lua_State* L) {
+  luaL_argcheck(L, !lua_isnoneornil(L, 3), 3, "string, number or boolean expected, got nil");
+  return store(L, Dict::When::absent);
+}
+
+int replace(lua_State* L) { return store(L, Dict::When::present); }
+
+/// incr(key[, by[, {init, ttl}]])
+int incr(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  const std::string_view key = check_bytes(L, 2);
+  Dict::Value by;
+  by.kind = Dict::Value::Kind::integer;
+  by.integer = 1;
+  if (lua_isinteger(L, 3) != 0) {
+    by.integer = lua_tointeger(L, 3);
+  } else if (!lua_isnoneornil(L, 3)) {
+    by = check_number(L, 3);
+  }
+  Dict::Value initial = Dict::Value::of(std::int64_t{0});
+  Instant expires = kNever;
+  if (lua_gettop(L) >= 4 && check_options(L, 4, {"init", "ttl"})) {
+    const int given = lua_getfield(L, 4, "init");
+    const bool none = given == LUA_TBOOLEAN && lua_toboolean(L, -1) == 0;
+    luaL_argcheck(L, given == LUA_TNIL || given == LUA_TNUMBER || none, 4, "option 'init': a number, or false");
+    if (given == LUA_TNUMBER) initial = check_value(L, -1);
+    if (none) initial = Dict::Value();
+    lua_pop(L, 1);
+    expires = option_expiry(L, dict, 4);
+  }
+  Dict::Value result;
+  const Dict::Outcome outcome = dict.increment(key, by, initial, expires, result);
+  if (outcome != Dict::Outcome::done) return push_outcome(L, outcome);
+  push_value(L, result);
+  return 1;
+}
+
+/// cas(key, expected, value[, {ttl}]) -> true; or false and the present value
+int compare_and_set(lua_State* L) {
+  DictHandle& handle = check_dict(L);
+  const std::string_view key = check_bytes(L, 2);
+  luaL_checkany(L, 4);
+  const Dict::Value expected = check_value(L, 3);
+  const Dict::Value value = check_value(L, 4);
+  const Instant expires = check_expiry(L, *handle.dict, 5);
+  while (true) {
+    const Dict::Outcome outcome = handle.dict->compare_and_store(key, expected, value, expires);
+    if (outcome != Dict::Outcome::changed) return push_outcome(L, outcome);
+    handle.pin.release();
+    Dict::Value present;
+    handle.dict->get(key, present, handle.pin);
+    if (present == expected) continue;  // meanwhile it is
+    lua_pushboolean(L, 0);
+    push_value(L, present);
+    handle.pin.release();
+    return 2;
+  }
+}
+
+int update_with(lua_State* L);
+
+/// The function has returned the new value, which lies above the version it belongs to.
+int updated(lua_State* L, int, lua_KContext) {
+  Dict& dict = *check_dict(L).dict;
+  const int type = lua_type(L, 6);
+  if (type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA || type == LUA_TTHREAD) {
+    return luaL_error(L, "the function of update returned a %s; string, number, boolean or nil expected",
+                      luaL_typename(L, 6));
+  }
+  const auto version = static_cast<std::uint64_t>(lua_tointeger(L, 5));
+  const Instant expires = check_expiry(L, dict, 4);
+  const Dict::Outcome outcome = dict.store_if(check_bytes(L, 2), version, check_value(L, 6), expires);
+  if (outcome == Dict::Outcome::done) return 1;
+  if (outcome != Dict::Outcome::changed) return push_outcome(L, outcome);
+  lua_settop(L, 4);
+  return update_with(L);
+}
+
+/// Stack: dictionary, key, function, options.
+int update_with(lua_State* L) {
+  lua_pushvalue(L, 3);
+  std::uint64_t version = 0;
+  push_current(L, check_dict(L), 2, &version);
+  lua_pushinteger(L, static_cast<lua_Integer>(version));
+  lua_insert(L, 5);
+  lua_callk(L, 1, 1, 0, updated);
+  return updated(L, LUA_OK, 0);
+}
+
+/// update(key, function[, {ttl}]) -> the new value
+int update(lua_State* L) {
+  (void)check_bytes(L, 2);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  (void)check_expiry(L, *check_dict(L).dict, 4);
+  lua_settop(L, 4);
+  return update_with(L);
+}
+
+int erase(lua_State* L) {
+  lua_pushboolean(L, check_dict(L).dict->erase(check_bytes(L, 2)) ? 1 : 0);
+  return 1;
+}
+
+/// expire(key, seconds | nil) -> whether there is such a key
+int expire(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  const std::string_view key = check_bytes(L, 2);
+  Instant expires = kNever;
+  if (!lua_isnoneornil(L, 3)) {
+    const double seconds = luaL_checknumber(L, 3);
+    luaL_argcheck(L, seconds > 0, 3, "seconds above 0 expected");
+    expires = deadline_after(dict.now(), duration_from_seconds(seconds));
+  }
+  lua_pushboolean(L, dict.set_expiry(key, expires) ? 1 : 0);
+  return 1;
+}
+
+/// ttl(key) -> seconds; math.huge when it does not expire; nil, message, "ENOENT"
+int time_to_live(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  Instant expires = kNever;
+  if (!dict.expiry(check_bytes(L, 2), expires)) return push_outcome(L, Dict::Outcome::missing);
+  lua_pushnumber(L, expires == kNever ? HUGE_VAL : static_cast<double>(expires - dict.now()) / 1e9);
+  return 1;
+}
+
+int flush(lua_State* L) {
+  check_dict(L).dict->clear();
+  return 0;
+}
+
+struct KeyList {
+  std::vector<std::string> keys;
+};
+
+/// keys([n = 1024]) -> list
+int keys(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  const lua_Integer count =
+      lua_isnoneornil(L, 2) ? 1024 : check_range(L, 2, 1, std::numeric_limits<std::int32_t>::max());
+  // In a userdata: what follows may raise.
+  auto* list = new (lua_newuserdata(L, sizeof(KeyList))) KeyList;
+  luaL_setmetatable(L, "evlua.key_list");
+  list->keys = dict.keys(static_cast<std::size_t>(count));
+  lua_createtable(L, static_cast<int>(list->keys.size()), 0);
+  lua_Integer position = 0;
+  for (const std::string& key : list->keys) {
+    lua_pushlstring(L, key.data(), key.size());
+    lua_rawseti(L, -2, ++position);
+  }
+  list->keys = {};
+  return 1;
+}
+
+int collect_keys(lua_State* L) {
+  static_cast<KeyList*>(lua_touserdata(L, 1))->~KeyList();
+  return 0;
+}
+
+void set_integer(lua_State* L, const char* name, std::uint64_t value) {
+  lua_pushinteger(L, static_cast<lua_Integer>(value));
+  lua_setfield(L, -2, name);
+}
+
+int info(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  const Dict::Statistics now = dict.statistics();
+  lua_createtable(L, 0, 4);
+  set_integer(L, "entries", now.entries);
+  set_integer(L, "bytes", now.bytes);
+  set_integer(L, "capacity", dict.options().bytes);
+  set_integer(L, "evictions", now.evictions);
+  return 1;
+}
+
+// -- watches --------------------------------------------------------------------------------------------------------
+
+Watch& check_watch(lua_State* L) { return *static_cast<Watch*>(luaL_checkudata(L, 1, kWatchType)); }
+
+/// watch([key])
+int watch(lua_State* L) {
+  Dict& dict = *check_dict(L).dict;
+  if (!lua_isnoneornil(L, 2)) (void)check_bytes(L, 2);
+  lua_settop(L, 2);
+  void* memory = lua_newuserdata(L, sizeof(Watch));
+  std::optional<std::string> key;
+  if (!lua_isnoneornil(L, 2)) key.emplace(check_bytes(L, 2));
+  new (memory) Watch(dict.watches(), std::move(key));
+  luaL_setmetatable(L, kWatchType);
+  return 1;
+}
+
+struct PushKey {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L, const std::string& key) const {
+    lua_pushlstring(L, key.data(), key.size());
+    return 1;
+  }
+};
+
+/// next([{timeout}]) -> the key
+int next_change(lua_State* L) {
+  Watch& waited = check_watch(L);
+  const Instant deadline = check_options(L, 2, {"timeout"}) ? option_deadline(L, 2) : kNever;
+  return suspend_task<std::string>(
+      L, [&waited, deadline] { return waited.next(deadline); }, PushKey());
+}
+
+/// for key in watch:changes() do ... end
+int changes(lua_State* L) {
+  (void)check_watch(L);
+  lua_settop(L, 1);
+  lua_pushnil(L);
+  return push_iterator(L, next_change);
+}
+
+int close_watch(lua_State* L) {
+  check_watch(L).close();
+  return 0;
+}
+
+int collect_watch(lua_State* L) {
+  static_cast<Watch*>(lua_touserdata(L, 1))->~Watch();
+  return 0;
+}
+
+// -- locks ----------------------------------------------------------------------------------------------------------
+
+struct Lock {
+  bool held = false;
+  std::string name;
+
+  void release() {
+    if (std::exchange(held, false)) everything().locks.unlock(name);
+  }
+};
+
+struct PushLock {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L) const {
+    static_cast<Lock*>(lua_touserdata(L, 3))->held = true;
+    lua_settop(L, 3);
+    return 1;
+  }
+};
+
+/// lock(name[, {timeout}]) -> the lock, held
+int lock(lua_State* L) {
+  const std::string_view name = check_name(L, 1);
+  const bool has_options = check_options(L, 2, {"timeout"});
+  const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
+  lua_settop(L, 2);
+  auto* made = new (lua_newuserdata(L, sizeof(Lock))) Lock;
+  luaL_setmetatable(L, kLockType);
+  made->name = name;
+  LockTable& table = everything().locks;
+  if (table.try_lock(name)) return PushLock()(L);
+  return suspend_task<void>(
+      L, [&table, made, deadline] { return table.lock(std::string(made->name), deadline); }, PushLock());
+}
+
+Lock& check_lock(lua_State* L) { return *static_cast<Lock*>(luaL_checkudata(L, 1, kLockType)); }
+
+/// unlock() -> whether it was held
+int unlock(lua_State* L) {
+  Lock& held = check_lock(L);
+  lua_pushboolean(L, held.held ? 1 : 0);
+  held.release();
+  return 1;
+}
+
+int lock_to_string(lua_State* L) {
+  const Lock& shown = check_lock(L);
+  lua_pushfstring(L, "lock %s (%s)", shown.name.c_str(), shown.held ? "held" : "not held");
+  return 1;
+}
+
+int collect_lock(lua_State* L) {
+  auto* ended = static_cast<Lock*>(lua_touserdata(L, 1));
+  ended->release();
+  ended->~Lock();
+  return 0;
+}
+
+// -- metrics --------------------------------------------------------------------------------------------------------
+
+int counter(lua_State* L) {
+  const std::string_view name = check_name(L, 1);
+  push_reference(L, everything().counters.get(name, [] { return std::make_unique<Counter>(); }), kCounterType);
+  return 1;
+}
+
+/// add([amount = 1])
+int counter_add(lua_State* L) {
+  auto& counted = check_reference<Counter>(L, kCounterType);
+  counted.add(luaL_optnumber(L, 2, 1));
+  return 0;
+}
+
+void push_plain(lua_State* L, double value) {
+  if (value == std::floor(value) && std::fabs(value) < 9.0e15) {
+    lua_pushinteger(L, static_cast<lua_Integer>(value));
+  } else {
+    lua_pushnumber(L, value);
+  }
+}
+
+int counter_value(lua_State* L) {
+  push_plain(L, check_reference<Counter>(L, kCounterType).value());
+  return 1;
+}
+
+constexpr double kUsualBounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                   0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10};
+constexpr lua_Integer kBoundsMax = 1000;
+
+/// Copies the rising list at `index` to `bounds`, or raises.
+void check_bounds(lua_State* L, int index, double* bounds, lua_Integer count) {
+  for (lua_Integer i = 1; i <= count; ++i) {
+    luaL_argcheck(L, lua_rawgeti(L, index, i) == LUA_TNUMBER, 2, "option 'buckets': numbers expected");
+    bounds[i - 1] = lua_tonumber(L, -1);
+    luaL_argcheck(L, std::isfinite(bounds[i - 1]) && (i == 1 || bounds[i - 1] > bounds[i - 2]), 2,
+                  "option 'buckets': finite numbers that rise expected");
+    lua_pop(L, 1);
+  }
+}
+
+/// histogram(name[, {buckets}])
+int histogram(lua_State* L) {
+  const std::string_view name = check_name(L, 1);
+  const bool has_options = check_options(L, 2, {"buckets"});
+  const double* bounds = kUsualBounds;
+  lua_Integer count = std::size(kUsualBounds);
+  lua_settop(L, 2);
+  if (has_options && lua_getfield(L, 2, "buckets") != LUA_TNIL) {
+    luaL_argcheck(L, lua_istable(L, 3), 2, "option 'buckets': a list of numbers expected");
+    count = static_cast<lua_Integer>(lua_rawlen(L, 3));
+    luaL_argcheck(L, count >= 1 && count <= kBoundsMax, 2, "option 'buckets': 1 to 1000 numbers expected");
+    auto* own = static_cast<double*>(lua_newuserdata(L, static_cast<std::size_t>(count) * sizeof(double)));
+    check_bounds(L, 3, own, count);
+    bounds = own;
+  }
+  Histogram& found = everything().histograms.get(
+      name, [&] { return std::make_unique<Histogram>(std::vector<double>(bounds, bounds + count)); });
+  const bool same = std::equal(found.bounds().begin(), found.bounds().end(), bounds, bounds + count);
+  if (bounds != kUsualBounds && !same) {
+    return luaL_error(L, "the histogram '%s' is there already, with other buckets", lua_tostring(L, 1));
+  }
+  push_reference(L, found, kHistogramType);
+  return 1;
+}
+
+int observe(lua_State* L) {
+  auto& observed = check_reference<Histogram>(L, kHistogramType);
+  const double value = luaL_checknumber(L, 2);
+  luaL_argcheck(L, !std::isnan(value), 2, "not a number");
+  observed.observe(value);
+  return 0;
+}
+
+int quantile(lua_State* L) {
+  const auto& shown = check_reference<Histogram>(L, kHistogramType);
+  const double q = luaL_checknumber(L, 2);
+  luaL_argcheck(L, q >= 0 && q <= 1, 2, "number from 0 to 1 expected");
+  const double value = shown.snapshot().quantile(q, shown.bounds());
+  if (std::isnan(value)) {
+    lua_pushnil(L);
+  } else {
+    lua_pushnumber(L, value);
+  }
+  return 1;
+}
+
+/// snapshot() -> {count, sum, buckets = {{le, count}, ...}}, counts being cumulative
+int snapshot(lua_State* L) {
+  const auto& shown = check_reference<Histogram>(L, kHistogramType);
+  const std::size_t rows = shown.bounds().size() + 1;
+  auto* counts = static_cast<std::uint64_t*>(lua_newuserdata(L, rows * sizeof(std::uint64_t)));
+  double sum = 0;
+  {
+    const Histogram::Snapshot taken = shown.snapshot();
+    std::copy(taken.counts.begin(), taken.counts.end(), counts);
+    sum = taken.sum;
+  }
+  lua_createtable(L, 0, 3);
+  lua_createtable(L, static_cast<int>(rows), 0);
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < rows; ++i) {
+    total += counts[i];
+    lua_createtable(L, 0, 2);
+    lua_pushnumber(L, i + 1 < rows ? shown.bounds()[i] : HUGE_VAL);
+    lua_setfield(L, -2, "le");
+    set_integer(L, "count", total);
+    lua_rawseti(L, -2, static_cast<lua_Integer>(i + 1));
+  }
+  lua_setfield(L, -2, "buckets");
+  lua_pushnumber(L, sum);
+  lua_setfield(L, -2, "sum");
+  set_integer(L, "count", total);
+  return 1;
+}
+
+// -- opening --------------------------------------------------------------------------------------------------------
+
+const luaL_Reg dict_methods[] = {{"get", get},          {"set", set},      {"add", add},
+                                 {"replace", replace},  {"incr", incr},    {"cas", compare_and_set},
+                                 {"update", update},    {"delete", erase}, {"expire", expire},
+                                 {"ttl", time_to_live}, {"keys", keys},    {"flush", flush},
+                                 {"info", info},        {"watch", watch},  {nullptr, nullptr}};
+
+int dict_to_string(lua_State* L) {
+  lua_pushfstring(L, "dict: %p", lua_topointer(L, 1));
+  return 1;
+}
+
+/// Pushes the object for the dictionary, and keeps it in the table of objects at upvalue 1.
+void push_dict(lua_State* L, const char* name, const Dict::Options& options) {
+  lua_createtable(L, 0, static_cast<int>(std::size(dict_methods)) - 1);
+  auto* handle = new (lua_newuserdata(L, sizeof(DictHandle))) DictHandle;
+  luaL_setmetatable(L, "evlua.dict_handle");
+  try {
+    handle->dict = &everything().dicts.get(name, [&] { return std::make_unique<Dict>(options); });
+  } catch (const std::bad_alloc&) {
+    handle->dict = nullptr;
+  }
+  if (handle->dict == nullptr) luaL_error(L, "not enough memory for the dictionary '%s'", name);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "");  // for open_dict
+  luaL_setfuncs(L, dict_methods, 1);
+  luaL_setmetatable(L, kDictType);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, lua_upvalueindex(1), name);
+}
+
+/// dict(name[, {bytes, evict}])
+int open_dict(lua_State* L) {
+  (void)check_name(L, 1);
+  const char* name = check_path(L, 1);
+  const bool has_options = check_options(L, 2, {"bytes", "evict"});
+  Dict::Options options;
+  if (has_options) {
+    const lua_Integer bytes = option_integer(L, 2, "bytes", static_cast<lua_Integer>(options.bytes));
+    luaL_argcheck(L, bytes >= 4096, 2, "option 'bytes': 4096 or more expected");
+    options.bytes = static_cast<std::size_t>(bytes);
+    options.evict = option_flag(L, 2, "evict", true);
+  }
+  if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TTABLE) push_dict(L, name, options);
+  if (!has_options) return 1;
+  lua_getfield(L, -1, "");
+  const Dict::Options& is = static_cast<DictHandle*>(lua_touserdata(L, -1))->dict->options();
+  lua_pop(L, 1);
+  if (is.bytes == options.bytes && is.evict == options.evict) return 1;
+  return luaL_error(L, "the dictionary '%s' is there already, with bytes = %I, evict = %s", name,
+                    static_cast<lua_Integer>(is.bytes), is.evict ? "true" : "false");
+}
+
+void define_types(lua_State* L) {
+  const luaL_Reg handle_meta[] = {{"__gc", collect_dict}, {nullptr, nullptr}};
+  define_type(L, "evlua.dict_handle", nullptr, handle_meta);
+  const luaL_Reg dict_meta[] = {{"__tostring", dict_to_string}, {nullptr, nullptr}};
+  define_type(L, kDictType, nullptr, dict_meta);
+  const luaL_Reg list_meta[] = {{"__gc", collect_keys}, {nullptr, nullptr}};
+  define_type(L, "evlua.key_list", nullptr, list_meta);
+  const luaL_Reg watches[] = {{"next", next_change}, {"changes", changes}, {"close", close_watch}, {nullptr, nullptr}};
+  const luaL_Reg watch_meta[] = {{"__gc", collect_watch}, {nullptr, nullptr}};
+  define_type(L, kWatchType, watches, watch_meta);
+  const luaL_Reg locks[] = {{"unlock", unlock}, {nullptr, nullptr}};
+  const luaL_Reg lock_meta[] = {{"__gc", collect_lock}, {"__tostring", lock_to_string}, {nullptr, nullptr}};
+  define_type(L, kLockType, locks, lock_meta);
+  const luaL_Reg counters[] = {{"add", counter_add}, {"value", counter_value}, {nullptr, nullptr}};
+  define_type(L, kCounterType, counters, nullptr);
+  const luaL_Reg histograms[] = {
+      {"observe", observe}, {"quantile", quantile}, {"snapshot", snapshot}, {nullptr, nullptr}};
+  define_type(L, kHistogramType, histograms, nullptr);
+}
+
+}  // namespace
+
+int open_shared(lua_State* L) {
+  const luaL_Reg functions[] = {{"lock", lock}, {"counter", counter}, {"histogram", histogram}, {nullptr, nullptr}};
+  define_types(L);
+  luaL_newlib(L, functions);
+  lua_newtable(L);  // the dictionaries that this Vm has opened
+  lua_pushcclosure(L, open_dict, 1);
+  lua_setfield(L, -2, "dict");
+  return 1;
+}
+
+}  // namespace evlua::lua
