@@ -252,6 +252,12 @@ bool Worker::others_wait() noexcept {
   return next_ != nullptr || !pinned_.empty() || scheduler_.has_visible_work();
 }
 
+void Worker::offer_work() noexcept {
+  if (inbox_.has_messages()) drain_inbox();
+  poll_backend();
+  if (next_ != nullptr) push(*std::exchange(next_, nullptr));
+}
+
 void Worker::park() noexcept {
   if (!inbox_.try_mark()) return;
   (void)scheduler_.idle_.park(std::exchange(searching_, false));

@@ -70,6 +70,8 @@ class Worker final : public BackendHost, private Executor {
 
   /// Polls the backend, from within a piece of work that takes long: does anything wait for this worker? [owner]
   bool others_wait() noexcept;
+  /// Polls the backend, and lets others have what waits for any worker: what runs here will take long still. [owner]
+  void offer_work() noexcept;
   /// What ran took long: before the next piece of such work, poll, and do what has gathered on this worker. [owner]
   void catch_up() noexcept {
     tick_ = kTicksPerPoll - 1;

@@ -37,6 +37,13 @@ int step(lua_State* L) {
 
 }  // namespace
 
+int iterate(lua_State* L, lua_CFunction read) {
+  lua_pushcfunction(L, read);
+  lua_insert(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, 3, 0, finish_step);
+  return finish_step(L, LUA_OK, 0);
+}
+
 int push_iterator(lua_State* L, lua_CFunction read) {
   lua_pushcfunction(L, read);
   lua_insert(L, -3);

@@ -9,6 +9,9 @@ namespace evlua::lua {
 /// the stream ends or has been closed by another task. Any other failure raises: what was cut must not look whole.
 int push_iterator(lua_State* L, lua_CFunction read);
 
+/// One step of such an iterator: calls `read` with what is on the stack.
+int iterate(lua_State* L, lua_CFunction read);
+
 /// Checks that argument 2 is a line format or a size, "l" being the default. REQUIRES: argument 1 is there.
 void check_lines_argument(lua_State* L);
 /// Checks that argument 2 is a size, or makes it `usual`.

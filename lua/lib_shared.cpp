@@ -590,11 +590,22 @@ int snapshot(lua_State* L) {
 
 // -- opening --------------------------------------------------------------------------------------------------------
 
+const char kDictHandle = 0;  // keys of a dictionary's table
+const char kDictName = 0;
+
 const luaL_Reg dict_methods[] = {{"get", get},          {"set", set},      {"add", add},
                                  {"replace", replace},  {"incr", incr},    {"cas", compare_and_set},
                                  {"update", update},    {"delete", erase}, {"expire", expire},
                                  {"ttl", time_to_live}, {"keys", keys},    {"flush", flush},
                                  {"info", info},        {"watch", watch},  {nullptr, nullptr}};
+
+/// A dictionary travels to another Vm by its name.
+int transfer_dict(lua_State* L) {
+  lua_pushliteral(L, "evlua.shared");
+  lua_pushliteral(L, "dict");
+  lua_rawgetp(L, 1, &kDictName);
+  return 3;
+}
 
 int dict_to_string(lua_State* L) {
   lua_pushfstring(L, "dict: %p", lua_topointer(L, 1));
@@ -613,7 +624,9 @@ void push_dict(lua_State* L, const char* name, const Dict::Options& options) {
   }
   if (handle->dict == nullptr) luaL_error(L, "not enough memory for the dictionary '%s'", name);
   lua_pushvalue(L, -1);
-  lua_setfield(L, -3, "");  // for open_dict
+  lua_rawsetp(L, -3, &kDictHandle);
+  lua_pushstring(L, name);
+  lua_rawsetp(L, -3, &kDictName);
   luaL_setfuncs(L, dict_methods, 1);
   luaL_setmetatable(L, kDictType);
   lua_pushvalue(L, -1);
@@ -634,7 +647,7 @@ int open_dict(lua_State* L) {
   }
   if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TTABLE) push_dict(L, name, options);
   if (!has_options) return 1;
-  lua_getfield(L, -1, "");
+  lua_rawgetp(L, -1, &kDictHandle);
   const Dict::Options& is = static_cast<DictHandle*>(lua_touserdata(L, -1))->dict->options();
   lua_pop(L, 1);
   if (is.bytes == options.bytes && is.evict == options.evict) return 1;
@@ -645,7 +658,7 @@ int open_dict(lua_State* L) {
 void define_types(lua_State* L) {
   const luaL_Reg handle_meta[] = {{"__gc", collect_dict}, {nullptr, nullptr}};
   define_type(L, "evlua.dict_handle", nullptr, handle_meta);
-  const luaL_Reg dict_meta[] = {{"__tostring", dict_to_string}, {nullptr, nullptr}};
+  const luaL_Reg dict_meta[] = {{"__tostring", dict_to_string}, {"__transfer", transfer_dict}, {nullptr, nullptr}};
   define_type(L, kDictType, nullptr, dict_meta);
   const luaL_Reg list_meta[] = {{"__gc", collect_keys}, {nullptr, nullptr}};
   define_type(L, "evlua.key_list", nullptr, list_meta);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lua/embedded.h"
+#include "lua/message.h"
 
 namespace evlua::lua {
 
@@ -53,6 +54,10 @@ void open_modules(lua_State* L) {
   preload(L, "evlua.shared.native", open_shared);
   preload_embedded(L, "evlua", "evlua");
   preload_embedded(L, "evlua.shared", "shared");
+  define_message_type(L);
+  define_channel_type(L);
+  preload(L, "evlua.thread.native", open_thread);
+  preload_embedded(L, "evlua.thread", "thread");
   // require, dofile, loadfile, os.exit: replaced by what may wait.
   lua_pushliteral(L, "stock");
   lua_pushcclosure(L, load_embedded, 1);

@@ -25,8 +25,12 @@ class SignalHub {
 
   /// Delivers to `vm` from now on. `fallback` is called on the strand for SIGINT and SIGTERM without a Lua handler.
   void attach(Vm& vm, void (*fallback)(Vm&, int signal));
-  /// As attach; called on the receiver's thread instead when the strand does not react within half a second.
-  void set_stuck_action(void (*stuck)(Vm&, int signal)) { stuck_ = stuck; }
+  /// As attach; called on the receiver's thread instead when the strand does not react within half a second, and the
+  /// last resort, if any, when it does not within another half.
+  void set_stuck_action(void (*stuck)(Vm&, int signal), void (*last_resort)(Vm&, int signal) = nullptr) {
+    stuck_ = stuck;
+    last_resort_ = last_resort;
+  }
   void detach();
 
  private:
@@ -39,6 +43,7 @@ class SignalHub {
   Vm* vm_ = nullptr;
   void (*fallback_)(Vm&, int) = nullptr;
   void (*stuck_)(Vm&, int) = nullptr;
+  void (*last_resort_)(Vm&, int) = nullptr;
   std::thread thread_;
 };
 

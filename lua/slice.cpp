@@ -93,6 +93,7 @@ struct Hook {
   int count = 0;
 };
 thread_local constinit Hook user_hook;
+thread_local constinit bool just_asked = false;  // by the monitor, and not by ourselves
 
 void on_hook(lua_State* L, lua_Debug* where);
 
@@ -109,7 +110,13 @@ void on_hook(lua_State* L, lua_Debug* where) {
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over
   Fiber& fiber = *vm.running();
+  if (const char* message = vm.condemned()) {
+    take_hook(L, 1);  // for whoever catches the error
+    fiber.note_cancel_raised();
+    luaL_error(L, "%s", message);
+  }
   if (!fiber.may_wait(L)) {
+    if (std::exchange(just_asked, false)) Worker::current().offer_work();
     take_hook(L, kInstructionsToRetry);
     return;
   }
@@ -127,6 +134,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
 void on_signal_to_yield(int) {
   const Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
+  just_asked = true;
   if (L != nullptr && lua_gethook(L) != on_hook) take_hook(L, 1);
 }
 

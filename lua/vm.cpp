@@ -14,6 +14,8 @@ namespace {
 // Registry keys: the address is the key.
 const char kTrailValue = 0;
 
+constexpr std::size_t kTrailMax = 16384;
+
 }  // namespace
 
 Vm::Vm(Scheduler& scheduler, Options options)
@@ -51,6 +53,41 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   return vm;
 }
 
+namespace {
+
+std::string package_field(lua_State* L, const char* name) {
+  std::string text;
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "package") == LUA_TTABLE) {
+    if (lua_getfield(L, -1, name) == LUA_TSTRING) text = lua_tostring(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 2);
+  return text;
+}
+
+void set_package_field(lua_State* L, const char* name, const std::string& text) {
+  lua_getglobal(L, "package");
+  lua_pushlstring(L, text.data(), text.size());
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
+}  // namespace
+
+Vm::Seed Vm::seed() {
+  return {&scheduler_, options_, on_exit, package_field(state_, "path"), package_field(state_, "cpath")};
+}
+
+std::unique_ptr<Vm> Vm::create(const Seed& seed) {
+  std::unique_ptr<Vm> vm = create(*seed.scheduler, seed.options);
+  if (vm == nullptr) return nullptr;
+  vm->on_exit = seed.on_exit;
+  set_package_field(vm->state_, "path", seed.path);
+  set_package_field(vm->state_, "cpath", seed.cpath);
+  return vm;
+}
+
 Vm::~Vm() { close(); }
 
 void Vm::close() {
@@ -80,6 +117,7 @@ Fiber* Vm::take_fiber() {
 
 void Vm::add_trail(lua_State* L, lua_State* died, const char* heading) {
   if (trail_of(L, -1).empty()) trail_.clear();
+  if (trail_.size() > kTrailMax) return;  // an equal message of another error, again and again
   luaL_traceback(L, died, heading, 0);
   if (!trail_.empty()) trail_ += '\n';
   trail_ += lua_tostring(L, -1);

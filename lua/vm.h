@@ -33,6 +33,16 @@ class Vm {
 
   /// Makes a state with the standard library and the evlua modules. Null when there is no memory.
   static std::unique_ptr<Vm> create(Scheduler& scheduler, Options options);
+  /// What another Vm of the same program is made from.
+  struct Seed {
+    Scheduler* scheduler = nullptr;
+    Options options;
+    void (*on_exit)(int code) = nullptr;
+    std::string path;   ///< package.path
+    std::string cpath;  ///< package.cpath
+  };
+  Seed seed();
+  static std::unique_ptr<Vm> create(const Seed& seed);
   /// As close.
   ~Vm();
   /// Ends the state; finalizers run, and tell of errors that nobody joined. REQUIRES: no fiber is live; on a worker
@@ -88,6 +98,10 @@ class Vm {
   /// Errors that tasks have ended with. [strand]
   TaskErrors& task_errors() noexcept { return task_errors_; }
 
+  /// Lua code that computes on and on is ended by errors with this message, from now on. [any thread]
+  void condemn(const char* message) noexcept { condemned_.store(message, std::memory_order_relaxed); }
+  const char* condemned() const noexcept { return condemned_.load(std::memory_order_relaxed); }
+
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
 
@@ -124,6 +138,7 @@ class Vm {
   std::size_t memory_used_ = 0;
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};
+  std::atomic<const char*> condemned_{nullptr};
   std::vector<lua_State*> unwinding_;  // coroutines that yield to let the running fiber wait, innermost first
   SpawnSite* last_spawn_site_ = nullptr;
   List<Fiber> live_;

@@ -101,11 +101,8 @@ void end_script(Vm& vm, int signal) {
 
 std::atomic<int> stuck_signal{0};
 
-/// The strand is busy with Lua code that does not wait: stop it at its next instruction, as lua.c does.
-void stop_stuck_script(Vm& vm, int signal) {
-  stuck_signal = signal;
-  lua_State* L = vm.current_state();
-  if (L == nullptr) return;
+/// As lua.c does.
+void stop_at_next_instruction(lua_State* L) {
   lua_sethook(
       L,
       [](lua_State* state, lua_Debug*) {
@@ -115,6 +112,19 @@ void stop_stuck_script(Vm& vm, int signal) {
         end_script(Vm::of(state), stuck_signal);
       },
       LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+/// The strand is busy with Lua code that does not wait. On the thread that receives signals.
+void stop_stuck_script(Vm& vm, int signal) {
+  stuck_signal = signal;
+  lua_State* L = vm.current_state();
+  if (L != nullptr) stop_at_next_instruction(L);
+}
+
+/// It is in a C function for long, or another Lua state's code holds the worker.
+void leave_stuck_script(Vm&, int signal) {
+  std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
+  ::_exit(128 + signal);
 }
 
 }  // namespace
@@ -128,7 +138,7 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   };
   Fiber::Owner main;
   start_main(*vm, options, main);
-  signals.set_stuck_action(stop_stuck_script);
+  signals.set_stuck_action(stop_stuck_script, leave_stuck_script);
   signals.attach(*vm, end_script);
   (void)co_await vm->idle().wait();
   signals.detach();

@@ -16,7 +16,7 @@ APP = re.compile(r"^return (function\(req, res\)|\{$)", re.M)
 REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
-INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native"}
+INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native"}
 # Registered type: name in the documentation, its page, its class in types/.
 TYPES = {
     "evlua.stream": ("stream", "net", "Stream"),
@@ -30,6 +30,8 @@ TYPES = {
     "evlua.lock": ("lock", "shared", "Lock"),
     "evlua.counter": ("counter", "shared", "Counter"),
     "evlua.histogram": ("histogram", "shared", "Histogram"),
+    "evlua.channel": ("channel", "thread", "Channel"),
+    "evlua.thread_pool": ("pool", "thread", "Pool"),
 }
 # One registry name is both a module and the type of tasks.
 TASKS = ("task", "evlua", "Task")
@@ -38,7 +40,7 @@ TASKS = ("task", "evlua", "Task")
 ENUMERATE = """
 local function list(kind, owner, names)
   for name in pairs(names) do
-    if name:find("^%a") then print(kind, owner, name) end
+    if type(name) == "string" and not name:find("^__") then print(kind, owner, name) end
   end
 end
 for name in pairs(package.preload) do
@@ -58,6 +60,8 @@ require("evlua").scope(function(scope)
   local meta = getmetatable(scope)
   list_type(meta.__name, meta.__index)
 end)
+local pool = getmetatable(require("evlua.thread").pool(1))
+list_type(pool.__name, pool.__index)
 list("method", "evlua.dict", require("evlua.shared").dict("enumerated"))  -- its methods are its own fields
 os.exit(0)
 """
@@ -167,7 +171,7 @@ def test_nothing_is_missing():
     missing, documented, annotated = [], set(), set()
     everything = registered()
     owners = {owner for _, owner, _ in everything}
-    modules = {"evlua", "evlua.net", "evlua.fs", "evlua.encoding", "evlua.shared", "evlua.task"}
+    modules = {"evlua", "evlua.net", "evlua.fs", "evlua.encoding", "evlua.shared", "evlua.thread", "evlua.task"}
     check(owners >= set(TYPES) | modules, owners)
     for kind, owner, name in everything:
         if kind != "function":

@@ -1,0 +1,77 @@
+-- The module `evlua.thread`: functions that run in other Lua states, over evlua.thread.native.
+local native = require "evlua.thread.native"
+package.loaded["evlua.thread.native"] = nil  -- errors shall name functions as users know them
+local evlua = require "evlua"
+local trail = require("evlua.task").trail
+local call, pack = native.call, native.pack
+
+local thread = {
+  channel = native.channel,
+  select = native.select,
+  workers = native.workers,
+}
+
+local function run_module(name, ...)
+  local f = require(name)
+  if type(f) ~= "function" then
+    error(("module '%s' returns a %s; a function to run is expected"):format(name, type(f)), 0)
+  end
+  return f(...)
+end
+
+-- A function and its arguments, as one value that another state can take.
+local function packed(name, f, ...)
+  if type(f) == "function" then return pack(f, ...) end
+  if type(f) == "string" then return pack(run_module, f, ...) end
+  error(("bad argument #1 to '%s' (function or module name expected, got %s)"):format(name, type(f)), 3)
+end
+
+function thread.run(f, ...) return call(nil, (packed("run", f, ...))) end
+function thread.spawn(f, ...) return evlua.spawn(call, nil, (packed("spawn", f, ...))) end
+
+local Pool = {}
+Pool.__index = Pool
+Pool.__name = "evlua.thread_pool"
+
+function thread.pool(size)
+  if size == nil then size = native.workers() end
+  if math.type(size) ~= "integer" or size < 1 or size > 1024 then
+    error("bad argument #1 to 'pool' (number from 1 to 1024 expected)", 2)
+  end
+  local pool = setmetatable({free = native.channel(size), states = {}}, Pool)
+  for i = 1, size do
+    pool.states[i] = native.state()
+    pool.free:send(i)
+  end
+  return pool
+end
+
+local function keep_traceback(value)
+  trail(value, debug.traceback(tostring(value), 2))
+  return value
+end
+
+local function give_back(free, state, ok, ...)
+  free:send(state)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+local function call_in(pool, message)
+  local state, failure, code
+  if not pool.free:closed() then state, failure, code = pool.free:receive() end
+  if pool.free:closed() then return nil, "the pool is closed", "EBADF" end
+  if not state then return nil, failure, code end
+  return give_back(pool.free, state, xpcall(call, keep_traceback, pool.states[state], message))
+end
+
+function Pool:run(f, ...) return call_in(self, (packed("run", f, ...))) end
+function Pool:spawn(f, ...) return evlua.spawn(call_in, self, (packed("spawn", f, ...))) end
+function Pool:map(list, f)
+  return evlua.map(list, function(value, i) return call_in(self, (packed("map", f, value, i))) end,
+    {concurrency = #self.states})
+end
+function Pool:size() return #self.states end
+function Pool:close() self.free:close() end
+
+return thread
