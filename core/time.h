@@ -22,6 +22,9 @@ inline constexpr Duration kSecond = 1'000'000'000;
 /// CLOCK_MONOTONIC. [any thread]
 Instant monotonic_now() noexcept;
 
+/// The processor time that the calling thread has used.
+Instant thread_cpu_time() noexcept;
+
 /// `now + after`, saturating at kNever; a negative `after` counts as zero.
 constexpr Instant deadline_after(Instant now, Duration after) noexcept {
   if (after <= 0) return now;

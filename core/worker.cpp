@@ -242,8 +242,16 @@ void Worker::poll_backend() noexcept {
   ReadyList ready;
   backend_->poll(ready);
   now_ = backend_->now();
+  note_poll();
   deliver_ready(ready);
   fire_timers();
+}
+
+void Worker::note_poll() noexcept {
+  const auto gap = static_cast<std::uint64_t>(now_ - std::exchange(polled_, now_));
+  if (gap > counters_.longest_poll_gap.load(std::memory_order_relaxed)) {
+    counters_.longest_poll_gap.store(gap, std::memory_order_relaxed);
+  }
 }
 
 bool Worker::others_wait() noexcept {
@@ -264,10 +272,12 @@ void Worker::park() noexcept {
   // From here on whoever adds work sees us parked; what was added before, we see now.
   if (!scheduler_.has_visible_work() && !finished()) {
     count(counters_.parks);
+    now_ = backend_->now();
+    note_poll();
     ReadyList ready;
     backend_->wait(ready, timers_.next_deadline());
     unpark();
-    now_ = backend_->now();
+    now_ = polled_ = backend_->now();
     deliver_ready(ready);
     fire_timers();
   } else {
@@ -316,7 +326,7 @@ Result<void> Worker::start() noexcept {
     return started;
   }
   backend_->buffers().bind_to_this_thread();
-  now_ = backend_->now();
+  now_ = polled_ = backend_->now();
   return {};
 }
 

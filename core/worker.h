@@ -25,6 +25,7 @@ struct WorkerCounters {
   std::atomic<std::uint64_t> tasks_stolen{0};
   std::atomic<std::uint64_t> parks{0};
   std::atomic<std::uint64_t> operations{0};
+  std::atomic<std::uint64_t> longest_poll_gap{0};  ///< ns between two looks at the backend, while not parked
 };
 
 class Worker final : public BackendHost, private Executor {
@@ -41,6 +42,8 @@ class Worker final : public BackendHost, private Executor {
   Backend& backend() noexcept { return *backend_; }
   unsigned index() const noexcept { return index_; }
   const WorkerCounters& counters() const noexcept { return counters_; }
+  /// Work in its deque. [any thread, a hint]
+  std::size_t queued() const noexcept { return deque_.size(); }
 
   // -- operations [owner, unless marked] ----------------------------------------------------------------------------
 
@@ -98,6 +101,7 @@ class Worker final : public BackendHost, private Executor {
   Runnable* next_work() noexcept;
   Runnable* steal() noexcept;
   void poll_backend() noexcept;
+  void note_poll() noexcept;
   void park() noexcept;
   void fire_timers() noexcept;
   void deliver_ready(ReadyList& ready) noexcept;
@@ -128,6 +132,7 @@ class Worker final : public BackendHost, private Executor {
   TimerHeap timers_;
   std::size_t in_flight_ = 0;
   Instant now_ = 0;
+  Instant polled_ = 0;  // or parked: since then nobody has looked
   WorkerCounters counters_;
   Queue<Closer> spare_closers_;
 

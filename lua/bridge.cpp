@@ -99,6 +99,7 @@ int push_wait_failure(lua_State* L, Error error, const char* subject) {
   Fiber* fiber = Vm::of(L).running();
   if (error.is(ECANCELED) && fiber != nullptr && fiber->cancelled() != OpStop::none && !fiber->shielded()) {
     (void)fiber->take_cancel_notice();
+    if (fiber->doom() != nullptr) luaL_error(L, "%s", fiber->doom());
     if (fiber->cancelled() == OpStop::deadline) error.code = ETIMEDOUT;
   }
   return push_failure(L, error, subject);
@@ -120,6 +121,7 @@ Fiber& fiber_to_wait(lua_State* L) {
 
 int refuse_wait(lua_State* L, Fiber& fiber) {
   const bool late = fiber.cancelled() == OpStop::deadline;
+  if (fiber.doom() != nullptr) return luaL_error(L, "%s", fiber.doom());
   if (!fiber.take_cancel_notice()) {
     fiber.note_cancel_raised();
     return luaL_error(L, late ? "task timed out" : "task cancelled");

@@ -92,6 +92,8 @@ void Fiber::recycle(bool reusable) {
     anchored_ = false;
   }
   cancelled_ = OpStop::none;
+  doom_ = nullptr;
+  cpu_left_ = kNever;
   cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
   shield_ = 0;
   owner_ = nullptr;
@@ -131,11 +133,13 @@ void Fiber::push_anchored(lua_State* L) {
 
 void Fiber::drive(int arguments) {
   const Slice slice(vm_);
+  if (has_cpu_limit()) cpu_mark_ = thread_cpu_time();
   vm_.running_ = this;
   int status = resume(chain_.empty() ? root_ : chain_.back(), arguments);
   while (true) {
     if (!vm_.unwinding_.empty()) settle_held();
     if (hooked_frame_ != nullptr) mend_frame();
+    if (has_cpu_limit()) charge_cpu();
     if (status == LUA_YIELD && pending_ != nullptr) {
       if (!begin_wait()) {
         vm_.running_ = nullptr;
@@ -157,7 +161,9 @@ void Fiber::drive(int arguments) {
 
 int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(L);
+  vm_.keep_limit(true);
   const int status = lua_resume(L, nullptr, arguments);
+  vm_.keep_limit(false);
   vm_.set_current_state(nullptr);
   return status;
 }
@@ -206,6 +212,18 @@ void Fiber::cancel(OpStop why) noexcept {
   if (cancelled_ != OpStop::none) return;
   cancelled_ = why;
   if (waiting_ != nullptr && !shielded()) waiting_->cancel(*waiting_);
+}
+
+void Fiber::charge_cpu() noexcept {
+  const Instant now = thread_cpu_time();
+  cpu_left_ -= now - std::exchange(cpu_mark_, now);
+  if (cpu_left_ <= 0) doom("CPU time limit exceeded");
+}
+
+void Fiber::doom(const char* message, OpStop why) noexcept {
+  if (doom_ != nullptr) return;
+  doom_ = message;
+  cancel(why);
 }
 
 // -- coroutines -----------------------------------------------------------------------------------------------------

@@ -113,6 +113,15 @@ class Fiber final : public ListNode, private Runnable {
   void note_cancel_raised() noexcept { cancel_raised_ = true; }
   bool cancel_noticed() const noexcept { return cancel_noticed_; }
   bool cancel_raised() const noexcept { return cancel_raised_; }
+  /// The fiber has used up what it may: it is cancelled, and if it goes on computing, errors with this message are
+  /// raised in it until it has ended. `message` must live as long.
+  void doom(const char* message, OpStop why = OpStop::cancelled) noexcept;
+  const char* doom() const noexcept { return doom_; }
+  /// The processor time that it may use from now on, until it ends. To a few milliseconds.
+  void limit_cpu(Duration amount) noexcept { cpu_left_ = amount; }
+  bool has_cpu_limit() const noexcept { return cpu_left_ != kNever; }
+  /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
+  void charge_cpu() noexcept;
   /// While above zero the fiber's waits are not cancelled (clean-up).
   void shield(int change) noexcept { shield_ += change; }
   bool shielded() const noexcept { return shield_ > 0; }
@@ -176,6 +185,9 @@ class Fiber final : public ListNode, private Runnable {
   bool cancel_noticed_ = false;
   bool cancel_raised_ = false;
   bool identity_seen_ = false;
+  const char* doom_ = nullptr;
+  Duration cpu_left_ = kNever;
+  Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
   FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields

@@ -10,19 +10,25 @@ namespace evlua::lua {
 namespace {
 
 constexpr const char* kLoad = R"lua(
-local path = ...
+local path, first = ...
 local chunk, message = loadfile(path)
 if not chunk then error(message, 0) end
 local app = chunk()
 local handle = app
 if type(app) == "table" then
   handle = app.handle
+  if first and app.start_once then app.start_once() end
   if app.start then app.start() end
 end
 if type(handle) ~= "function" then
   error(path .. ": the app must return a function (req, res), or a table with such a function as 'handle'", 0)
 end
-return handle, type(app) == "table" and app.stop or nil
+if type(app) ~= "table" then return handle end
+local stop, stop_once = app.stop, first and app.stop_once
+return handle, stop_once and function()
+  if stop then stop() end
+  stop_once()
+end or stop
 )lua";
 
 }  // namespace
@@ -32,14 +38,16 @@ struct HttpApp::Running : Fiber::Owner, Runnable {
   HttpApp* app = nullptr;
   void (*push)(HttpApp&, lua_State*, const std::string&) = nullptr;
   const std::string* text = nullptr;
+  bool loads = false;
   bool failed = false;
   std::string message;
   Event done;
 };
 
 Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
-                                                       std::string text) {
+                                                       std::string text, bool loads) {
   Running running;
+  running.loads = loads;
   running.app = this;
   running.push = push;
   running.text = &text;
@@ -48,9 +56,10 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
     self.failed = outcome == Fiber::Outcome::failed;
     if (self.failed) {
       self.message = fiber.failure_text();
-    } else if (lua_gettop(fiber.root()) == 2) {  // from kLoad
-      lua_xmove(fiber.root(), self.app->vm_.main_state(), 2);
+    } else if (self.loads) {
       lua_State* L = self.app->vm_.main_state();
+      lua_settop(fiber.root(), 2);
+      lua_xmove(fiber.root(), L, 2);
       self.app->stop_ref_ = luaL_ref(L, LUA_REGISTRYINDEX);
       self.app->handler_ref_ = luaL_ref(L, LUA_REGISTRYINDEX);
     }
@@ -69,14 +78,16 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
   co_return 0;
 }
 
-Task<tl::expected<void, std::string>> HttpApp::load(std::string path) {
+Task<tl::expected<void, std::string>> HttpApp::load(std::string path, bool first) {
+  first_ = first;
   auto loaded = co_await call_lua(
-      [](HttpApp&, lua_State* L, const std::string& file) {
+      [](HttpApp& app, lua_State* L, const std::string& file) {
         define_http_types(L);
         EVLUA_CHECK(luaL_loadbufferx(L, kLoad, std::char_traits<char>::length(kLoad), "=[evluaserver]", "t") == LUA_OK);
         lua_pushlstring(L, file.data(), file.size());
+        lua_pushboolean(L, app.first_ ? 1 : 0);
       },
-      std::move(path));
+      std::move(path), true);
   if (!loaded) co_return tl::unexpected(std::move(loaded.error()));
   co_return tl::expected<void, std::string>();
 }
@@ -86,16 +97,15 @@ Task<void> HttpApp::stop() {
   std::string none;
   auto stopped = co_await call_lua(
       [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_ref_); },
-      std::move(none));
+      std::move(none), false);
   if (!stopped) std::fprintf(stderr, "evluaserver: error in stop: %s\n", stopped.error().c_str());
 }
 
-bool HttpApp::handle(http::Exchange& exchange) noexcept {
-  Call& call = *new (exchange.storage.data()) Call;
-  call.app = this;
-  call.exchange = &exchange;
-  bool complete = false;
-  const bool entered = vm_.strand().try_run([&] {
+bool HttpApp::try_handle(http::Exchange& exchange, bool& complete) noexcept {
+  return vm_.strand().try_run([&] {
+    Call& call = *new (exchange.storage.data()) Call;
+    call.app = this;
+    call.exchange = &exchange;
     call.inside_handle = true;
     run(call);
     complete = call.ended_inside;
@@ -104,14 +114,18 @@ bool HttpApp::handle(http::Exchange& exchange) noexcept {
       exchange.defer();
     }
   });
-  if (entered) return complete;
-  exchange.defer();
+}
+
+void HttpApp::queue(http::Exchange& exchange) noexcept {
+  Call& call = *new (exchange.storage.data()) Call;
+  call.app = this;
+  call.exchange = &exchange;
   call.Runnable::run = [](Runnable& self) noexcept {
     auto& queued = static_cast<Call&>(self);
     queued.app->run(queued);
   };
+  exchange.defer();
   vm_.strand().enqueue(call);
-  return false;
 }
 
 void HttpApp::run(Call& call) {
@@ -134,6 +148,7 @@ void HttpApp::run(Call& call) {
   lua_State* L = fiber->root();
   lua_rawgeti(L, LUA_REGISTRYINDEX, handler_ref_);
   push_request_and_response(L, *this, call.slot, call.exchange->id());
+  if (options_.cpu_limit != kNever) fiber->limit_cpu(options_.cpu_limit);
   fiber->start_now(2, &call);
 }
 
@@ -146,12 +161,14 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
   if (outcome == Fiber::Outcome::failed) {
     const std::string text = fiber != nullptr ? fiber->failure_text() : "not enough memory for a handler";
     report(exchange, text);
-    if (!exchange.headers_sent() && show_errors_) {
-      (void)exchange.set_status(500);
+    const bool limited = fiber != nullptr && (fiber->doom() != nullptr || fiber->cancelled() == OpStop::deadline);
+    const int status = limited ? 503 : 500;
+    if (!exchange.headers_sent() && options_.show_errors) {
+      (void)exchange.set_status(status);
       (void)exchange.set_header("Content-Type", "text/plain; charset=utf-8");
       (void)exchange.send(text + "\n");
     } else {
-      exchange.fail(500);
+      exchange.fail(status);
     }
   } else if (!exchange.finished()) {
     (void)exchange.finish();
@@ -167,22 +184,33 @@ void HttpApp::report(http::Exchange& exchange, const std::string& text) const {
   std::fprintf(stderr, "evluaserver: request %llu: %s\n", static_cast<unsigned long long>(exchange.id()), text.c_str());
 }
 
-void HttpApp::abandon(http::Exchange& exchange) noexcept {
+/// On the strand of its Vm, if the exchange has not ended by then.
+void HttpApp::end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept {
   struct Message : Runnable {
     HttpApp* app;
     std::uint64_t id;
+    void (*act)(Fiber&);
   };
   auto* message = new Message;
-  message->app = this;
+  message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
   message->id = exchange.id();
+  message->act = act;
   message->run = [](Runnable& self) noexcept {
     auto* wish = static_cast<Message*>(&self);
-    for (Active& active : wish->app->active_) {
-      if (active.fiber != nullptr && active.id == wish->id) active.fiber->cancel(OpStop::cancelled);
+    for (const Active& active : wish->app->active_) {
+      if (active.fiber != nullptr && active.id == wish->id) wish->act(*active.fiber);
     }
     delete wish;
   };
-  vm_.strand().enqueue(*message);
+  message->app->vm_.strand().enqueue(*message);
+}
+
+void HttpApp::abandon(http::Exchange& exchange) noexcept {
+  end_later(exchange, [](Fiber& fiber) { fiber.doom("the server stops"); });
+}
+
+void HttpApp::expire(http::Exchange& exchange) noexcept {
+  end_later(exchange, [](Fiber& fiber) { fiber.doom("request time limit exceeded", OpStop::deadline); });
 }
 
 }  // namespace evlua::lua

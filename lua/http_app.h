@@ -1,8 +1,8 @@
 // An application: Lua code that answers HTTP requests, in one Vm.
 //
-// The connection's task calls `handle`. When the Vm's strand is idle the Lua handler runs right there, on a recycled
-// fiber, and the response is complete when `handle` returns: no queue, no hop. Otherwise, or when the handler waits,
-// the exchange is deferred and given back when the fiber ends.
+// The connection's task calls `try_handle`. When the Vm's strand is idle the Lua handler runs right there, on a
+// recycled fiber, and the response is complete when it returns: no queue, no hop. When the handler waits, or had to be
+// queued, the exchange is deferred and given back when the fiber ends.
 #pragma once
 
 #include <string>
@@ -15,18 +15,28 @@
 
 namespace evlua::lua {
 
-class HttpApp final : public http::Handler {
+class HttpApp final {
  public:
-  /// `show_errors` puts tracebacks into error pages.
-  HttpApp(Vm& vm, bool show_errors) : vm_(vm), show_errors_(show_errors) {}
+  struct Options {
+    bool show_errors = false;     ///< tracebacks in error pages
+    Duration cpu_limit = kNever;  ///< processor time of one request
+  };
+  HttpApp(Vm& vm, const Options& options) : vm_(vm), options_(options) {}
 
-  /// Loads the file and runs its `start`. The error is what to print. [any worker]
-  Task<tl::expected<void, std::string>> load(std::string path);
-  /// Runs the app's `stop`, if any; its error is printed.
+  /// Loads the file and runs its `start`, and in the `first` Vm of the process `start_once` before that. The error is
+  /// what to print. [any worker]
+  Task<tl::expected<void, std::string>> load(std::string path, bool first);
+  /// Runs the app's `stop`, if any, and in the Vm that was the first `stop_once` after that; errors are printed.
   Task<void> stop();
 
-  bool handle(http::Exchange& exchange) noexcept override;
-  void abandon(http::Exchange& exchange) noexcept override;
+  /// Runs the handler now; false, and nothing has happened, when the Vm is busy.
+  bool try_handle(http::Exchange& exchange, bool& complete) noexcept;
+  /// Runs the handler when the Vm has time.
+  void queue(http::Exchange& exchange) noexcept;
+  /// As http::Handler::abandon, of whichever app has the exchange.
+  static void abandon(http::Exchange& exchange) noexcept;
+  /// As http::Handler::expire.
+  static void expire(http::Exchange& exchange) noexcept;
 
   Vm& vm() noexcept { return vm_; }
 
@@ -56,12 +66,14 @@ class HttpApp final : public http::Handler {
 
   void run(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
+  static void end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept;
   void report(http::Exchange& exchange, const std::string& text) const;
   Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
-                                                std::string text);
+                                                std::string text, bool loads);
 
   Vm& vm_;
-  const bool show_errors_;
+  const Options options_;
+  bool first_ = false;
   int handler_ref_ = LUA_NOREF;
   int stop_ref_ = LUA_NOREF;
   std::vector<Active> active_;        // by slot

@@ -6,8 +6,10 @@
 #include <ctime>
 
 #include "lua/bridge.h"
+#include "lua/bytecode.h"
 #include "lua/modules.h"
 #include "lua/signals.h"
+#include "lua/slice.h"
 #include "lua/stack.h"
 #include "lua/task_handle.h"
 
@@ -82,6 +84,38 @@ int leave(lua_State* L) {
   return 0;
 }
 
+void set_count(lua_State* L, const char* name, std::uint64_t count) {
+  lua_pushinteger(L, static_cast<lua_Integer>(count));
+  lua_setfield(L, -2, name);
+}
+
+/// stats() -> what the scheduler and this Vm have counted
+int stats(lua_State* L) {
+  Vm& vm = Vm::of(L);
+  Scheduler& scheduler = vm.scheduler();
+  lua_newtable(L);
+  lua_newtable(L);
+  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
+    const Worker& worker = scheduler.worker(index);
+    const WorkerCounters& counters = worker.counters();
+    lua_newtable(L);
+    set_count(L, "runs", counters.tasks_run.load(std::memory_order_relaxed));
+    set_count(L, "steals", counters.tasks_stolen.load(std::memory_order_relaxed));
+    set_count(L, "operations", counters.operations.load(std::memory_order_relaxed));
+    set_count(L, "parks", counters.parks.load(std::memory_order_relaxed));
+    set_count(L, "queued", worker.queued());
+    lua_pushnumber(L, static_cast<double>(counters.longest_poll_gap.load(std::memory_order_relaxed)) / 1e9);
+    lua_setfield(L, -2, "longest_poll_gap");
+    lua_rawseti(L, -2, static_cast<lua_Integer>(index) + 1);
+  }
+  lua_setfield(L, -2, "workers");
+  set_count(L, "slices_cut_short", Slice::cut_short());
+  set_count(L, "states", Vm::count());
+  set_count(L, "tasks", vm.live_fibers());
+  set_count(L, "memory", vm.memory_used());
+  return 1;
+}
+
 /// trail(value, text): if `value` ends a task as its error, `text` tells where it came from.
 int trail(lua_State* L) {
   luaL_checkany(L, 1);
@@ -93,10 +127,20 @@ int trail(lua_State* L) {
 }  // namespace
 
 int open_task(lua_State* L) {
-  const luaL_Reg functions[] = {{"sleep", sleep},      {"yield", yield},  {"now", now},
-                                {"time", wall_time},   {"exit", leave},   {"spawn", spawn_task},
-                                {"group", make_group}, {"trail", trail},  {"on_signal", on_signal},
-                                {"atomic", atomic},    {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"sleep", sleep},
+                                {"yield", yield},
+                                {"now", now},
+                                {"time", wall_time},
+                                {"exit", leave},
+                                {"spawn", spawn_task},
+                                {"group", make_group},
+                                {"trail", trail},
+                                {"on_signal", on_signal},
+                                {"atomic", atomic},
+                                {"limit_cpu", limit_task_cpu},
+                                {"stats", stats},
+                                {"compile", compile_shared},
+                                {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);
   luaL_newlib(L, functions);

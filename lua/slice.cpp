@@ -110,10 +110,12 @@ void on_hook(lua_State* L, lua_Debug* where) {
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over
   Fiber& fiber = *vm.running();
-  if (const char* message = vm.condemned()) {
+  if (fiber.has_cpu_limit()) fiber.charge_cpu();
+  const char* ends = fiber.doom() != nullptr ? fiber.doom() : vm.condemned();
+  if (ends != nullptr) {
     take_hook(L, 1);  // for whoever catches the error
-    fiber.note_cancel_raised();
-    luaL_error(L, "%s", message);
+    if (fiber.doom() == nullptr) fiber.note_cancel_raised();
+    luaL_error(L, "%s", ends);
   }
   if (!fiber.may_wait(L)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
@@ -122,9 +124,10 @@ void on_hook(lua_State* L, lua_Debug* where) {
   }
   // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
   // program has taken too long, and nothing shall be interrupted.
-  const Duration used = processor_time(CLOCK_THREAD_CPUTIME_ID) - clock.used_before.load(std::memory_order_relaxed);
+  const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
   if (used < kShare) return;  // the monitor will ask again
   if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
+  Slice::count_cut();
   fiber.emplace<PreemptWait>();
   fiber.yields_in_hook(where);
   lua_yield(L, 0);

@@ -73,6 +73,9 @@ class Slice {
   Slice& operator=(const Slice&) = delete;
 
   static SliceClock& clock() noexcept { return clock_; }
+  /// How many slices ended because others waited. [any thread]
+  static std::uint64_t cut_short() noexcept { return cut_short_.load(std::memory_order_relaxed); }
+  static void count_cut() noexcept { cut_short_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
   void advance() noexcept {
@@ -84,6 +87,7 @@ class Slice {
   static void wake_monitor() noexcept;
 
   static thread_local constinit SliceClock clock_;
+  static inline std::atomic<std::uint64_t> cut_short_{0};
 
   Vm* const outer_;
 };

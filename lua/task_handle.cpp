@@ -48,6 +48,7 @@ int push_outcome(lua_State* L, TaskHandle& handle, int index) {
   using State = TaskHandle::State;
   if (handle.state == State::cancelled) return push_failure(L, Error{ECANCELED, ErrorDomain::system, OpCode::task});
   if (handle.state == State::timed_out) return push_failure(L, Error{ETIMEDOUT, ErrorDomain::system, OpCode::task});
+  if (handle.state == State::limited) return push_failure(L, "CPU time limit exceeded", "ELIMIT");
   lua_getuservalue(L, index);
   if (handle.state == State::failed) {
     auto* failure = static_cast<Failure*>(lua_touserdata(L, -1));
@@ -123,6 +124,7 @@ void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
     handle.state = fiber.cancel_noticed() ? State::cancelled : State::returned;
   }
   if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
+  if (fiber.doom() != nullptr && handle.state != State::returned) handle.state = State::limited;
   fiber.push_anchored(L);
   if (handle.state == State::failed) {
     push_failure_of(L, fiber, handle.group != nullptr || !handle.waiters.empty());
@@ -163,8 +165,20 @@ int cancel(lua_State* L) {
   return 1;
 }
 
+}  // namespace
+
+int limit_task_cpu(lua_State* L) {
+  TaskHandle& handle = check_task(L, 1);
+  const double seconds = luaL_checknumber(L, 2);
+  luaL_argcheck(L, seconds > 0, 2, "seconds above 0 expected");
+  if (handle.state == TaskHandle::State::running) handle.fiber->limit_cpu(duration_from_seconds(seconds));
+  return 0;
+}
+
+namespace {
+
 int status(lua_State* L) {
-  static const char* const names[] = {"running", "done", "failed", "cancelled", "timed out"};
+  static const char* const names[] = {"running", "done", "failed", "cancelled", "timed out", "limited"};
   const TaskHandle& handle = check_task(L, 1);
   if (handle.state == TaskHandle::State::running && handle.fiber->waiting()) {
     lua_pushliteral(L, "waiting");

@@ -16,7 +16,7 @@ struct JoinWait;
 struct TaskGroup;
 
 struct TaskHandle : Fiber::Owner, ListNode {
-  enum class State : unsigned char { running, returned, failed, cancelled, timed_out };
+  enum class State : unsigned char { running, returned, failed, cancelled, timed_out, limited };
 
   Fiber* fiber = nullptr;  ///< while running
   State state = State::running;
@@ -32,6 +32,8 @@ void group_member_ended(lua_State* L, TaskHandle& handle);
 TaskHandle& push_spawned(lua_State* L);
 
 int spawn_task(lua_State* L);
+/// limit_cpu(task, seconds), for a task that has not begun.
+int limit_task_cpu(lua_State* L);
 int make_group(lua_State* L);
 void define_task_type(lua_State* L);
 void define_group_type(lua_State* L);

@@ -24,7 +24,7 @@ Vm::Vm(Scheduler& scheduler, Options options)
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
   if (block == nullptr) old_size = 0;  // then it is a type tag
-  if (vm.options_.memory_max != 0 && new_size > old_size &&
+  if (vm.keeps_limit_ && vm.options_.memory_max != 0 && new_size > old_size &&
       vm.memory_used_ - old_size + new_size > vm.options_.memory_max) {
     return nullptr;
   }
@@ -38,6 +38,7 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   lua_State* L = lua_newstate(&Vm::allocate, vm.get());
   if (L == nullptr) return nullptr;
   vm->state_ = L;
+  count_.fetch_add(1, std::memory_order_relaxed);
   *static_cast<Vm**>(lua_getextraspace(L)) = vm.get();
   lua_pushcfunction(L, [](lua_State* state) {
     luaL_openlibs(state);
@@ -97,6 +98,7 @@ void Vm::close() {
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
   if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
   lua_close(std::exchange(state_, nullptr));
+  count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Fiber* Vm::take_fiber() {

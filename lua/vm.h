@@ -102,6 +102,13 @@ class Vm {
   void condemn(const char* message) noexcept { condemned_.store(message, std::memory_order_relaxed); }
   const char* condemned() const noexcept { return condemned_.load(std::memory_order_relaxed); }
 
+  /// Whether Options::memory_max holds: only where Lua code runs, which can be told by an error. What the runtime
+  /// itself allocates between may go beyond it. [strand]
+  void keep_limit(bool keep) noexcept { keeps_limit_ = keep; }
+  std::size_t memory_used() const noexcept { return memory_used_; }
+  /// Vms of this process. [any thread]
+  static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
+
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
 
@@ -136,6 +143,8 @@ class Vm {
   lua_State* state_ = nullptr;
   Allocator memory_;
   std::size_t memory_used_ = 0;
+  bool keeps_limit_ = false;
+  static inline std::atomic<std::size_t> count_{0};
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};
   std::atomic<const char*> condemned_{nullptr};

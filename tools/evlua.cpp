@@ -110,17 +110,6 @@ CommandLine parse(int argc, char** argv) {
   return line;
 }
 
-void print_stats(Scheduler& scheduler) {
-  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
-    const WorkerCounters& counters = scheduler.worker(index).counters();
-    std::fprintf(stderr, "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks\n", index,
-                 static_cast<unsigned long long>(counters.tasks_run.load()),
-                 static_cast<unsigned long long>(counters.tasks_stolen.load()),
-                 static_cast<unsigned long long>(counters.operations.load()),
-                 static_cast<unsigned long long>(counters.parks.load()));
-  }
-}
-
 }  // namespace
 }  // namespace evlua::tools
 

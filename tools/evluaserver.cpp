@@ -20,6 +20,9 @@ struct CommandLine {
   std::string host = "127.0.0.1";
   unsigned port = 8080;
   double grace_seconds = 30;
+  double cpu_seconds = 0;
+  double request_seconds = 0;
+  unsigned vm_megabytes = 1024;
   bool version = false;
 };
 
@@ -36,6 +39,13 @@ void define(CLI::App& app, CommandLine& line) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--max-body", line.server.limits.buffered_body_bytes, "bytes of a body that req:body() takes");
   app.add_option("--max-connections", line.server.limits.connections, "connections open at once");
+  app.add_option("--vms", line.server.vms, "Lua states of each worker (default 1)")->check(CLI::Range(1, 64));
+  app.add_option("--vm-memory", line.vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit");
+  app.add_option("--cpu-limit", line.cpu_seconds, "seconds of processor time for one request; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--request-timeout", line.request_seconds, "seconds until a handler's time is over; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--stats", line.runtime.stats, "print what the workers counted, at the end");
   app.add_flag("--dev", line.server.development, "show tracebacks in error pages");
   app.add_flag("-v,--version", line.version, "print the version");
 }
@@ -68,6 +78,7 @@ int serve(CommandLine& line) {
     std::fprintf(stderr, "evluaserver: cannot start: %s\n", code.error().describe().c_str());
     return 1;
   }
+  if (line.runtime.stats) print_stats(scheduler);
   return *code;
 }
 
@@ -94,5 +105,10 @@ int main(int argc, char** argv) {
   }
   if (!parse_addresses(line)) return 2;
   line.server.grace = evlua::duration_from_seconds(line.grace_seconds);
+  line.server.vm_memory = std::size_t{line.vm_megabytes} << 20;
+  if (line.cpu_seconds > 0) line.server.cpu_limit = evlua::duration_from_seconds(line.cpu_seconds);
+  if (line.request_seconds > 0) {
+    line.server.limits.handler_timeout = evlua::duration_from_seconds(line.request_seconds);
+  }
   return serve(line);
 }

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <lua.hpp>
 
+#include "lua/slice.h"
+
 #ifndef EVLUA_VERSION
 #define EVLUA_VERSION "0.1.0"
 #endif
@@ -28,6 +30,21 @@ BackendChoice choose_backend(const RuntimeOptions& options, bool quiet) {
   }
   if (!chosen->refusal.empty() && !quiet) std::fprintf(stderr, "evlua: using libev: %s\n", chosen->refusal.c_str());
   return std::move(*chosen);
+}
+
+void print_stats(Scheduler& scheduler) {
+  const auto number = [](const std::atomic<std::uint64_t>& counter) {
+    return static_cast<unsigned long long>(counter.load());
+  };
+  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
+    const WorkerCounters& counters = scheduler.worker(index).counters();
+    std::fprintf(
+        stderr, "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks, longest without a poll %.3f ms\n",
+        index, number(counters.tasks_run), number(counters.tasks_stolen), number(counters.operations),
+        number(counters.parks), static_cast<double>(number(counters.longest_poll_gap)) / 1e6);
+  }
+  std::fprintf(stderr, "%llu time slices of Lua were cut short\n",
+               static_cast<unsigned long long>(lua::Slice::cut_short()));
 }
 
 std::string version_line(const char* program) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backends/select.h"
+#include "core/scheduler.h"
 
 namespace evlua::tools {
 
@@ -19,6 +20,9 @@ unsigned worker_count(const RuntimeOptions& options);
 /// The backend to use. On failure prints the reason to standard error and exits with 2. Prints one line when io_uring
 /// was wanted by default and refused.
 BackendChoice choose_backend(const RuntimeOptions& options, bool quiet);
+
+/// What the workers have counted, on standard error.
+void print_stats(Scheduler& scheduler);
 
 /// "evlua 0.1.0 (Lua 5.3.6, io_uring)"
 std::string version_line(const char* program);

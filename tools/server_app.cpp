@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "lua/http_app.h"
+#include "lua/http_pool.h"
 #include "lua/vm.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
@@ -19,7 +19,6 @@ namespace {
 using lua::HttpApp;
 using lua::Vm;
 
-/// One per worker.
 struct Instance {
   std::unique_ptr<Vm> vm;
   std::unique_ptr<HttpApp> app;
@@ -38,15 +37,20 @@ void stop_serving(Vm&, int signal) {
 }
 
 Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vector<Instance>& instances) {
-  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
+  Vm::Options limits;
+  limits.memory_max = options.vm_memory;
+  HttpApp::Options app_options;
+  app_options.show_errors = options.development;
+  app_options.cpu_limit = options.cpu_limit;
+  for (unsigned index = 0; index < scheduler.worker_count() * options.vms; ++index) {
     Instance instance;
-    instance.vm = Vm::create(scheduler, {});
+    instance.vm = Vm::create(scheduler, limits);
     if (instance.vm == nullptr) co_return false;
     instance.vm->on_exit = [](int code) { ::_exit(code); };
-    instance.app = std::make_unique<HttpApp>(*instance.vm, options.development);
+    instance.app = std::make_unique<HttpApp>(*instance.vm, app_options);
     instances.push_back(std::move(instance));
     std::string path = options.app;
-    auto loaded = co_await instances.back().app->load(std::move(path));
+    auto loaded = co_await instances.back().app->load(std::move(path), index == 0);
     if (!loaded) {
       std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
       co_return false;
@@ -74,9 +78,22 @@ void announce(const http::ListenerSet& listeners) {
   }
 }
 
+/// One for each worker: so many instances in turn.
+std::vector<std::unique_ptr<lua::HttpPool>> make_pools(const std::vector<Instance>& instances, unsigned each) {
+  std::vector<std::unique_ptr<lua::HttpPool>> pools;
+  for (std::size_t first = 0; first < instances.size(); first += each) {
+    std::vector<HttpApp*> apps;
+    for (std::size_t i = first; i < first + each; ++i) apps.push_back(instances[i].app.get());
+    pools.push_back(std::make_unique<lua::HttpPool>(std::move(apps)));
+  }
+  return pools;
+}
+
 /// Tasks that handlers left running end with the server.
 Task<void> end_instances(std::vector<Instance>& instances) {
-  for (Instance& instance : instances) {
+  // The first one last: its stop_once comes after every stop.
+  for (auto place = instances.rbegin(); place != instances.rend(); ++place) {
+    Instance& instance = *place;
     co_await instance.app->stop();
     struct Cancel : Runnable {
       Vm* vm;
@@ -102,8 +119,9 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   http::ListenerSet listeners(scheduler.worker_count());
   if (!loaded || !listen_all(options, listeners)) co_return 1;
 
+  std::vector<std::unique_ptr<lua::HttpPool>> pools = make_pools(instances, options.vms);
   std::vector<http::Handler*> handlers;
-  for (Instance& instance : instances) handlers.push_back(instance.app.get());
+  for (const auto& pool : pools) handlers.push_back(pool.get());
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;

@@ -18,6 +18,9 @@ struct ServerOptions {
   http::Limits limits;
   Duration grace = 30 * kSecond;
   bool development = false;  ///< error pages show tracebacks
+  unsigned vms = 1;          ///< Lua states of each worker
+  std::size_t vm_memory = std::size_t{1} << 30;
+  Duration cpu_limit = kNever;  ///< of one request
 };
 
 /// The exit code. REQUIRES: `options` and `signals` outlive the task.

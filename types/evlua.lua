@@ -65,6 +65,37 @@ function evlua.now() end
 ---@return number
 function evlua.time() end
 
+---@class evlua.WorkerStats
+---@field runs integer
+---@field steals integer
+---@field operations integer
+---@field parks integer
+---@field queued integer
+---@field longest_poll_gap number seconds
+
+---@class evlua.Stats
+---@field workers evlua.WorkerStats[]
+---@field slices_cut_short integer
+---@field states integer
+---@field tasks integer
+---@field memory integer bytes
+
+---What the runtime has counted.
+---@return evlua.Stats stats
+function evlua.stats() end
+
+---@class evlua.Limits
+---@field cpu? number seconds of processor time
+---@field time? number seconds
+
+---Returns the results of `f(...)`, or `nil, message, "ELIMIT"` when it has used more processor time, or as
+---`evlua.timeout`.
+---@param options evlua.Limits
+---@param f fun(...): ...
+---@param ... any
+---@return any ...
+function evlua.limit(options, f, ...) end
+
 ---Returns the results of `f(...)`, or `nil, "timed out", "ETIMEDOUT"` after `seconds`; then everything `f` waits on was
 ---cancelled, and `f` has ended. An error of `f` is raised here.
 ---@param seconds number

@@ -11,6 +11,7 @@ local evlua = {
   time = task.time,
   exit = task.exit,
   on_signal = task.on_signal,
+  stats = task.stats,
   version = task.version,
 }
 
@@ -87,6 +88,33 @@ function evlua.race(functions)
   local ok, decisive, code = settle(group)
   if not ok then return nil, decisive, code end
   return (decisive or first):join()
+end
+
+local function check_seconds(options, name)
+  local value = options[name]
+  if value ~= nil and (type(value) ~= "number" or not (value > 0)) then
+    error(("bad argument #1 to 'limit' (option '%s': seconds above 0 expected)"):format(name), 3)
+  end
+  return value
+end
+
+function evlua.limit(options, f, ...)
+  if type(options) ~= "table" then
+    error(("bad argument #1 to 'limit' (table expected, got %s)"):format(type(options)), 2)
+  end
+  for key in pairs(options) do
+    if key ~= "cpu" and key ~= "time" then
+      error(("bad argument #1 to 'limit' (unknown option '%s')"):format(tostring(key)), 2)
+    end
+  end
+  local cpu, time = check_seconds(options, "cpu"), check_seconds(options, "time")
+  check_function(f, 2, "limit")
+  local group = task.group()
+  local main = group:spawn(f, ...)
+  if cpu then task.limit_cpu(main, cpu) end
+  local ok, decisive, code = settle(group, time)
+  if not ok then return nil, decisive, code end
+  return main:join()
 end
 
 function evlua.timeout(seconds, f, ...)

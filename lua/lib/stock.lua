@@ -1,6 +1,6 @@
 -- Replacements for what of stock Lua reads files or calls back from C: they may wait. Behaviour and messages are stock.
 local fs_read = require("evlua.fs").read
-local exit = require("evlua.task").exit
+local exit, compile = require("evlua.task").exit, require("evlua.task").compile
 local load, type, select, setmetatable = load, type, select, setmetatable
 local error, tostring = error, tostring
 local package, searchpath = package, package.searchpath
@@ -20,8 +20,12 @@ end
 local function load_file(path, mode, environment, has_environment)
   local text, message = read_source(path)
   if not text then return nil, "cannot open " .. path .. " (" .. message:gsub("^.*: ", "") .. ")" end
-  if has_environment then return load(text, "@" .. path, mode, environment) end
-  return load(text, "@" .. path, mode)
+  if mode ~= nil then
+    if has_environment then return load(text, "@" .. path, mode, environment) end
+    return load(text, "@" .. path, mode)
+  end
+  if has_environment then return compile(text, "@" .. path, environment) end
+  return compile(text, "@" .. path)
 end
 
 local stock_loadfile, stock_dofile = loadfile, dofile

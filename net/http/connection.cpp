@@ -174,6 +174,11 @@ void Connection::time_out() noexcept {
   Worker::cancel(*waiting_);
 }
 
+void Connection::expire() noexcept {
+  handler_deadline_ = kNever;
+  if (phase_ == Phase::handler) station_.handler().expire(*exchange_);
+}
+
 void Connection::stop() noexcept {
   if (idle() && waiting_ != nullptr && waiting_->code == OpCode::recv) Worker::cancel(*waiting_);
 }
@@ -273,6 +278,9 @@ Connection::Next Connection::answer(std::string_view head) noexcept {
   station_.take_buffer(output_);
   exchange_->start(head, station_.next_id(), true);
   phase_ = station_.handler().handle(*exchange_) ? Phase::answered : Phase::handler;
+  if (phase_ == Phase::handler && station_.limits().handler_timeout != kNever) {
+    handler_deadline_ = deadline_after(station_.worker().now(), station_.limits().handler_timeout);
+  }
   return Next::again;
 }
 
@@ -309,6 +317,7 @@ void Connection::take_pending() noexcept {
 Connection::Next Connection::end_exchange() noexcept {
   Exchange& exchange = *exchange_;
   served_ = true;
+  handler_deadline_ = kNever;
   if (exchange.deferred_) {
     if (output_.empty()) {
       output_.swap(exchange.pending_);

@@ -34,6 +34,7 @@ class Connection final : public ListNode, private Runnable {
   /// The sweep: ends the wait that has lasted too long.
   void check_deadline(Instant now) noexcept {
     if (waiting_ != nullptr && now >= deadline_) time_out();
+    if (now >= handler_deadline_) expire();
   }
   /// The server stops: closes at once if idle, else after the response under way.
   void stop() noexcept;
@@ -97,14 +98,16 @@ class Connection final : public ListNode, private Runnable {
   void receive_failed() noexcept;
   void send_failed(const Error& error) noexcept;
   void time_out() noexcept;
+  void expire() noexcept;
   /// Between requests: nothing of the next one was received.
   bool idle() const noexcept { return phase_ == Phase::head && head_deadline_ == kNever; }
   static void handler_spoke(Runnable& node) noexcept;
 
   Station& station_;
-  Exchange* exchange_ = nullptr;    // null while idle
-  Op* waiting_ = nullptr;           // the operation the loop waits for
-  Instant deadline_ = kNever;       // of that wait
+  Exchange* exchange_ = nullptr;  // null while idle
+  Op* waiting_ = nullptr;         // the operation the loop waits for
+  Instant deadline_ = kNever;     // of that wait
+  Instant handler_deadline_ = kNever;
   Instant head_deadline_ = kNever;  // set while a head has begun and not ended
   std::coroutine_handle<> parked_;  // the loop, while it waits for the handler
   Lease lease_;

@@ -50,6 +50,9 @@ class Handler {
   /// whoever owns the exchange; it only stays valid for this call.
   virtual void abandon(Exchange& exchange) noexcept { static_cast<void>(exchange); }
 
+  /// A deferred exchange has lasted longer than Limits::handler_timeout. As abandon, but the client still listens.
+  virtual void expire(Exchange& exchange) noexcept { static_cast<void>(exchange); }
+
  protected:
   ~Handler() = default;
 };

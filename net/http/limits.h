@@ -26,6 +26,7 @@ struct Limits {
   Duration body_timeout = 30 * kSecond;        ///< between two pieces of a body; beyond: 408
   Duration keep_alive_timeout = 15 * kSecond;  ///< between two requests; then a quiet close
   Duration send_timeout = 30 * kSecond;        ///< without the peer taking a single byte; then we close
+  Duration handler_timeout = kNever;           ///< from a request's head to its response; then Handler::expire
   Duration linger_timeout = 2 * kSecond;       ///< how long a closing connection discards what still comes in
 
   // -- memory and connections -----------------------------------------------------------------------------------------

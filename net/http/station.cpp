@@ -16,8 +16,8 @@ constexpr Duration kAcceptPause = 50 * kMillisecond;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
-  const Duration shortest =
-      std::min({limits.header_timeout, limits.body_timeout, limits.keep_alive_timeout, limits.send_timeout});
+  const Duration shortest = std::min({limits.header_timeout, limits.body_timeout, limits.keep_alive_timeout,
+                                      limits.send_timeout, limits.handler_timeout});
   return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
 }
 

@@ -1,0 +1,50 @@
+-- evlua.limit and evlua.stats.
+local evlua = require "evlua"
+
+local function refused(part, ok, message)
+  assert(not ok and tostring(message):find(part, 1, true), message)
+end
+
+assert(evlua.limit({}, function(...) return select("#", ...) end, 1, nil) == 2)
+assert(evlua.limit({cpu = 10, time = 10}, math.max, 1, 2) == 2)
+refused("boom", pcall(evlua.limit, {cpu = 10}, error, "boom"))
+local none, message, code = evlua.limit({time = 0.01}, evlua.sleep, 100)
+assert(none == nil and code == "ETIMEDOUT" and message == "timed out")
+for _, bad in ipairs{{cpu = 0}, {cpu = "1"}, {time = -1}, {cpi = 1}} do
+  assert(not pcall(evlua.limit, bad, print))
+end
+refused("table expected", pcall(evlua.limit, 1, print))
+refused("function expected", pcall(evlua.limit, {}, 1))
+
+local function exceeds(f)
+  local nothing, text, why = evlua.limit({cpu = 0.02}, f)
+  assert(nothing == nil and text == "CPU time limit exceeded" and why == "ELIMIT", why)
+end
+-- Many short pieces are counted as well.
+exceeds(function() while true do for _ = 1, 1000 do end if not evlua.yield() then return end end end)
+if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals back: nothing ends a slice
+  exceeds(function() while true do end end)
+  exceeds(function() while true do pcall(function() while true do end end) end end)
+  exceeds(function() table.sort({3, 2, 1}, function() while true do end end) end)
+  exceeds(function()
+    local co = coroutine.wrap(function() while true do end end)
+    while true do pcall(co) end
+  end)
+  exceeds(function() setmetatable({}, {__index = function() while true do end end}).x() end)
+  -- Others are not charged for it, and what waits is not charged at all.
+  local slept = evlua.spawn(evlua.limit, {cpu = 0.02}, function() return evlua.sleep(0.05) end)
+  exceeds(function() while true do end end)
+  assert(slept:join() == true)
+end
+
+local stats = evlua.stats()
+local worker = stats.workers[1]
+assert(#stats.workers == tonumber(os.getenv("EVLUA_WORKERS") or #stats.workers))
+assert(stats.tasks == 1 and stats.states == 1 and stats.memory > 10000 and stats.slices_cut_short >= 0)
+local before = 0
+for _, each in ipairs(stats.workers) do before = before + each.operations + each.runs end
+for _ = 1, 10 do evlua.sleep(0.0001) end
+local after = 0
+for _, each in ipairs(evlua.stats().workers) do after = after + each.operations + each.runs end
+assert(after >= before + 20 and worker.longest_poll_gap >= 0 and worker.queued >= 0 and worker.parks >= 0)
+print "ok"
