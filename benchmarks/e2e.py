@@ -6,7 +6,7 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|fairness|sharing|files|lua|process]
+              [--only http|fairness|sharing|threads|files|lua|process]
 """
 import argparse
 import json
@@ -91,6 +91,22 @@ def bench_lua(options, results):
                                                   "spread": round(max(ratios) - min(ratios), 3)}
 
 
+def bench_threads(options, results):
+    evlua = os.path.join(options.build, "evlua")
+    for backend in ("io_uring", "libev"):
+        rows = []
+        for _ in range(options.rounds):
+            text = output_of(["taskset", "-c", "0,1", evlua, "--workers", "2", f"{PEERS}/forkjoin.lua"],
+                             {"EVLUA_BACKEND": backend})
+            alone, one, two = map(float, text.split())
+            rows.append((one / two, one / alone))
+        ratios = [row[0] for row in rows]
+        results[f"fork and join over evlua.thread: {backend}"] = {
+            "two_to_one": round(statistics.median(ratios), 2),
+            "pool_to_plain": round(statistics.median(row[1] for row in rows), 3),
+            "spread": round((max(ratios) - min(ratios)) / statistics.median(ratios), 3)}
+
+
 def machine():
     with open("/proc/cpuinfo") as f:
         model = re.search(r"model name\s*:\s*(.*)", f.read())
@@ -105,11 +121,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     parser.add_argument("--markdown")
-    parser.add_argument("--only", choices=["http", "fairness", "sharing", "files", "lua", "process"])
+    parser.add_argument("--only", choices=["http", "fairness", "sharing", "threads", "files", "lua", "process"])
     options = parser.parse_args()
     results = {}
     for name, bench in (("http", bench_http), ("fairness", bench_fairness), ("sharing", bench_sharing),
-                        ("files", bench_files), ("lua", bench_lua), ("process", bench_process)):
+                        ("threads", bench_threads), ("files", bench_files), ("lua", bench_lua),
+                        ("process", bench_process)):
         if options.only in (None, name):
             bench(options, results)
     report = {"machine": machine(), "seconds": options.seconds, "rounds": options.rounds, "results": results}

@@ -3,8 +3,8 @@
 HEADINGS = {
     "cpu_us_per_request": "CPU µs per request", "requests_per_s": "requests/s", "p99_us": "p99 µs", "spread": "spread",
     "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
-    "yield_ns": "evlua.yield (ns)",
-    "ns_per_call": "ns per call", "milliseconds": "ms", "microseconds": "µs of CPU",
+    "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
+    "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
     "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
 }
 # Section: the column that is also given as a multiple of a peer's.
@@ -23,6 +23,7 @@ NOTES = {
                                       "99th percentile. With two workers the server has both cores and shares one with "
                                       "the load.",
     "shared dictionary": "Two Vms (nginx: two processes), each on a core of its own, call the same dictionary at once.",
+    "fork and join over evlua.thread": "`pool:map` of a function that only computes, 16 calls of some 9 ms.",
     "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
                               "core; fio at the same depth, without a script, as the yardstick.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",

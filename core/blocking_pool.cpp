@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/trace.h"
 
 namespace evlua {
 
@@ -128,7 +129,10 @@ void BlockingPool::Shared::run_jobs(std::unique_lock<std::mutex>& guard, Thread*
     if (is_slow) ++slow_running;
     if (self != nullptr) self->job = job;
     guard.unlock();
-    job->run(*job);
+    {
+      const Trace::Span span("blocking call");
+      job->run(*job);
+    }
     guard.lock();
     if (self != nullptr) self->job = nullptr;
     if (is_slow) {

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "core/scheduler.h"
+#include "core/trace.h"
 
 namespace evlua {
 
@@ -48,6 +49,7 @@ bool Strand::try_enter() noexcept {
 void Strand::leave() noexcept { run_share(); }
 
 void Strand::run_share() noexcept {
+  const Trace::Span span("strand");
   const Instant started = monotonic_now();
   for (unsigned items = 0;; ++items) {
     // Looking into the inbox now and then keeps work that makes more work from shutting out the rest.

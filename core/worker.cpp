@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "core/scheduler.h"
+#include "core/trace.h"
 
 namespace evlua {
 
@@ -239,6 +240,7 @@ Runnable* Worker::steal() noexcept {
 }
 
 void Worker::poll_backend() noexcept {
+  const Trace::Span span("poll");
   ReadyList ready;
   backend_->poll(ready);
   now_ = backend_->now();
@@ -275,7 +277,10 @@ void Worker::park() noexcept {
     now_ = backend_->now();
     note_poll();
     ReadyList ready;
-    backend_->wait(ready, timers_.next_deadline());
+    {
+      const Trace::Span span("park");
+      backend_->wait(ready, timers_.next_deadline());
+    }
     unpark();
     now_ = polled_ = backend_->now();
     deliver_ready(ready);
@@ -312,6 +317,7 @@ bool Worker::turn() noexcept {
     scheduler_.notify();  // the last searcher found work: there may be more, and nobody else looks
   }
   count(counters_.tasks_run);
+  const Trace::Span span("run");
   work->run(*work);
   return true;
 }
@@ -320,6 +326,7 @@ bool Worker::finished() const noexcept { return scheduler_.stopping() && in_flig
 
 Result<void> Worker::start() noexcept {
   current_worker = this;
+  Trace::name_thread("worker ", index_);
   Result<void> started = backend_->start(*this);
   if (!started) {
     current_worker = nullptr;

@@ -1,8 +1,10 @@
 #include "lua/fiber.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "core/trace.h"
 #include "lua/slice.h"
 
 namespace evlua::lua {
@@ -131,7 +133,30 @@ void Fiber::push_anchored(lua_State* L) {
 
 // -- running --------------------------------------------------------------------------------------------------------
 
+namespace {
+
+/// "app.lua:12", where a coroutine is about to go on.
+void describe_place(lua_State* L, int arguments, Trace::Span& span) {
+  lua_Debug where;
+  bool found = false;
+  for (int level = 0; !found && lua_getstack(L, level, &where) != 0; ++level) {
+    lua_getinfo(L, "Sl", &where);
+    found = where.currentline > 0;
+  }
+  if (!found && lua_isfunction(L, -arguments - 1)) {
+    lua_pushvalue(L, -arguments - 1);
+    lua_getinfo(L, ">S", &where);
+    where.currentline = where.linedefined;
+    found = true;
+  }
+  if (found) std::snprintf(span.detail(), Trace::Span::kDetailBytes, "%s:%d", where.short_src, where.currentline);
+}
+
+}  // namespace
+
 void Fiber::drive(int arguments) {
+  Trace::Span span("lua");
+  if (span.recorded()) describe_place(chain_.empty() ? root_ : chain_.back(), arguments, span);
   const Slice slice(vm_);
   if (has_cpu_limit()) cpu_mark_ = thread_cpu_time();
   vm_.running_ = this;

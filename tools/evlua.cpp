@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/scheduler.h"
+#include "core/trace.h"
 #include "lua/fiber.h"
 #include "lua/slice.h"
 #include "lua/vm.h"
@@ -25,6 +26,7 @@ constexpr const char* kUsage =
     "  --workers N      worker threads (default: one per core)\n"
     "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
     "  --stats          print what the workers counted, at the end\n"
+    "  --trace FILE     write a timeline for Perfetto or chrome://tracing\n"
     "  --help           print this\n"
     "  --               end of options\n"
     "  -                run standard input\n";
@@ -93,6 +95,8 @@ CommandLine parse(int argc, char** argv) {
       line.runtime.stats = true;
     } else if (take_value(argc, argv, index, "--workers", value)) {
       line.runtime.workers = parse_workers(value);
+    } else if (take_value(argc, argv, index, "--trace", value)) {
+      line.runtime.trace = value;
     } else if (take_value(argc, argv, index, "--backend", value)) {
       line.runtime.backend = value;
     } else if (take_short(argc, argv, index, 'e', value)) {
@@ -125,11 +129,13 @@ int main(int argc, char** argv) {
     if (line.version) return 0;
     line.script.steps.push_back({ScriptStep::Kind::file, "-"});
   }
+  begin_trace(line.runtime);
   lua::SignalHub signals;
   lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code = scheduler.run(run_script(scheduler, line.script, signals));
+  Trace::finish();
   if (!code) {
     std::fprintf(stderr, "evlua: cannot start: %s\n", code.error().describe().c_str());
     return 1;

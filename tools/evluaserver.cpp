@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/scheduler.h"
+#include "core/trace.h"
 #include "lua/signals.h"
 #include "lua/slice.h"
 #include "tools/runtime.h"
@@ -45,6 +46,7 @@ void define(CLI::App& app, CommandLine& line) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--request-timeout", line.request_seconds, "seconds until a handler's time is over; 0: no limit")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--trace", line.runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", line.runtime.stats, "print what the workers counted, at the end");
   app.add_flag("--dev", line.server.development, "show tracebacks in error pages");
   app.add_flag("-v,--version", line.version, "print the version");
@@ -69,11 +71,13 @@ bool parse_addresses(CommandLine& line) {
 }
 
 int serve(CommandLine& line) {
+  begin_trace(line.runtime);
   lua::SignalHub signals;
   lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code = scheduler.run(run_server(scheduler, line.server, signals));
+  Trace::finish();
   if (!code) {
     std::fprintf(stderr, "evluaserver: cannot start: %s\n", code.error().describe().c_str());
     return 1;

@@ -1,11 +1,15 @@
 #include "tools/runtime.h"
 
 #include <sched.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <lua.hpp>
 
+#include "core/trace.h"
 #include "lua/slice.h"
 
 #ifndef EVLUA_VERSION
@@ -30,6 +34,17 @@ BackendChoice choose_backend(const RuntimeOptions& options, bool quiet) {
   }
   if (!chosen->refusal.empty() && !quiet) std::fprintf(stderr, "evlua: using libev: %s\n", chosen->refusal.c_str());
   return std::move(*chosen);
+}
+
+void begin_trace(const RuntimeOptions& options) {
+  if (options.trace.empty() || Trace::begin(options.trace.c_str())) return;
+  std::fprintf(stderr, "evlua: cannot write the trace '%s': %s\n", options.trace.c_str(), std::strerror(errno));
+  std::exit(2);
+}
+
+void leave(int code) {
+  Trace::finish();
+  ::_exit(code);
 }
 
 void print_stats(Scheduler& scheduler) {

@@ -12,6 +12,7 @@ struct RuntimeOptions {
   unsigned workers = 0;  ///< 0: one per core
   std::string backend;   ///< empty: EVLUA_BACKEND, or auto
   bool stats = false;
+  std::string trace;  ///< file for a timeline; empty: none
 };
 
 /// The number of workers to start: what was asked, or one per core this process may use.
@@ -20,6 +21,11 @@ unsigned worker_count(const RuntimeOptions& options);
 /// The backend to use. On failure prints the reason to standard error and exits with 2. Prints one line when io_uring
 /// was wanted by default and refused.
 BackendChoice choose_backend(const RuntimeOptions& options, bool quiet);
+
+/// Begins the timeline that is asked for. On failure prints the reason and exits with 2.
+void begin_trace(const RuntimeOptions& options);
+/// Ends the process now, with the timeline written.
+[[noreturn]] void leave(int code);
 
 /// What the workers have counted, on standard error.
 void print_stats(Scheduler& scheduler);

@@ -1,7 +1,6 @@
 #include "tools/script.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
@@ -10,6 +9,7 @@
 
 #include "lua/fiber.h"
 #include "lua/vm.h"
+#include "tools/runtime.h"
 
 namespace evlua::tools {
 
@@ -96,7 +96,7 @@ void end_script(Vm& vm, int signal) {
     std::fprintf(stderr, "%s\n", fiber.traceback(fiber.waiting() ? "task, waiting:" : "task:").c_str());
   });
   std::fflush(nullptr);
-  ::_exit(128 + signal);
+  leave(128 + signal);
 }
 
 std::atomic<int> stuck_signal{0};
@@ -124,7 +124,7 @@ void stop_stuck_script(Vm& vm, int signal) {
 /// It is in a C function for long, or another Lua state's code holds the worker.
 void leave_stuck_script(Vm&, int signal) {
   std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
-  ::_exit(128 + signal);
+  leave(128 + signal);
 }
 
 }  // namespace
@@ -134,7 +134,7 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   if (vm == nullptr) co_return 1;
   vm->on_exit = [](int code) {
     std::fflush(nullptr);
-    ::_exit(code);
+    leave(code);
   };
   Fiber::Owner main;
   start_main(*vm, options, main);

@@ -1,7 +1,6 @@
 #include "tools/server_app.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
@@ -11,6 +10,7 @@
 #include "lua/vm.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
+#include "tools/runtime.h"
 
 namespace evlua::tools {
 
@@ -29,9 +29,9 @@ std::atomic<int> stops_asked{0};
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once.
 void stop_serving(Vm&, int signal) {
-  if (stops_asked.fetch_add(1) > 0) ::_exit(128 + signal);
+  if (stops_asked.fetch_add(1) > 0) leave(128 + signal);
   http::Server* server = serving.load();
-  if (server == nullptr) ::_exit(128 + signal);
+  if (server == nullptr) leave(128 + signal);
   std::fprintf(stderr, "evluaserver: stopping\n");
   server->stop();
 }
@@ -46,7 +46,7 @@ Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vec
     Instance instance;
     instance.vm = Vm::create(scheduler, limits);
     if (instance.vm == nullptr) co_return false;
-    instance.vm->on_exit = [](int code) { ::_exit(code); };
+    instance.vm->on_exit = [](int code) { leave(code); };
     instance.app = std::make_unique<HttpApp>(*instance.vm, app_options);
     instances.push_back(std::move(instance));
     std::string path = options.app;
