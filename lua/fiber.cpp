@@ -95,7 +95,7 @@ void Fiber::recycle(bool reusable) {
   }
   cancelled_ = OpStop::none;
   doom_ = nullptr;
-  cpu_left_ = kNever;
+  cpu_left_ = time_limit_ = kNever;
   cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
   shield_ = 0;
   owner_ = nullptr;
@@ -243,6 +243,16 @@ void Fiber::charge_cpu() noexcept {
   const Instant now = thread_cpu_time();
   cpu_left_ -= now - std::exchange(cpu_mark_, now);
   if (cpu_left_ <= 0) doom("CPU time limit exceeded");
+}
+
+const char* Fiber::check_limits() noexcept {
+  if (has_cpu_limit()) charge_cpu();
+  if (time_limit_ != kNever && monotonic_now() >= time_limit_) doom("time limit exceeded", OpStop::deadline);
+  if (doom_ == nullptr && vm_.condemned() != nullptr) {
+    cancel_raised_ = true;
+    return vm_.condemned();
+  }
+  return doom_;
 }
 
 void Fiber::doom(const char* message, OpStop why) noexcept {

@@ -119,6 +119,10 @@ class Fiber final : public ListNode, private Runnable {
   const char* doom() const noexcept { return doom_; }
   /// The processor time that it may use from now on, until it ends. To a few milliseconds.
   void limit_cpu(Duration amount) noexcept { cpu_left_ = amount; }
+  /// When its time is over. Waits that go on then are ended by whoever sets this; here it is about code that computes.
+  void limit_time(Instant until) noexcept { time_limit_ = until; }
+  /// Why the fiber must not go on computing now: null, or the message of the error to be raised. [from its own code]
+  const char* check_limits() noexcept;
   bool has_cpu_limit() const noexcept { return cpu_left_ != kNever; }
   /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
   void charge_cpu() noexcept;
@@ -187,6 +191,7 @@ class Fiber final : public ListNode, private Runnable {
   bool identity_seen_ = false;
   const char* doom_ = nullptr;
   Duration cpu_left_ = kNever;
+  Instant time_limit_ = kNever;
   Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;

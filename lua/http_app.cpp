@@ -149,6 +149,7 @@ void HttpApp::run(Call& call) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, handler_ref_);
   push_request_and_response(L, *this, call.slot, call.exchange->id());
   if (options_.cpu_limit != kNever) fiber->limit_cpu(options_.cpu_limit);
+  if (options_.time_limit != kNever) fiber->limit_time(deadline_after(monotonic_now(), options_.time_limit));
   fiber->start_now(2, &call);
 }
 
@@ -210,7 +211,7 @@ void HttpApp::abandon(http::Exchange& exchange) noexcept {
 }
 
 void HttpApp::expire(http::Exchange& exchange) noexcept {
-  end_later(exchange, [](Fiber& fiber) { fiber.doom("request time limit exceeded", OpStop::deadline); });
+  end_later(exchange, [](Fiber& fiber) { fiber.doom("time limit exceeded", OpStop::deadline); });
 }
 
 }  // namespace evlua::lua

@@ -18,8 +18,9 @@ namespace evlua::lua {
 class HttpApp final {
  public:
   struct Options {
-    bool show_errors = false;     ///< tracebacks in error pages
-    Duration cpu_limit = kNever;  ///< processor time of one request
+    bool show_errors = false;      ///< tracebacks in error pages
+    Duration cpu_limit = kNever;   ///< processor time of one request
+    Duration time_limit = kNever;  ///< http::Limits::handler_timeout, for handlers that compute
   };
   HttpApp(Vm& vm, const Options& options) : vm_(vm), options_(options) {}
 

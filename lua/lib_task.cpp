@@ -138,6 +138,7 @@ int open_task(lua_State* L) {
                                 {"on_signal", on_signal},
                                 {"atomic", atomic},
                                 {"limit_cpu", limit_task_cpu},
+                                {"limit_time", limit_task_time},
                                 {"stats", stats},
                                 {"compile", compile_shared},
                                 {nullptr, nullptr}};

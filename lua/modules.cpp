@@ -47,6 +47,9 @@ void open_modules(lua_State* L) {
   lua_getglobal(L, "coroutine");
   open_coroutine(L);
   lua_pop(L, 1);
+  lua_getglobal(L, "string");
+  open_patterns(L);
+  lua_pop(L, 1);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);

@@ -10,6 +10,7 @@ void open_modules(lua_State* L);
 
 int open_task(lua_State* L);       // the primitives behind `evlua`
 int open_coroutine(lua_State* L);  // replaces the functions of the table on top of the stack
+int open_patterns(lua_State* L);   // the same for `string`
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
 int open_encoding(lua_State* L);

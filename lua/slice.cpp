@@ -110,11 +110,8 @@ void on_hook(lua_State* L, lua_Debug* where) {
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over
   Fiber& fiber = *vm.running();
-  if (fiber.has_cpu_limit()) fiber.charge_cpu();
-  const char* ends = fiber.doom() != nullptr ? fiber.doom() : vm.condemned();
-  if (ends != nullptr) {
+  if (const char* ends = fiber.check_limits()) {
     take_hook(L, 1);  // for whoever catches the error
-    if (fiber.doom() == nullptr) fiber.note_cancel_raised();
     luaL_error(L, "%s", ends);
   }
   if (!fiber.may_wait(L)) {

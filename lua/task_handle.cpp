@@ -124,7 +124,9 @@ void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
     handle.state = fiber.cancel_noticed() ? State::cancelled : State::returned;
   }
   if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
-  if (fiber.doom() != nullptr && handle.state != State::returned) handle.state = State::limited;
+  if (fiber.doom() != nullptr && handle.state != State::returned) {
+    handle.state = fiber.cancelled() == OpStop::deadline ? State::timed_out : State::limited;
+  }
   fiber.push_anchored(L);
   if (handle.state == State::failed) {
     push_failure_of(L, fiber, handle.group != nullptr || !handle.waiters.empty());
@@ -166,6 +168,13 @@ int cancel(lua_State* L) {
 }
 
 }  // namespace
+
+int limit_task_time(lua_State* L) {
+  TaskHandle& handle = check_task(L, 1);
+  const Instant until = check_timeout(L, 2);
+  if (handle.state == TaskHandle::State::running) handle.fiber->limit_time(until);
+  return 0;
+}
 
 int limit_task_cpu(lua_State* L) {
   TaskHandle& handle = check_task(L, 1);

@@ -34,6 +34,8 @@ TaskHandle& push_spawned(lua_State* L);
 int spawn_task(lua_State* L);
 /// limit_cpu(task, seconds), for a task that has not begun.
 int limit_task_cpu(lua_State* L);
+/// limit_time(task, seconds): the same for the time that passes, where the task computes.
+int limit_task_time(lua_State* L);
 int make_group(lua_State* L);
 void define_task_type(lua_State* L);
 void define_group_type(lua_State* L);

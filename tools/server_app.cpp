@@ -42,6 +42,7 @@ Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vec
   HttpApp::Options app_options;
   app_options.show_errors = options.development;
   app_options.cpu_limit = options.cpu_limit;
+  app_options.time_limit = options.limits.handler_timeout;
   for (unsigned index = 0; index < scheduler.worker_count() * options.vms; ++index) {
     Instance instance;
     instance.vm = Vm::create(scheduler, limits);

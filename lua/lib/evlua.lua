@@ -112,6 +112,7 @@ function evlua.limit(options, f, ...)
   local group = task.group()
   local main = group:spawn(f, ...)
   if cpu then task.limit_cpu(main, cpu) end
+  if time then task.limit_time(main, time) end
   local ok, decisive, code = settle(group, time)
   if not ok then return nil, decisive, code end
   return main:join()

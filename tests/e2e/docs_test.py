@@ -36,6 +36,10 @@ TYPES = {
 # One registry name is both a module and the type of tasks.
 TASKS = ("task", "evlua", "Task")
 
+# TSan holds signals back, so that no slice of Lua can be ended there.
+THREAD_SANITIZER = "thread" in os.environ.get("EVLUA_SANITIZE", "")
+ENDLESS = re.compile(r"while true do (end|pcall)")
+
 # Prints a line for everything that is registered: kind, owner, name.
 ENUMERATE = """
 local function list(kind, owner, names)
@@ -125,6 +129,8 @@ def test_examples():
     failures, count = [], 0
     for page, line, code in examples():
         count += 1
+        if THREAD_SANITIZER and ENDLESS.search(code):
+            continue
         is_app = APP.search(code) is not None
         with tempfile.TemporaryDirectory() as directory:
             name = os.path.basename(page)

@@ -30,12 +30,23 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
     local co = coroutine.wrap(function() while true do end end)
     while true do pcall(co) end
   end)
+  none, message, code = evlua.limit({time = 0.02}, function() while true do end end)
+  assert(none == nil and code == "ETIMEDOUT", code)
+  none, message, code = evlua.limit({time = 0.02}, table.sort, {3, 2, 1}, function() while true do end end)
+  assert(none == nil and code == "ETIMEDOUT", code)
   exceeds(function() setmetatable({}, {__index = function() while true do end end}).x() end)
   -- Others are not charged for it, and what waits is not charged at all.
   local slept = evlua.spawn(evlua.limit, {cpu = 0.02}, function() return evlua.sleep(0.05) end)
   exceeds(function() while true do end end)
   assert(slept:join() == true)
 end
+
+-- Patterns that backtrack for ever, everywhere a pattern is matched.
+exceeds(function() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40) .. "b") end)
+exceeds(function() return ("x"):rep(50000):match("(.-)(.-)(.-)y") end)
+exceeds(function() return ("x"):rep(50000):gsub(".-.-.-y", "") end)
+exceeds(function() for _ in ("x"):rep(50000):gmatch(".*.*.*y") do end end)
+exceeds(function() while true do pcall(string.find, ("x"):rep(50000), ".-.-.-y") end end)
 
 local stats = evlua.stats()
 local worker = stats.workers[1]
