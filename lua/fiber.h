@@ -75,6 +75,9 @@ class Fiber final : public ListNode, private Runnable {
   /// The same, now. REQUIRES: on the strand, outside of Lua code. The fiber may have ended when this returns.
   void start_now(int arguments, Owner* owner);
 
+  /// Gives it back instead of starting it.
+  void discard() { recycle(true); }
+
   /// Keeps the value on top of L alive until the fiber ends; pops it.
   void anchor(lua_State* L);
   /// Pushes that value.

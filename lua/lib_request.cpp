@@ -260,6 +260,11 @@ void check_set(lua_State* L, const Result<void>& result, const char* what) {
   }
 }
 
+/// The same; but that the client has gone is not the program's fault, and it might as well have gone a moment later.
+void check_sent(lua_State* L, const Result<void>& result, const char* what) {
+  if (!result && result.error().op == OpCode::protocol) check_set(L, result, what);
+}
+
 int self(lua_State* L) {
   lua_settop(L, 1);
   return 1;
@@ -297,7 +302,7 @@ int send_as(lua_State* L, const char* type) {
   http::Exchange& exchange = response(L);
   const std::string_view bytes = check_bytes(L, 2);
   if (type != nullptr && !exchange.has_header("Content-Type")) (void)exchange.set_header("Content-Type", type);
-  check_set(L, exchange.send(bytes), "send");
+  check_sent(L, exchange.send(bytes), "send");
   return self(L);
 }
 int send(lua_State* L) { return send_as(L, nullptr); }
@@ -311,7 +316,7 @@ int redirect(lua_State* L) {
   const auto status = static_cast<int>(lua_isnoneornil(L, 3) ? 302 : check_range(L, 3, 300, 308));
   check_set(L, exchange.set_status(status), "redirect");
   check_set(L, exchange.set_header("Location", target), "redirect");
-  check_set(L, exchange.send(""), "redirect");
+  check_sent(L, exchange.send(""), "redirect");
   return self(L);
 }
 

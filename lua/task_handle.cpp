@@ -209,20 +209,28 @@ TaskHandle& push_spawned(lua_State* L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   const int arguments = lua_gettop(L) - 1;
   Vm& vm = Vm::of(L);
-  Fiber* fiber = vm.take_fiber();
-  if (fiber == nullptr) luaL_error(L, "not enough memory");
-  lua_State* root = fiber->root();
   auto* handle = new (lua_newuserdata(L, sizeof(TaskHandle))) TaskHandle;
   luaL_setmetatable(L, kTaskType);
+  luaL_checkstack(L, 4, "too many arguments");
+  // From here on the limit must not raise: the fiber would be left over. It has had its say with the userdata.
+  vm.keep_limit(false);
+  Fiber* fiber = vm.take_fiber();
+  const bool has_room = fiber != nullptr && lua_checkstack(fiber->root(), arguments + 2) != 0;
+  if (!has_room) {
+    if (fiber != nullptr) fiber->discard();
+    vm.keep_limit(true);
+    luaL_error(L, fiber == nullptr ? "not enough memory" : "too many arguments");
+  }
+  lua_State* root = fiber->root();
   handle->fiber = fiber;
   handle->ended = task_ended;
   lua_pushvalue(L, -1);
   fiber->anchor(L);
   fiber->set_spawn_site(L);
-  luaL_checkstack(root, arguments + 2, "too many arguments");
   lua_insert(L, 1);
   lua_xmove(L, root, arguments + 1);
   fiber->start(arguments, handle);
+  vm.keep_limit(true);
   return *handle;
 }
 

@@ -24,7 +24,8 @@ Duration sweep_interval(const Limits& limits) noexcept {
 /// accept(2): failures that concern one connection, not the listener.
 bool concerns_one_connection(const Error& error) noexcept {
   return error.is(ECONNABORTED) || error.is(EINTR) || error.is(EPROTO) || error.is(EPERM) || error.is(ENETDOWN) ||
-         error.is(EHOSTDOWN) || error.is(EHOSTUNREACH) || error.is(ENETUNREACH) || error.is(ENOPROTOOPT);
+         error.is(EHOSTDOWN) || error.is(ECANCELED) || error.is(EHOSTUNREACH) || error.is(ENETUNREACH) ||
+         error.is(ENOPROTOOPT);
 }
 
 }  // namespace
@@ -62,6 +63,8 @@ Task<void> Station::run(const std::vector<int>& listeners, Event& stop, Duration
 }
 
 Task<void> Station::accept_loop(int listener) {
+  TaskContext& context = co_await current_context();
+  CancelState& stop = *context.cancel;
   while (true) {
     if (count_ >= connections_max_) {
       room_.reset();
@@ -79,7 +82,7 @@ Task<void> Station::accept_loop(int listener) {
       continue;
     }
     const Error error = accepted.error();
-    if (error.is(ECANCELED)) co_return;
+    if (stop.why() != OpStop::none) co_return;
     if (concerns_one_connection(error)) continue;
     // Out of descriptors or memory: connections wait in the backlog until some are free again.
     const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));

@@ -81,7 +81,7 @@ function Response:header(name, value) end
 ---@return evlua.Response self
 function Response:add_header(name, value) end
 
----The whole response at once.
+---The whole response at once. Nothing happens when the client has gone.
 ---@param body string
 ---@return evlua.Response self
 function Response:send(body) end
