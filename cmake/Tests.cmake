@@ -5,6 +5,7 @@ set(EVLUA_TEST_LINKS_backends evlua_backends ${SECCOMP_LIBRARY})
 set(EVLUA_TEST_LINKS_net evlua_net evlua_fs evlua_backends)
 set(EVLUA_TEST_LINKS_fs evlua_net evlua_fs evlua_backends)
 set(EVLUA_TEST_LINKS_lua evlua_tools)
+set(EVLUA_TEST_LINKS_sim evlua_tools)
 set(EVLUA_TEST_LINKS_tools evlua_tools ${SECCOMP_LIBRARY})
 
 # Sanitizers make a test several times slower.
@@ -51,7 +52,7 @@ file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.cpp)
 list(REMOVE_ITEM helpers ${CMAKE_SOURCE_DIR}/tests/support/main.cpp ${CMAKE_SOURCE_DIR}/tests/support/fuzz_replay.cpp)
 evlua_test_helpers(evlua_test_support ${helpers})
 
-foreach(layer core backends net fs lua tools)
+foreach(layer core backends net fs lua tools sim)
   file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${layer}/*.cpp)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${layer}/*_test.cpp)
   if(tests)

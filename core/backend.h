@@ -1,6 +1,8 @@
 // The door to the kernel. One backend per worker; the scheduler knows only this interface.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -79,6 +81,9 @@ class Backend {
 
   virtual BufferSource& buffers() noexcept = 0;
   virtual Capabilities capabilities() const noexcept = 0;
+
+  /// shutdown(2), at once: what waits on the descriptor, here or elsewhere, ends. [any thread]
+  virtual void shut_down(int fd, int how) noexcept { (void)::shutdown(fd, how); }
 
   /// The clock deadlines are measured on.
   virtual Instant now() noexcept { return monotonic_now(); }

@@ -68,7 +68,7 @@ void delete_all(FreeFrame* frame) noexcept {
 }
 
 struct Depot {
-  SpinLock lock;
+  BasicSpinLock<PlainAtomics> lock;
   FreeFrame* magazines = nullptr;
   std::size_t frames = 0;
 };
@@ -125,7 +125,7 @@ thread_local constinit Cache this_cache;
 
 /// All caches in use, so that they can be summed, and what the threads that ended had counted.
 struct Registry {
-  SpinLock lock;
+  BasicSpinLock<PlainAtomics> lock;
   Cache* first = nullptr;
   std::atomic<std::int64_t> retired{0};
 };

@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "core/atomics.h"
 #include "core/check.h"
 #include "core/opcode.h"
 #include "core/runnable.h"
@@ -121,7 +121,7 @@ struct Op : Runnable, TimerNode, CancelMessage {
   std::int32_t res = 0;              ///< the result: >= 0, or a negated errno
   int fd = -1;
   std::uint8_t backend_state = 0;  ///< belongs to the backend while in flight
-  std::atomic<std::uint8_t> state{0};
+  StdAtomics::Atomic<std::uint8_t> state{0};
   std::uint16_t backend_data = 0;  ///< belongs to the backend while in flight
   OpArgs args{};
 

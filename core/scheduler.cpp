@@ -23,33 +23,36 @@ Result<int> Scheduler::run(Task<int> main) {
   std::barrier<> started(static_cast<std::ptrdiff_t>(workers_.size()));
   std::vector<Result<void>> outcomes(workers_.size());
   auto thread_main = [&](unsigned index) {
-    outcomes[index] = workers_[index]->start();
+    outcomes[index] = start(index);
     started.arrive_and_wait();
     for (const Result<void>& outcome : outcomes) {
       if (!outcome) return;
     }
-    workers_[index]->run_loop();
+    work(index);
   };
 
   std::vector<std::thread> threads;
   for (unsigned index = 1; index < worker_count(); ++index) threads.emplace_back(thread_main, index);
 
-  outcomes[0] = workers_[0]->start();
+  outcomes[0] = start(0);
   started.arrive_and_wait();
   Result<int> result = 0;
   for (const Result<void>& outcome : outcomes) {
     if (!outcome) result = fail(outcome.error());
   }
   if (result) {
-    Root root;
-    root.scheduler = this;
-    root.run = [](Runnable& self) noexcept { static_cast<Root&>(self).scheduler->request_stop(); };
-    main.start(TaskContext{this, nullptr, kNever}, root);
-    workers_[0]->run_loop();
+    begin(main);
+    work(0);
   }
   for (std::thread& thread : threads) thread.join();
   if (result) result = main.take();
   return result;
+}
+
+void Scheduler::begin(Task<int>& main) noexcept {
+  root_.scheduler = this;
+  root_.run = [](Runnable& self) noexcept { static_cast<Root&>(self).scheduler->request_stop(); };
+  main.start(TaskContext{this, nullptr, kNever}, root_);
 }
 
 void Scheduler::enqueue(Runnable& work) noexcept {

@@ -1,23 +1,17 @@
 #include "core/strand.h"
 
-#include <thread>
-
+#include "core/lockfree/pause.h"
 #include "core/scheduler.h"
+#include "core/this_thread.h"
 #include "core/trace.h"
 
 namespace evlua {
 
-namespace {
-
-thread_local Strand* current_strand = nullptr;
-
-}  // namespace
-
 Strand::Strand(Scheduler& scheduler) noexcept
     : Runnable([](Runnable& self) noexcept {
         auto& strand = static_cast<Strand&>(self);
-        strand.outer_ = current_strand;
-        current_strand = &strand;
+        strand.outer_ = this_thread.strand;
+        this_thread.strand = &strand;
         strand.run_share();
       }),
       scheduler_(scheduler) {}
@@ -25,10 +19,10 @@ Strand::Strand(Scheduler& scheduler) noexcept
 Strand::~Strand() { EVLUA_CHECK(inbox_.marked() && local_.empty()); }
 
 void Strand::wait_until_left() const noexcept {
-  while (!inbox_.is_away()) std::this_thread::yield();
+  while (!inbox_.is_away()) yield_processor();
 }
 
-bool Strand::is_current() const noexcept { return current_strand == this; }
+bool Strand::is_current() const noexcept { return this_thread.strand == this; }
 
 void Strand::enqueue(Runnable& work) noexcept {
   if (is_current()) {
@@ -41,8 +35,8 @@ void Strand::enqueue(Runnable& work) noexcept {
 bool Strand::try_enter() noexcept {
   // Clearing the mark makes us the owner; acquire comes with it, see Inbox::unmark.
   if (!inbox_.unmark()) return false;
-  outer_ = current_strand;
-  current_strand = this;
+  outer_ = this_thread.strand;
+  this_thread.strand = this;
   return true;
 }
 
@@ -50,7 +44,8 @@ void Strand::leave() noexcept { run_share(); }
 
 void Strand::run_share() noexcept {
   const Trace::Span span("strand");
-  const Instant started = monotonic_now();
+  Backend& clock = Worker::current().backend();
+  const Instant started = clock.now();
   for (unsigned items = 0;; ++items) {
     // Looking into the inbox now and then keeps work that makes more work from shutting out the rest.
     if (items % 16 == 0 || local_.empty()) local_.append_chain(inbox_.take_all());
@@ -59,19 +54,19 @@ void Strand::run_share() noexcept {
       Strand* outer = outer_;
       // After the mark is set another worker may enter at once: touch nothing of this strand then.
       if (inbox_.try_mark()) {
-        current_strand = outer;
+        this_thread.strand = outer;
         return;
       }
       continue;
     }
     if (std::exchange(gives_way_, false) || items >= kItemsPerShare ||
-        (items % 8 == 7 && monotonic_now() - started > kTimePerShare)) {
+        (items % 8 == 7 && clock.now() - started > kTimePerShare)) {
       local_.push_front(*work);
       break;
     }
     work->run(*work);
   }
-  current_strand = outer_;
+  this_thread.strand = outer_;
   if (Worker* worker = Worker::current_or_null()) worker->catch_up();
   scheduler_.enqueue(*this);
 }

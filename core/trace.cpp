@@ -23,7 +23,7 @@ struct Event {
 };
 
 struct Track {
-  SpinLock lock;
+  BasicSpinLock<PlainAtomics> lock;
   std::string name;
   std::vector<Event> events;
   std::size_t dropped = 0;

@@ -8,13 +8,12 @@
 #include <cerrno>
 
 #include "core/scheduler.h"
+#include "core/this_thread.h"
 #include "core/trace.h"
 
 namespace evlua {
 
 namespace {
-
-thread_local Worker* current_worker = nullptr;
 
 void count(std::atomic<std::uint64_t>& counter) noexcept {
   // Only the owner writes, so no read-modify-write is needed.
@@ -43,18 +42,18 @@ Worker::~Worker() {
 }
 
 Worker& Worker::current() noexcept {
-  EVLUA_DCHECK(current_worker != nullptr);
-  return *current_worker;
+  EVLUA_DCHECK(this_thread.worker != nullptr);
+  return *this_thread.worker;
 }
 
-Worker* Worker::current_or_null() noexcept { return current_worker; }
+Worker* Worker::current_or_null() noexcept { return this_thread.worker; }
 
 BlockingPool& Worker::pool() noexcept { return scheduler_.pool(); }
 
 // -- operations -----------------------------------------------------------------------------------------------------
 
 void Worker::prepare(Op& op) noexcept {
-  EVLUA_DCHECK(this == current_worker && !op.in_flight());
+  EVLUA_DCHECK(this == this_thread.worker && !op.in_flight());
   op.owner = this;
   op.why = OpStop::none;
   op.buffer = kNoBuffer;
@@ -77,7 +76,7 @@ void Worker::submit(Op& op) noexcept {
 
 void Worker::cancel(Op& op) noexcept {
   Worker* owner = op.owner;
-  if (owner == current_worker) {
+  if (owner == this_thread.worker) {
     if (op.in_flight()) owner->stop_op(op, OpStop::cancelled);
     return;
   }
@@ -165,7 +164,7 @@ void Worker::push_next(Runnable& work) noexcept {
 }
 
 void Worker::enqueue(Runnable& work) noexcept {
-  if (this == current_worker) {
+  if (this == this_thread.worker) {
     pinned_.push_back(work);
   } else {
     post(work);
@@ -175,7 +174,7 @@ void Worker::enqueue(Runnable& work) noexcept {
 void Worker::post(Runnable& message) noexcept {
   if (inbox_.post(message)) {
     scheduler_.idle_.unparked_by_wake();
-    Worker* from = current_worker;
+    Worker* from = this_thread.worker;
     backend_->wake(from == nullptr ? nullptr : from->backend_.get());
   }
 }
@@ -183,7 +182,7 @@ void Worker::post(Runnable& message) noexcept {
 bool Worker::try_wake() noexcept {
   if (!inbox_.unmark()) return false;
   scheduler_.idle_.unparked_by_wake();
-  Worker* from = current_worker;
+  Worker* from = this_thread.worker;
   backend_->wake(from == nullptr ? nullptr : from->backend_.get());
   return true;
 }
@@ -325,11 +324,11 @@ bool Worker::turn() noexcept {
 bool Worker::finished() const noexcept { return scheduler_.stopping() && in_flight_ == 0 && !inbox_.has_messages(); }
 
 Result<void> Worker::start() noexcept {
-  current_worker = this;
+  this_thread.worker = this;
   Trace::name_thread("worker ", index_);
   Result<void> started = backend_->start(*this);
   if (!started) {
-    current_worker = nullptr;
+    this_thread.worker = nullptr;
     return started;
   }
   backend_->buffers().bind_to_this_thread();
@@ -344,7 +343,7 @@ void Worker::run_loop() noexcept {
     park();
   }
   if (std::exchange(searching_, false)) (void)scheduler_.idle_.end_search();
-  current_worker = nullptr;
+  this_thread.worker = nullptr;
 }
 
 }  // namespace evlua

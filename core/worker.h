@@ -44,6 +44,8 @@ class Worker final : public BackendHost, private Executor {
   const WorkerCounters& counters() const noexcept { return counters_; }
   /// Work in its deque. [any thread, a hint]
   std::size_t queued() const noexcept { return deque_.size(); }
+  /// There is work that nobody else can do. [owner]
+  bool has_own_work() const noexcept { return next_ != nullptr || !pinned_.empty() || inbox_.has_messages(); }
 
   // -- operations [owner, unless marked] ----------------------------------------------------------------------------
 

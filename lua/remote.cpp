@@ -134,7 +134,7 @@ Task<void> end_tasks(Vm& vm) {
   context.cancel = nullptr;
   CancelAll ask(vm);
   vm.strand().enqueue(ask);
-  const Instant limit = deadline_after(monotonic_now(), kGrace);
+  const Instant limit = deadline_after(Worker::current().backend().now(), kGrace);
   Event::Wait asked = ask.asked.wait(limit);
   Result<void> ended = co_await asked;
   if (ended) {

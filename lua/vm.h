@@ -105,6 +105,7 @@ class Vm {
   /// Whether Options::memory_max holds: only where Lua code runs, which can be told by an error. What the runtime
   /// itself allocates between may go beyond it. [strand]
   void keep_limit(bool keep) noexcept { keeps_limit_ = keep; }
+  bool keeps_limit() const noexcept { return keeps_limit_; }
   std::size_t memory_used() const noexcept { return memory_used_; }
   /// Vms of this process. [any thread]
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }

@@ -73,11 +73,11 @@ Task<Result<Socket>> Listener::accept(Instant deadline) {
     accepted = fail(fd.error());
     if (is_transient(fd.error())) continue;
     if (!is_shortage(fd.error())) break;
-    if (monotonic_now() >= deadline) {
+    if (Worker::current().backend().now() >= deadline) {
       accepted = fail(ETIMEDOUT, OpCode::accept);
       break;
     }
-    IoAwait nap(OpCode::sleep, -1, std::min(deadline, deadline_after(monotonic_now(), pause)));
+    IoAwait nap(OpCode::sleep, -1, std::min(deadline, deadline_after(Worker::current().backend().now(), pause)));
     accepting_ = &nap;
     const Result<std::int32_t> slept = co_await nap;
     accepting_ = nullptr;

@@ -43,7 +43,7 @@ LIBRARIES = [
 ]
 
 COMPILED = re.compile(
-    r"((core|backends|net|fs|lua|tools)/.*|tests/(core|backends|net|fs|lua|tools|support)/[^/]*"
+    r"((core|backends|net|fs|lua|tools)/.*|tests/(core|backends|net|fs|lua|tools|sim|support)/[^/]*"
     r"|tests/fuzz/[^/]*_fuzz|benchmarks/(micro/)?[^/]*)\.cpp$")
 TEXT = (".h", ".hpp", ".cpp", ".c", ".py", ".lua", ".sh", ".cmake", ".txt")
 LEFTOVER = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")

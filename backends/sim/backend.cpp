@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "backends/sim/driver.h"
 #include "core/check.h"
 
 namespace evlua {
@@ -72,7 +73,12 @@ Result<void> SimBackend::start(BackendHost&) {
 
 // -- submitting and cancelling --------------------------------------------------------------------------------------
 
+void SimBackend::interleave() const noexcept {
+  if (state_.driver != nullptr) state_.driver->interleave();
+}
+
 void SimBackend::submit(Op& op) noexcept {
+  interleave();
   const std::lock_guard lock(state_.mutex);
   const auto [at, is_new] = flights_.try_emplace(&op);
   if (!is_new) state_.violation("an operation in flight was submitted again");
@@ -98,6 +104,7 @@ void SimBackend::submit(Op& op) noexcept {
 }
 
 void SimBackend::cancel(Op& op) noexcept {
+  interleave();
   const std::lock_guard lock(state_.mutex);
   const auto found = flights_.find(&op);
   if (found == flights_.end()) state_.violation("an operation was cancelled that is not in flight");
@@ -232,6 +239,7 @@ bool SimBackend::lend(void* self, Op& op) noexcept {
 // -- waiting --------------------------------------------------------------------------------------------------------
 
 void SimBackend::poll(ReadyList& ready) noexcept {
+  interleave();
   const std::lock_guard lock(state_.mutex);
   buffers_.reclaim();
   state_.advance(state_.now + kPollCost);
@@ -252,11 +260,18 @@ void SimBackend::wait(ReadyList& ready, Instant deadline) noexcept {
       lock.unlock();
       return on_deadlock();
     }
-    if (target_ != kNever && others_sleep_longer(target_)) {
+    if (state_.driver == nullptr && target_ != kNever && others_sleep_longer(target_)) {
       state_.advance(target_);
       continue;
     }
     is_asleep_ = true;
+    if (state_.driver != nullptr) {
+      lock.unlock();
+      state_.driver->sleep(*this);
+      lock.lock();
+      is_asleep_ = false;
+      continue;
+    }
     ++state_.sleepers;
     state_.clock_or_work.wait(lock);
     --state_.sleepers;
@@ -273,14 +288,28 @@ bool SimBackend::others_sleep_longer(Instant target) const noexcept {
 }
 
 void SimBackend::wake(Backend*) noexcept {
+  interleave();
+  {
+    const std::lock_guard lock(state_.mutex);
+    wake_pending_ = true;
+    if (state_.sleepers > 0) state_.clock_or_work.notify_all();
+  }
+  interleave();
+}
+
+bool SimBackend::is_due() const noexcept {
   const std::lock_guard lock(state_.mutex);
-  wake_pending_ = true;
-  if (state_.sleepers > 0) state_.clock_or_work.notify_all();
+  return wake_pending_ || target_ <= state_.now;
 }
 
 bool SimBackend::has_work() const noexcept {
   const std::lock_guard lock(state_.mutex);
   return next_event_at() <= state_.now;
+}
+
+void SimBackend::shut_down(int fd, int how) noexcept {
+  const std::lock_guard lock(state_.mutex);
+  if (const SimFilePointer file = state_.file(fd)) (void)sim_shut_down(state_, *file, how);
 }
 
 Instant SimBackend::now() noexcept {

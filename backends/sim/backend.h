@@ -47,7 +47,12 @@ class SimBackend final : public Backend {
   std::size_t in_flight() const noexcept override { return flights_.size(); }
   BufferSource& buffers() noexcept override { return buffers_; }
   Capabilities capabilities() const noexcept override { return {"sim", false}; }
+  void shut_down(int fd, int how) noexcept override;
   Instant now() noexcept override;
+
+  /// While it sleeps: is it time to get up? When there is no wake: at `wakes_at`.
+  bool is_due() const noexcept;
+  Instant wakes_at() const noexcept { return target_; }
 
   /// Plans the flight's next event. REQUIRES: the world is locked; no event of this flight is planned.
   void schedule(SimFlight& flight, Instant at) noexcept;
@@ -62,6 +67,7 @@ class SimBackend final : public Backend {
   void dispose(SimFlight& flight) noexcept;
   bool others_sleep_longer(Instant target) const noexcept;
   Instant next_event_at() const noexcept { return events_.empty() ? kNever : events_.begin()->first.first; }
+  void interleave() const noexcept;
   static bool lend(void* self, Op& op) noexcept;
 
   SimState& state_;

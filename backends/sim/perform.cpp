@@ -97,15 +97,6 @@ std::int32_t recv(SimState& state, SimFlight& flight, SimLend lend, void* contex
   return receive(state, *flight.file, &part, 1, args.flags);
 }
 
-std::int32_t shutdown(SimState& state, SimFile& file, int how) noexcept {
-  if (file.kind == SimFile::Kind::node || file.node != nullptr) return -ENOTSOCK;
-  if (file.kind == SimFile::Kind::stream && file.in == nullptr) return -ENOTCONN;
-  if (how != SHUT_WR) file.is_shut = true;
-  if (how != SHUT_RD) file.end_writing();
-  state.changed(file);
-  return 0;
-}
-
 // -- connections ----------------------------------------------------------------------------------------------------
 
 void fill_peer(const SimFile& file, sockaddr* address, socklen_t* length) noexcept {
@@ -318,6 +309,15 @@ std::int32_t change_tree(SimState& state, const SimFlight& flight) {
 
 }  // namespace
 
+std::int32_t sim_shut_down(SimState& state, SimFile& file, int how) noexcept {
+  if (file.kind == SimFile::Kind::node || file.node != nullptr) return -ENOTSOCK;
+  if (file.kind == SimFile::Kind::stream && file.in == nullptr) return -ENOTCONN;
+  if (how != SHUT_WR) file.is_shut = true;
+  if (how != SHUT_RD) file.end_writing();
+  state.changed(file);
+  return 0;
+}
+
 std::int32_t sim_perform(SimState& state, SimFlight& flight, SimLend lend, void* context) {
   Op& op = *flight.op;
   const OpArgs& args = op.args;
@@ -340,7 +340,7 @@ std::int32_t sim_perform(SimState& state, SimFlight& flight, SimLend lend, void*
     }
     case OpCode::sendmsg:
       return send(state, *flight.file, args.message.message->msg_iov, args.message.message->msg_iovlen);
-    case OpCode::shutdown: return shutdown(state, *flight.file, args.shutdown.how);
+    case OpCode::shutdown: return sim_shut_down(state, *flight.file, args.shutdown.how);
     case OpCode::close: return state.close(op.fd);
     case OpCode::poll: return poll(*flight.file, args.poll.events);
     case OpCode::open: return open(state, flight);

@@ -23,6 +23,7 @@
 namespace evlua {
 
 class SimBackend;
+class SimDriver;
 struct SimState;
 struct SimFile;
 using SimFilePointer = std::shared_ptr<SimFile>;
@@ -159,6 +160,7 @@ struct SimState {
   std::uint64_t fallible_steps = 0;
   bool single_thread = false;
   std::function<void()> on_deadlock;
+  SimDriver* driver = nullptr;
   std::vector<SimBackend*> backends;
   int sleepers = 0;  // threads in clock_or_work
 
@@ -184,6 +186,9 @@ struct SimState {
 std::string sim_address_key(const sockaddr* address, socklen_t length);
 
 // -- perform.cpp ----------------------------------------------------------------------------------------------------
+
+/// shutdown(2): 0 or a negated errno.
+std::int32_t sim_shut_down(SimState& state, SimFile& file, int how) noexcept;
 
 /// Memory for a receive that brings none; called when there is data. False: none to be had.
 using SimLend = bool (*)(void* context, Op& op) noexcept;

@@ -114,6 +114,21 @@ void SimWorld::expect_single_thread(std::function<void()> on_deadlock) {
   state_->on_deadlock = std::move(on_deadlock);
 }
 
+void SimWorld::set_driver(SimDriver* driver) noexcept {
+  const Guard lock(state_->mutex);
+  state_->driver = driver;
+}
+
+void SimWorld::advance(Instant to) noexcept {
+  const Guard lock(state_->mutex);
+  state_->advance(to);
+}
+
+void SimWorld::violation(const char* what) const noexcept {
+  const Guard lock(state_->mutex);
+  state_->violation(what);
+}
+
 std::uint64_t SimWorld::fallible_steps() const noexcept {
   const Guard lock(state_->mutex);
   return state_->fallible_steps;

@@ -28,6 +28,7 @@
 
 namespace evlua {
 
+class SimDriver;
 struct SimState;
 
 class SimWorld {
@@ -73,6 +74,12 @@ class SimWorld {
   /// Promises that nothing outside of this thread will ever wake a backend. A wait that could not end is then a
   /// deadlock: `on_deadlock` is called and the wait returns; without it the run is reported and aborts.
   void expect_single_thread(std::function<void()> on_deadlock = {});
+  /// All workers run on this thread and take turns as `driver` says, which gets to choose at every call of a backend.
+  void set_driver(SimDriver* driver) noexcept;
+  /// Moves the clock on to `to`.
+  void advance(Instant to) noexcept;
+  /// Aborts the run and tells what has happened so far.
+  [[noreturn]] void violation(const char* what) const noexcept;
   /// Steps so far that could have failed: the range of SimFaults::fail_at.
   std::uint64_t fallible_steps() const noexcept;
   /// The latest events, one a line, with the seed in front.

@@ -49,7 +49,13 @@ class FutexMutex {
     }
     // From here on the lock is taken as contended: we cannot know whether others still sleep, and a wake too many is
     // cheaper than one too few. acquire: pairs with the exchange in unlock.
-    while (word_.exchange(kContended, std::memory_order_acquire) != kFree) futex_wait(word_, kContended);
+    while (word_.exchange(kContended, std::memory_order_acquire) != kFree) {
+      if (turn_to_another_worker.load(std::memory_order_relaxed) != nullptr) {
+        yield_processor();
+      } else {
+        futex_wait(word_, kContended);
+      }
+    }
   }
 
   std::atomic<std::uint32_t> word_{kFree};

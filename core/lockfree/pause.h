@@ -1,7 +1,9 @@
 // What every spinning loop needs: a polite pause, and the distance that keeps two words off one cache line.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <thread>
 
 namespace evlua {
 
@@ -16,6 +18,21 @@ inline void cpu_pause() noexcept {
 #elif defined(__aarch64__) || defined(__arm__)
   asm volatile("yield" ::: "memory");
 #endif
+}
+
+/// For a simulator that has several workers on one thread: it turns to another of them, or, unless it `must`, may do
+/// so. Null elsewhere.
+inline constinit std::atomic<void (*)(bool must) noexcept> turn_to_another_worker{nullptr};
+
+/// Another worker may go on here, in a simulator.
+inline void may_turn() noexcept {
+  if (const auto turn = turn_to_another_worker.load(std::memory_order_relaxed)) turn(false);
+}
+
+/// The caller waits for another thread's next few instructions, which may have lost its processor.
+inline void yield_processor() noexcept {
+  if (const auto turn = turn_to_another_worker.load(std::memory_order_relaxed)) return turn(true);
+  std::this_thread::yield();
 }
 
 }  // namespace evlua

@@ -6,17 +6,18 @@
 #pragma once
 
 #include <atomic>
-#include <thread>
 
+#include "core/atomics.h"
 #include "core/lockfree/pause.h"
 
 namespace evlua {
 
-class SpinLock {
+template <class Atomics>
+class BasicSpinLock {
  public:
-  constexpr SpinLock() noexcept = default;
-  SpinLock(const SpinLock&) = delete;
-  SpinLock& operator=(const SpinLock&) = delete;
+  constexpr BasicSpinLock() noexcept = default;
+  BasicSpinLock(const BasicSpinLock&) = delete;
+  BasicSpinLock& operator=(const BasicSpinLock&) = delete;
 
   void lock() noexcept {
     while (!try_lock()) wait_until_free();
@@ -38,14 +39,16 @@ class SpinLock {
     for (int pauses = 32; locked_.load(std::memory_order_relaxed); pauses *= 2) {
       if (pauses > kPausesMax) {
         // The holder may be off its processor: with more threads than processors spinning on would only delay it.
-        std::this_thread::yield();
+        yield_processor();
         pauses = 32;
       }
       for (int i = 0; i < pauses; ++i) cpu_pause();
     }
   }
 
-  std::atomic<bool> locked_{false};
+  typename Atomics::template Atomic<bool> locked_{false};
 };
+
+using SpinLock = BasicSpinLock<StdAtomics>;
 
 }  // namespace evlua

@@ -116,7 +116,7 @@ Task<void> Connection::serve() {
 /// Ends our side and discards what still comes in, for a while, until the peer ends its side.
 Task<void> Connection::linger() {
   lease_.reset();
-  ::shutdown(fd_, SHUT_WR);
+  station_.worker().backend().shut_down(fd_, SHUT_WR);
   deadline_ = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
   std::uint64_t discarded = 0;
   while (discarded < station_.limits().drain_bytes && error_.code == 0) {
@@ -186,7 +186,7 @@ void Connection::stop() noexcept {
 void Connection::abandon() noexcept {
   if (error_.code == 0) error_ = Error{ECANCELED, ErrorDomain::system, OpCode::send};
   if (waiting_ != nullptr) Worker::cancel(*waiting_);
-  ::shutdown(fd_, SHUT_RDWR);  // ends a receive of the handler's side, wherever it is
+  station_.worker().backend().shut_down(fd_, SHUT_RDWR);  // ends a receive of the handler's side, wherever it is
   if (phase_ != Phase::handler) return;
   station_.handler().abandon(*exchange_);
   if (parked_) std::exchange(parked_, nullptr).resume();

@@ -13,8 +13,6 @@
 //   };
 #pragma once
 
-#include <ucontext.h>
-
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -24,13 +22,7 @@
 #include <vector>
 
 #include "core/check.h"
-
-#if EVLUA_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
-#if EVLUA_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "tests/support/context.h"
 
 namespace evlua::test {
 
@@ -70,12 +62,13 @@ class Stepper {
     if (active_ != nullptr && active_->running_ >= 0) active_->pause({address, writes});
   }
 
-  ~Stepper();
   Stepper(const Stepper&) = delete;
   Stepper& operator=(const Stepper&) = delete;
 
  private:
   using Mask = std::uint8_t;
+
+  static constexpr std::size_t kStackBytes = 256 * 1024;
 
   struct Access {
     const void* address = nullptr;
@@ -86,13 +79,9 @@ class Stepper {
     }
   };
 
-  struct Context {
-    ucontext_t machine{};
-    std::unique_ptr<std::byte[]> stack;
-    const void* stack_bottom = nullptr;  // for AddressSanitizer
-    std::size_t stack_bytes = 0;
-    void* fake_stack = nullptr;
-    void* tsan_fiber = nullptr;
+  struct Fiber {
+    Fiber() : stack(kStackBytes, &Stepper::enter) {}
+    Context stack;
     Access next;
   };
 
@@ -103,12 +92,10 @@ class Stepper {
     Mask asleep;
   };
 
-  static constexpr std::size_t kStackBytes = 256 * 1024;
   static constexpr std::size_t kStepsMax = 10'000;
 
-  explicit Stepper(int threads);
+  explicit Stepper(int threads) : threads_(threads), fibers_(static_cast<std::size_t>(threads)) {}
 
-  static void prepare(Context& fiber);
   static void enter() { active_->fiber_main(); }
   [[noreturn]] void fiber_main();
   bool run_once();
@@ -117,11 +104,10 @@ class Stepper {
   int decide() noexcept;
   void go_on_with(int chosen, Mask asleep) noexcept;
   void go_to(int thread) noexcept;
-  Context& context(int thread) noexcept { return thread < 0 ? main_ : fibers_[static_cast<std::size_t>(thread)]; }
+  Fiber& fiber(int thread) noexcept { return fibers_[static_cast<std::size_t>(thread)]; }
+  Context& context(int thread) noexcept { return thread < 0 ? main_ : fiber(thread).stack; }
   static Mask bit(int thread) noexcept { return static_cast<Mask>(1u << thread); }
   static int lowest(Mask mask) noexcept { return std::countr_zero(mask); }
-  static void swap_machines(ucontext_t& from, ucontext_t& to) noexcept;
-  static void switch_context(Context& from, Context& to) noexcept;
   std::string schedule() const;
 
   static inline thread_local Stepper* active_ = nullptr;
@@ -130,7 +116,7 @@ class Stepper {
   void (*body_)(void*, int) = nullptr;
   void* body_argument_ = nullptr;
   Context main_;
-  std::vector<Context> fibers_;
+  std::vector<Fiber> fibers_;
   std::vector<Decision> decisions_;
   std::size_t depth_ = 0;
   Mask alive_ = 0;
@@ -141,70 +127,15 @@ class Stepper {
   bool reduced_ = true;
 };
 
-// Not inlined: the compiler must treat whatever surrounds getcontext as if it returned twice.
-[[gnu::noinline]] inline void Stepper::prepare(Context& fiber) {
-  fiber.stack = std::make_unique<std::byte[]>(kStackBytes);
-  fiber.stack_bottom = fiber.stack.get();
-  fiber.stack_bytes = kStackBytes;
-  EVLUA_CHECK(::getcontext(&fiber.machine) == 0);
-  fiber.machine.uc_stack.ss_sp = fiber.stack.get();
-  fiber.machine.uc_stack.ss_size = kStackBytes;
-  ::makecontext(&fiber.machine, &Stepper::enter, 0);
-#if EVLUA_TSAN
-  fiber.tsan_fiber = __tsan_create_fiber(0);
-#endif
-}
-
-inline Stepper::Stepper(int threads) : threads_(threads), fibers_(static_cast<std::size_t>(threads)) {
-  for (Context& fiber : fibers_) prepare(fiber);
-#if EVLUA_TSAN
-  main_.tsan_fiber = __tsan_get_current_fiber();
-#endif
-}
-
-inline Stepper::~Stepper() {
-#if EVLUA_TSAN
-  for (Context& fiber : fibers_) __tsan_destroy_fiber(fiber.tsan_fiber);
-#endif
-}
-
-[[gnu::noinline]] inline void Stepper::swap_machines(ucontext_t& from, ucontext_t& to) noexcept {
-#if EVLUA_ASAN
-  // AddressSanitizer warns of swapcontext on sight, although the switches are announced to it.
-  volatile bool resumed = false;
-  ::getcontext(&from);
-  if (resumed) return;
-  resumed = true;
-  ::setcontext(&to);
-#else
-  ::swapcontext(&from, &to);
-#endif
-}
-
-inline void Stepper::switch_context(Context& from, Context& to) noexcept {
-#if EVLUA_ASAN
-  __sanitizer_start_switch_fiber(&from.fake_stack, to.stack_bottom, to.stack_bytes);
-#endif
-#if EVLUA_TSAN
-  __tsan_switch_to_fiber(to.tsan_fiber, 0);
-#endif
-  swap_machines(from.machine, to.machine);
-#if EVLUA_ASAN
-  __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
-#endif
-}
-
 inline void Stepper::go_to(int thread) noexcept {
   Context& from = context(running_);
   running_ = thread;
-  switch_context(from, context(thread));
+  Context::switch_to(from, context(thread));
 }
 
 /// Never returns: a fiber serves every schedule, one turn of the loop each.
 inline void Stepper::fiber_main() {
-#if EVLUA_ASAN
-  __sanitizer_finish_switch_fiber(nullptr, &main_.stack_bottom, &main_.stack_bytes);
-#endif
+  Context::entered(main_);
   const int self = running_;
   for (;;) {
     body_(body_argument_, self);
@@ -214,7 +145,7 @@ inline void Stepper::fiber_main() {
 }
 
 inline void Stepper::pause(Access access) noexcept {
-  context(running_).next = access;
+  fiber(running_).next = access;
   const int next = starting_ ? -1 : decide();
   if (next != running_) go_to(next);
 }
@@ -257,10 +188,10 @@ inline int Stepper::decide() noexcept {
 /// A thread stays asleep while the steps taken do not touch what its next step touches.
 inline void Stepper::go_on_with(int chosen, Mask asleep) noexcept {
   asleep_ = 0;
-  const Access& taken = context(chosen).next;
+  const Access& taken = fiber(chosen).next;
   for (int thread = 0; thread < threads_; ++thread) {
     const bool was_asleep = reduced_ && (asleep & bit(thread)) != 0;
-    if (was_asleep && context(thread).next.independent_of(taken)) asleep_ = static_cast<Mask>(asleep_ | bit(thread));
+    if (was_asleep && fiber(thread).next.independent_of(taken)) asleep_ = static_cast<Mask>(asleep_ | bit(thread));
   }
 }
 

@@ -1,0 +1,115 @@
+// A scheduler with several workers on one thread, over a simulated world: whose turn it is, what the kernel answers and
+// when, all follows from one seed.
+//
+//   for_each_seed("what it is", 200, [](std::uint64_t seed) {
+//     Simulation run({.seed = seed, .workers = 3});
+//     CHECK(run.run(some_task(run)) == 0);
+//   });
+//
+// Workers take turns at every call of their backends, at spinning locks, and wherever a scenario calls interleave().
+// Whenever all of them sleep, nothing may be left to do; when the run ends, no operation, coroutine frame or
+// descriptor may be left. What is broken aborts the program with the seed and the latest events.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "backends/sim/driver.h"
+#include "backends/sim/faults.h"
+#include "backends/sim/random.h"
+#include "backends/sim/world.h"
+#include "core/scheduler.h"
+#include "core/task.h"
+#include "core/this_thread.h"
+#include "tests/support/context.h"
+#include "tests/support/doctest.h"
+
+namespace evlua::test {
+
+class Simulation final : private SimDriver {
+ public:
+  struct Options {
+    std::uint64_t seed = 1;
+    unsigned workers = 2;
+    SimFaults faults{};
+  };
+
+  explicit Simulation(const Options& options);
+  ~Simulation();
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
+
+  SimWorld& world() noexcept { return world_; }
+  Scheduler& scheduler() noexcept { return *scheduler_; }
+  /// For what a scenario decides.
+  SimRandom& random() noexcept { return random_; }
+
+  int run(Task<int> main);
+
+  /// `body` runs once, as a thread that is not the scheduler's, when so many steps were taken.
+  void at_step(std::uint64_t step, std::function<void()> body);
+  /// So far.
+  std::uint64_t steps() const noexcept { return steps_; }
+  /// Is called after each step: null, or what is wrong.
+  void add_invariant(std::function<const char*()> check) { invariants_.push_back(std::move(check)); }
+
+  void interleave() noexcept override;
+  [[noreturn]] void violation(const char* what) const noexcept { world_.violation(what); }
+
+ private:
+  /// Something that takes turns: a worker, or a thread from outside.
+  struct Track {
+    explicit Track(std::function<void()> what) : body(std::move(what)), stack(kStackBytes, &Simulation::enter) {}
+
+    std::function<void()> body;
+    std::uint64_t from_step = 0;
+    SimBackend* sleeper = nullptr;  // its backend, while it sleeps
+    bool ended = false;
+    ThisThread thread;
+    Context stack;
+  };
+
+  static constexpr std::size_t kStackBytes = 2 << 20;
+  static constexpr std::uint64_t kStepsMax = 20'000'000;
+
+  void sleep(SimBackend& sleeper) noexcept override;
+  static void enter();
+  static void may_turn(bool must) noexcept;
+  void turn(bool may_stay) noexcept;
+  Track* choose(bool may_stay) noexcept;
+  bool pass_time() noexcept;
+  bool can_run(const Track& track) const noexcept;
+  void switch_to(Track* next) noexcept;
+  void check_asleep() noexcept;
+
+  static inline Simulation* active_ = nullptr;
+
+  SimRandom random_;
+  SimRandom chance_;  // for turns; apart from what the scenario draws
+  const std::int64_t frames_before_;
+  SimWorld world_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::vector<std::function<const char*()>> invariants_;
+  double restlessness_ = 0;  // how often a turn ends where it need not
+  double fineness_ = 0;      // how often an access to shared memory is such a place
+  std::deque<Track> tracks_;
+  Context main_;
+  Track* running_ = nullptr;  // null: outside of the run
+  bool deciding_ = false;     // the simulation itself uses what is simulated
+  std::uint64_t steps_ = 0;
+};
+
+/// Runs `body` for the seeds from 1 up and for as many that nobody has seen. Fewer under sanitizers. EVLUA_SIM_SEED=S
+/// runs one seed, EVLUA_SIM_SEEDS=N so many of either kind.
+void for_each_seed(const char* what, unsigned count, const std::function<void(std::uint64_t seed)>& body);
+
+/// Calls `body` with 1 to `count`, or with `most` of them, evenly spread; fewer under sanitizers.
+void for_each_step(std::uint64_t count, std::uint64_t most, const std::function<void(std::uint64_t step)>& body);
+
+/// Some faults that a seed picks: none at all, those that callers never see, or all of them.
+SimFaults some_faults(SimRandom& random, bool visible);
+
+}  // namespace evlua::test
