@@ -17,10 +17,12 @@ namespace evlua::lua {
 
 namespace {
 
-constexpr std::chrono::milliseconds kTick{2};
-constexpr Duration kShare = 1500 * kMicrosecond;  // of processor time, from one tick to the next
-constexpr unsigned kQuietTicks = 50;              // without any Lua, until the monitor sleeps
-constexpr int kInstructionsToRetry = 1000;        // where the coroutine cannot yield
+// How often the monitor looks: more often as long as somebody has been found waiting of late.
+constexpr Duration kTick = 2 * kMillisecond;
+constexpr Duration kShortTick = kMillisecond;
+constexpr unsigned kShortTicks = 100;       // after a slice was cut
+constexpr unsigned kQuietTicks = 50;        // without any Lua, until the monitor sleeps
+constexpr int kInstructionsToRetry = 1000;  // where the coroutine cannot yield
 
 /// Threads that have run Lua.
 struct Roster {
@@ -122,7 +124,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
   // program has taken too long, and nothing shall be interrupted.
   const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
-  if (used < kShare) return;  // the monitor will ask again
+  if (used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
   if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
   Slice::count_cut();
   fiber.emplace<PreemptWait>();
@@ -173,7 +175,7 @@ SliceMonitor::~SliceMonitor() {
 }
 
 /// True: some Lua has run since the last look, or runs.
-bool SliceMonitor::look() {
+bool SliceMonitor::look(Duration since_last) {
   bool active = false;
   const std::lock_guard guard(roster().lock);
   for (SliceClock* clock : roster().clocks) {
@@ -182,6 +184,7 @@ bool SliceMonitor::look() {
     if (runs && number != clock->seen) {
       clock->used_before.store(processor_time(clock->processor_clock), std::memory_order_relaxed);
     } else if (runs) {
+      clock->share.store(since_last * 3 / 4, std::memory_order_relaxed);
       clock->asked.store(number, std::memory_order_relaxed);
       ::pthread_kill(clock->thread, SIGURG);
     }
@@ -195,13 +198,18 @@ void SliceMonitor::watch() {
   ::pthread_setname_np(::pthread_self(), "evlua-slices");
   std::unique_lock guard(lock_);
   unsigned quiet = 0;
+  unsigned short_ticks = 0;  // to come
+  std::uint64_t cuts = Slice::cut_short();
+  Duration tick = kTick;
   while (!stopping_) {
-    quiet = look() ? 0 : quiet + 1;
-    if (quiet < kQuietTicks) {
-      wake_.wait_for(guard, kTick);
-    } else if (quiet == kQuietTicks) {
-      asleep_ = true;  // one more look after this: a slice that began before it could see that has told its number
-      wake_.wait_for(guard, kTick);
+    quiet = look(tick) ? 0 : quiet + 1;
+    if (std::exchange(cuts, Slice::cut_short()) != cuts) short_ticks = kShortTicks;
+    tick = short_ticks > 0 ? kShortTick : kTick;
+    if (short_ticks > 0) --short_ticks;
+    if (quiet <= kQuietTicks) {
+      // One more look after this: a slice that began before it could see that has told its number.
+      if (quiet == kQuietTicks) asleep_ = true;
+      wake_.wait_for(guard, std::chrono::nanoseconds(tick));
     } else {
       wake_.wait(guard, [this] { return stopping_ || !asleep_; });
       quiet = 0;

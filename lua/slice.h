@@ -1,10 +1,10 @@
 // Time slices: Lua code that runs on while others wait is made to wait behind them.
 //
-// A monitor looks at every thread that runs Lua each 2 ms. Where the same slice goes on since the last look, it asks
-// that thread, by a signal, to set a count hook on the running coroutine. If the thread has really had the processor
-// meanwhile, the hook polls the worker's backend, and if anything waits for the worker or the strand it yields: for the
-// task this is a wait like any other, and for its coroutines it has not happened. Inside of a callback across a C-call
-// boundary the hook tries again a little later.
+// A monitor looks at every thread that runs Lua each 2 ms, or each 1 ms as long as slices are cut. Where the same slice
+// goes on since the last look, it asks that thread, by a signal, to set a count hook on the running coroutine. If the
+// thread has really had the processor meanwhile, the hook polls the worker's backend, and if anything waits for the
+// worker or the strand it yields: for the task this is a wait like any other, and for its coroutines it has not
+// happened. Inside of a callback across a C-call boundary the hook tries again a little later.
 //
 // What a slice that ends in time pays is two stores. While no Lua runs the monitor sleeps.
 #pragma once
@@ -35,7 +35,7 @@ class SliceMonitor {
   friend class Slice;
 
   void watch();
-  bool look();
+  bool look(Duration since_last);
 
   static inline std::atomic<bool> asleep_{false};
   static inline SliceMonitor* instance_ = nullptr;
@@ -52,6 +52,7 @@ struct SliceClock {
   std::atomic<std::uint64_t> asked{0};   ///< the slice that shall yield
   std::atomic<Vm*> vm{nullptr};          ///< whose Lua runs; for the thread's own signal handler
   std::atomic<Duration> used_before{0};  ///< processor time of the thread when the monitor first saw the slice
+  std::atomic<Duration> share{0};        ///< how much of it makes a slice long
   std::uint64_t seen = 0;                // the monitor's
   pthread_t thread{};
   clockid_t processor_clock{};
