@@ -205,7 +205,8 @@ int incr(lua_State* L) {
   } else if (!lua_isnoneornil(L, 3)) {
     by = check_number(L, 3);
   }
-  Dict::Value initial = Dict::Value::of(std::int64_t{0});
+  Dict::Value initial;
+  initial.kind = Dict::Value::Kind::integer;
   Instant expires = kNever;
   if (lua_gettop(L) >= 4 && check_options(L, 4, {"init", "ttl"})) {
     const int given = lua_getfield(L, 4, "init");
@@ -219,7 +220,11 @@ int incr(lua_State* L) {
   Dict::Value result;
   const Dict::Outcome outcome = dict.increment(key, by, initial, expires, result);
   if (outcome != Dict::Outcome::done) return push_outcome(L, outcome);
-  push_value(L, result);
+  if (result.kind == Dict::Value::Kind::integer) {
+    lua_pushinteger(L, result.integer);
+  } else {
+    lua_pushnumber(L, result.number);
+  }
   return 1;
 }
 

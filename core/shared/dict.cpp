@@ -35,7 +35,7 @@ using Kind = Dict::Value::Kind;
 bool is_number(Kind kind) noexcept { return kind == Kind::integer || kind == Kind::number; }
 
 /// Both are numbers. Field by field: copying a Value as a whole would wait for stores of its parts.
-void add(Dict::Value& to, const Dict::Value& by) noexcept {
+[[gnu::always_inline]] inline void add(Dict::Value& to, const Dict::Value& by) noexcept {
   if (to.kind == Kind::integer && by.kind == Kind::integer) {
     to.integer =
         static_cast<std::int64_t>(static_cast<std::uint64_t>(to.integer) + static_cast<std::uint64_t>(by.integer));
@@ -270,7 +270,8 @@ void Dict::unlink(Shard& shard, Entry& entry, Removed& removed) noexcept {
 }
 
 /// The entry, which is now the one that was used last.
-inline Dict::Entry* Dict::find(Shard& shard, std::uint64_t hash, std::string_view key, Removed& removed) noexcept {
+[[gnu::always_inline]] inline Dict::Entry* Dict::find(Shard& shard, std::uint64_t hash, std::string_view key,
+                                                      Removed& removed) noexcept {
   Entry* entry = shard.buckets[hash & bucket_mask_].first;
   while (entry != nullptr && (entry->hash != hash || !entry->is(key))) entry = entry->chain;
   if (entry == nullptr) return nullptr;
