@@ -67,8 +67,45 @@ int get_id(lua_State* L) {
   lua_pushinteger(L, static_cast<lua_Integer>(request(L).id()));
   return 1;
 }
+void set_text(lua_State* L, const char* name, const std::string& text) {
+  lua_pushlstring(L, text.data(), text.size());
+  lua_setfield(L, -2, name);
+}
+
+void set_text(lua_State* L, const char* name, const char* text) {
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+void push_peer(lua_State* L, const tls::PeerCertificate& peer) {
+  lua_createtable(L, 0, 7);
+  set_text(L, "subject", peer.subject);
+  set_text(L, "issuer", peer.issuer);
+  set_text(L, "serial", peer.serial);
+  set_text(L, "fingerprint", peer.fingerprint);
+  set_text(L, "not_before", peer.not_before);
+  set_text(L, "not_after", peer.not_after);
+  set_text(L, "pem", peer.pem);
+}
+
+/// false, or a table of what was agreed on.
 int get_tls(lua_State* L) {
-  lua_pushboolean(L, 0);
+  const tls::Session* session = request(L).tls();
+  if (session == nullptr) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  lua_createtable(L, 0, 6);
+  set_text(L, "version", session->version);
+  set_text(L, "cipher", session->cipher);
+  if (session->has_alpn) set_text(L, "alpn", session->http2 ? "h2" : "http/1.1");
+  if (!session->server_name.empty()) set_text(L, "server_name", session->server_name);
+  lua_pushboolean(L, session->resumed ? 1 : 0);
+  lua_setfield(L, -2, "resumed");
+  if (session->peer != nullptr) {
+    push_peer(L, *session->peer);
+    lua_setfield(L, -2, "peer");
+  }
   return 1;
 }
 

@@ -115,6 +115,7 @@ void SignalHub::receive() noexcept {
 }
 
 void SignalHub::deliver(int signal) noexcept {
+  if (const auto hangup = hangup_.load(); signal == SIGHUP && hangup != nullptr) hangup();
   auto seen = std::make_shared<std::atomic<bool>>(false);
   {
     const std::lock_guard guard(lock_);
@@ -152,7 +153,7 @@ void SignalHub::deliver(int signal) noexcept {
       if (handled) return;
       if (message->signal == SIGINT || message->signal == SIGTERM) {
         message->owner->fallback_(vm, message->signal);
-      } else {
+      } else if (message->signal != SIGHUP || message->owner->hangup_.load() == nullptr) {
         apply_default(message->signal);
       }
     };

@@ -7,6 +7,7 @@
 
 #include <lua.hpp>
 
+#include <atomic>
 #include <mutex>
 #include <thread>
 
@@ -32,6 +33,8 @@ class SignalHub {
     last_resort_ = last_resort;
   }
   void detach();
+  /// Called on the receiver's thread for SIGHUP, which then ends nothing; a Lua handler runs besides.
+  void set_hangup_action(void (*action)()) noexcept { hangup_.store(action); }
 
  private:
   struct Delivery;
@@ -42,6 +45,7 @@ class SignalHub {
   std::mutex lock_;
   Vm* vm_ = nullptr;
   void (*fallback_)(Vm&, int) = nullptr;
+  std::atomic<void (*)()> hangup_{nullptr};
   void (*stuck_)(Vm&, int) = nullptr;
   void (*last_resort_)(Vm&, int) = nullptr;
   std::thread thread_;

@@ -24,12 +24,28 @@ struct CommandLine {
   double cpu_seconds = 0;
   double request_seconds = 0;
   unsigned vm_megabytes = 1024;
+  std::vector<std::string> certificates, keys, staples;
+  std::string client_certificates = "off";
   bool version = false;
 };
 
+void define_tls(CLI::App& app, CommandLine& line) {
+  app.add_option("--tls-cert", line.certificates, "PEM file of a certificate and its chain, repeatable: by name (SNI)")
+      ->allow_extra_args(false);
+  app.add_option("--tls-key", line.keys, "PEM file of its key, as often as --tls-cert")->allow_extra_args(false);
+  app.add_option("--tls-ocsp", line.staples, "DER file of an OCSP response to staple, for the certificates in turn")
+      ->allow_extra_args(false);
+  app.add_flag("--tls-auto-dev", line.server.tls_development, "HTTPS with a self-signed certificate, for development");
+  app.add_option("--tls-client", line.client_certificates, "client certificates: off, optional or required")
+      ->check(CLI::IsMember({"off", "optional", "required"}));
+  app.add_option("--tls-client-ca", line.server.tls.client_ca, "PEM file of whom we trust to sign them");
+}
+
 void define(CLI::App& app, CommandLine& line) {
   app.add_option("app", line.server.app, "Lua file that returns a handler");
-  app.add_option("--listen", line.listen, "ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080)")
+  app.add_option("--listen", line.listen,
+                 "[http://|https://]ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080); without a scheme "
+                 "it is HTTPS if there is a certificate")
       ->allow_extra_args(false);
   app.add_option("--host", line.host, "address to listen on, with --port");
   app.add_option("--port", line.port, "port to listen on, with --host")->check(CLI::Range(0, 65535));
@@ -46,6 +62,7 @@ void define(CLI::App& app, CommandLine& line) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--request-timeout", line.request_seconds, "seconds until a handler's time is over; 0: no limit")
       ->check(CLI::NonNegativeNumber);
+  define_tls(app, line);
   app.add_option("--trace", line.runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", line.runtime.stats, "print what the workers counted, at the end");
   app.add_flag("--dev", line.server.development, "show tracebacks in error pages");
@@ -58,15 +75,47 @@ bool parse_addresses(CommandLine& line) {
     const bool v6 = line.host.find(':') != std::string::npos;
     line.listen.push_back((v6 ? "[" + line.host + "]" : line.host) + ":" + std::to_string(line.port));
   }
+  const bool secure = !line.certificates.empty() || line.server.tls_development;
   for (const std::string& text : line.listen) {
-    const Result<net::Address> address = net::Address::parse(text);
+    const bool plain = text.starts_with("http://");
+    const bool https = text.starts_with("https://");
+    const Result<net::Address> address = net::Address::parse(std::string_view(text).substr(plain ? 7 : https ? 8 : 0));
     if (!address) {
       std::fprintf(stderr, "evluaserver: '%s' is no address: ADDRESS:PORT, [IPv6]:PORT or unix:PATH expected\n",
                    text.c_str());
       return false;
     }
-    line.server.listen.push_back(*address);
+    if (https && !secure) {
+      std::fprintf(stderr, "evluaserver: '%s' needs --tls-cert and --tls-key, or --tls-auto-dev\n", text.c_str());
+      return false;
+    }
+    line.server.listen.push_back({*address, secure && !plain});
   }
+  return true;
+}
+
+/// False after printing what is wrong.
+bool check_tls(CommandLine& line) {
+  tls::ServerOptions& options = line.server.tls;
+  const char* wrong = nullptr;
+  if (line.certificates.size() != line.keys.size()) {
+    wrong = "as many --tls-key as --tls-cert are needed";
+  } else if (line.staples.size() > line.certificates.size()) {
+    wrong = "there are more --tls-ocsp than --tls-cert";
+  } else if ((line.client_certificates != "off") != !options.client_ca.empty()) {
+    wrong = "--tls-client and --tls-client-ca belong together";
+  }
+  if (wrong != nullptr) {
+    std::fprintf(stderr, "evluaserver: %s\n", wrong);
+    return false;
+  }
+  for (std::size_t i = 0; i < line.certificates.size(); ++i) {
+    const std::string staple = i < line.staples.size() ? line.staples[i] : std::string();
+    options.certificates.push_back({line.certificates[i], line.keys[i], staple});
+  }
+  if (line.client_certificates == "optional") options.client_certificates = tls::ClientCertificates::optional;
+  if (line.client_certificates == "required") options.client_certificates = tls::ClientCertificates::required;
+  options.http2 = false;
   return true;
 }
 
@@ -107,7 +156,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "evluaserver: which app? usage: evluaserver app.lua [options]; see --help\n");
     return 2;
   }
-  if (!parse_addresses(line)) return 2;
+  if (!parse_addresses(line) || !check_tls(line)) return 2;
   line.server.grace = evlua::duration_from_seconds(line.grace_seconds);
   line.server.vm_memory = std::size_t{line.vm_megabytes} << 20;
   if (line.cpu_seconds > 0) line.server.cpu_limit = evlua::duration_from_seconds(line.cpu_seconds);

@@ -2,14 +2,17 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <memory>
 
+#include "core/scope.h"
 #include "lua/http_pool.h"
 #include "lua/vm.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
+#include "tools/certificates.h"
 #include "tools/runtime.h"
 
 namespace evlua::tools {
@@ -26,6 +29,7 @@ struct Instance {
 
 std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
+std::atomic<Certificates*> reloading{nullptr};
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once.
 void stop_serving(Vm&, int signal) {
@@ -60,9 +64,20 @@ Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vec
   co_return true;
 }
 
-bool listen_all(const ServerOptions& options, http::ListenerSet& listeners) {
-  for (const net::Address& address : options.listen) {
-    const Result<void> added = listeners.add(address);
+/// Null when no address wants any; false in `good` after printing what is wrong.
+std::unique_ptr<Certificates> load_certificates(const ServerOptions& options, bool& good) {
+  const bool wanted = std::any_of(options.listen.begin(), options.listen.end(), [](const auto& at) { return at.tls; });
+  if (!wanted) return nullptr;
+  Certificates::Loaded loaded = Certificates::load(options.tls, options.tls_development);
+  if (loaded) return std::move(*loaded);
+  std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+  good = false;
+  return nullptr;
+}
+
+bool listen_all(const ServerOptions& options, Certificates* certificates, http::ListenerSet& listeners) {
+  for (const auto& [address, tls] : options.listen) {
+    const Result<void> added = listeners.add(address, tls ? &certificates->slot() : nullptr);
     if (added) continue;
     const bool in_use = added.error().is(EADDRINUSE);
     std::fprintf(stderr, "evluaserver: cannot listen on %s: %s%s\n", address.to_string().c_str(),
@@ -72,9 +87,11 @@ bool listen_all(const ServerOptions& options, http::ListenerSet& listeners) {
   return true;
 }
 
-void announce(const http::ListenerSet& listeners) {
-  for (const net::Address& address : listeners.addresses()) {
-    std::fprintf(stderr, "evluaserver: listening on %s%s\n", address.is_unix() ? "" : "http://",
+void announce(const ServerOptions& options, const http::ListenerSet& listeners) {
+  for (std::size_t i = 0; i < options.listen.size(); ++i) {
+    const net::Address& address = listeners.addresses()[i];
+    const char* scheme = options.listen[i].tls ? "https://" : "http://";
+    std::fprintf(stderr, "evluaserver: listening on %s%s\n", address.is_unix() ? "" : scheme,
                  address.to_string().c_str());
   }
 }
@@ -117,8 +134,10 @@ Task<void> end_instances(std::vector<Instance>& instances) {
 Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals) {
   std::vector<Instance> instances;
   const bool loaded = co_await load_all(scheduler, options, instances);
+  bool good = loaded;
+  const std::unique_ptr<Certificates> certificates = good ? load_certificates(options, good) : nullptr;
   http::ListenerSet listeners(scheduler.worker_count());
-  if (!loaded || !listen_all(options, listeners)) co_return 1;
+  if (!good || !listen_all(options, certificates.get(), listeners)) co_return 1;
 
   std::vector<std::unique_ptr<lua::HttpPool>> pools = make_pools(instances, options.vms);
   std::vector<http::Handler*> handlers;
@@ -130,9 +149,18 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   serving.store(&server);
   signals.set_stuck_action(stop_serving);
   signals.attach(*instances.front().vm, stop_serving);
-  announce(listeners);  // who reads this may send SIGTERM
-  const std::vector<std::vector<int>> descriptors = listeners.descriptors();
+  TaskScope watching(scheduler);
+  if (certificates != nullptr) {
+    reloading.store(certificates.get());
+    signals.set_hangup_action([] { reloading.load()->reload_soon(); });
+    watching.spawn(certificates->watch(scheduler.pool()));
+  }
+  announce(options, listeners);  // who reads this may send SIGTERM
+  const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
+  signals.set_hangup_action(nullptr);
+  watching.cancel();
+  co_await watching.join();
   signals.detach();
   serving.store(nullptr);
   co_await end_instances(instances);

@@ -9,12 +9,20 @@
 #include "lua/signals.h"
 #include "net/address.h"
 #include "net/http/limits.h"
+#include "net/tls/context.h"
 
 namespace evlua::tools {
 
+struct ListenAddress {
+  net::Address address;
+  bool tls = false;
+};
+
 struct ServerOptions {
   std::string app;
-  std::vector<net::Address> listen;
+  std::vector<ListenAddress> listen;
+  tls::ServerOptions tls;
+  bool tls_development = false;  ///< without certificates: make one
   http::Limits limits;
   Duration grace = 30 * kSecond;
   bool development = false;  ///< error pages show tracebacks

@@ -14,6 +14,15 @@
 
 namespace evlua::http {
 
+namespace {
+
+constexpr std::size_t kSealBytes = 64 * 1024;
+constexpr std::string_view kSpokeHttp =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\n"
+    "Connection: close\r\n\r\nThis port speaks HTTPS, and not HTTP.\n";
+
+}  // namespace
+
 /// The loop waits for the handler's side to say something.
 class Connection::HandlerWait {
  public:
@@ -26,14 +35,18 @@ class Connection::HandlerWait {
   Connection& connection_;
 };
 
-Connection::Connection(Station& station, int fd, const sockaddr_in6& peer) noexcept
+Connection::Connection(Station& station, int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept
     : Runnable([](Runnable& self) noexcept {
         auto& connection = static_cast<Connection&>(self);
         connection.station_.ended(connection);
       }),
       station_(station),
       fd_(fd),
-      peer_(peer) {}
+      peer_(peer) {
+  if (tls == nullptr) return;
+  secure_ = std::make_unique<Secure>(tls->get());
+  secure_->connection = this;
+}
 
 void Connection::start() noexcept {
   task_ = serve();
@@ -61,12 +74,141 @@ std::string Connection::local() const {
   return net::Address::from(reinterpret_cast<const sockaddr*>(&storage), size).to_string();
 }
 
+void Connection::release_consumed_input() noexcept {
+  if (!input_.empty()) return;
+  lease_.reset();
+  if (secure_ != nullptr) station_.give_back(secure_->plain);
+}
+
+void Connection::take_input(Bytes& bytes) noexcept {
+  secure_->plain.swap(bytes);
+  bytes.clear();
+  input_ = secure_->plain.view();
+}
+
+// -- encryption -------------------------------------------------------------------------------------------------------
+
+/// False: there is nobody to serve.
+Task<bool> Connection::shake_hands() {
+  tls::Engine& engine = secure_->engine;
+  deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
+  const Instant deadline = deadline_;
+  while (engine.state() == tls::Engine::State::handshake) {
+    RecvAwait receiving(fd_);
+    waiting_ = &receiving;
+    deadline_ = deadline;
+    const Result<Lease> received = co_await receiving;
+    waiting_ = nullptr;
+    if (!received || received->empty()) co_return false;
+    co_await station_.handshake_turn();
+    if (error_.code != 0) co_return false;
+    (void)decrypt(*received);
+    input_ = secure_->plain.view();
+    const bool spoke_http =
+        engine.state() == tls::Engine::State::failed && received->chars()[0] >= 'A' && received->chars()[0] <= 'Z';
+    if (spoke_http) engine.outgoing().clear();
+    co_await send_sealed();
+    if (spoke_http) {
+      linger_ = true;
+      co_await send_plain(kSpokeHttp);
+    }
+    if (error_.code != 0) co_return false;
+  }
+  co_return engine.state() != tls::Engine::State::failed;
+}
+
+/// Encrypts and sends what is in `output_`, and what the engine itself has to say.
+Task<void> Connection::send_sealed() {
+  tls::Engine& engine = secure_->engine;
+  std::string_view plain = output_.view();
+  while (error_.code == 0 && (!plain.empty() || !engine.outgoing().empty())) {
+    station_.take_buffer(engine.outgoing());
+    const std::string_view slice = plain.substr(0, kSealBytes);
+    plain.remove_prefix(slice.size());
+    if (!slice.empty() && !engine.send(slice)) send_failed(Error{EPROTO, ErrorDomain::system, OpCode::protocol});
+    Bytes sealed;  // `feed` may have the engine say more meanwhile
+    sealed.swap(engine.outgoing());
+    co_await send_plain(sealed.view());
+    station_.give_back(sealed);
+  }
+  output_.clear();
+}
+
+/// Sends as it is.
+Task<void> Connection::send_plain(std::string_view bytes) {
+  while (!bytes.empty() && error_.code == 0) {
+    IoAwait send = io::send(fd_, bytes.data(), static_cast<std::uint32_t>(bytes.size()));
+    begin_send(send);
+    const Result<std::int32_t> taken = co_await send;
+    waiting_ = nullptr;
+    if (taken) {
+      bytes.remove_prefix(static_cast<std::size_t>(*taken));
+    } else {
+      send_failed(taken.error());
+    }
+  }
+}
+
+/// Into `plain`, whatever was there. False: nothing more can come.
+bool Connection::decrypt(const Lease& lease) noexcept {
+  Bytes& plain = secure_->plain;
+  plain.clear();
+  station_.take_buffer(plain);
+  const tls::Engine::State state = secure_->engine.receive({lease.chars(), lease.size()}, plain);
+  return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
+}
+
+/// Receives for the handler's side, which cannot.
+Task<void> Connection::feed() {
+  Exchange& exchange = *exchange_;
+  Result<void> outcome;
+  bool delivered = false;
+  while (!delivered) {
+    RecvAwait receiving(fd_);
+    secure_->receiving = &receiving;
+    Result<Lease> received = co_await receiving;
+    secure_->receiving = nullptr;
+    if (!received || received->empty()) {
+      outcome = evlua::fail(received ? Error{ECONNRESET, ErrorDomain::system, OpCode::recv} : received.error());
+      break;
+    }
+    const bool more = decrypt(*received);
+    delivered = !secure_->plain.empty();
+    if (!delivered && !more) {
+      outcome = evlua::fail(ECONNRESET, OpCode::recv);
+      break;
+    }
+  }
+  exchange.deliver(secure_->plain, outcome);
+}
+
+void Connection::begin_feed() noexcept {
+  if (secure_->feeding) return;
+  secure_->feeding = true;
+  secure_->run = [](Runnable& self) noexcept {
+    auto& secure = static_cast<Secure&>(self);
+    secure.feeding = false;
+    secure.connection->bits_ |= kFeedEnded;
+    if (secure.connection->parked_) std::exchange(secure.connection->parked_, nullptr).resume();
+  };
+  secure_->feed = feed();
+  secure_->feed.start(TaskContext{&home(), nullptr, kNever}, *secure_);
+}
+
 // -- waiting ----------------------------------------------------------------------------------------------------------
 
 Task<void> Connection::serve() {
+  if (secure_ != nullptr) {
+    const bool shaken = co_await shake_hands();
+    if (!shaken) (void)close_now();
+  }
   while (true) {
     const Next step = advance();
-    if (!output_.empty()) {
+    if (secure_ != nullptr) {
+      const bool sends = !output_.empty() || !secure_->engine.outgoing().empty();
+      if (sends) co_await send_sealed();
+      if (sends && (step == Next::handler || step == Next::send)) continue;
+    } else if (!output_.empty()) {
       std::size_t sent = 0;
       while (sent < output_.size() && error_.code == 0) {
         IoAwait send = io::send(fd_, output_.data() + sent, static_cast<std::uint32_t>(output_.size() - sent));
@@ -93,11 +235,21 @@ Task<void> Connection::serve() {
       Result<Lease> received = co_await receiving;
       waiting_ = nullptr;
       if (received && !received->empty()) {
-        take_input(std::move(*received));
+        if (secure_ == nullptr) {
+          take_input(std::move(*received));
+        } else {
+          const bool more = decrypt(*received);
+          input_ = secure_->plain.view();
+          if (!more && input_.empty()) receive_failed();
+        }
       } else {
         receive_failed();
       }
     }
+  }
+  if (secure_ != nullptr && error_.code == 0 && !reset_) {
+    secure_->engine.end();
+    co_await send_sealed();
   }
   if (linger_) co_await linger();
   if (reset_) {
@@ -109,7 +261,8 @@ Task<void> Connection::serve() {
     station_.give_back(exchange_);
   }
   station_.give_back(output_);
-  lease_.reset();
+  input_ = {};
+  release_consumed_input();
   station_.worker().close_later(fd_);
 }
 
@@ -165,6 +318,7 @@ void Connection::begin_receive(Op& op) noexcept {
     deadline_ = deadline_after(now, served_ ? limits.keep_alive_timeout : limits.header_timeout);
     if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
     station_.give_back(output_);
+    if (secure_ != nullptr) station_.give_back(secure_->plain);
   }
 }
 
@@ -187,6 +341,7 @@ void Connection::abandon() noexcept {
   if (error_.code == 0) error_ = Error{ECANCELED, ErrorDomain::system, OpCode::send};
   if (waiting_ != nullptr) Worker::cancel(*waiting_);
   station_.worker().backend().shut_down(fd_, SHUT_RDWR);  // ends a receive of the handler's side, wherever it is
+  if (secure_ != nullptr && secure_->receiving != nullptr) Worker::cancel(*secure_->receiving);
   if (phase_ != Phase::handler) return;
   station_.handler().abandon(*exchange_);
   if (parked_) std::exchange(parked_, nullptr).resume();
@@ -213,8 +368,10 @@ Connection::Next Connection::advance() noexcept {
     switch (phase_) {
       case Phase::head: step = error_.code == 0 ? read_head() : close_now(); break;
       case Phase::rest: step = error_.code == 0 ? answer(exchange_->head_bytes_.view()) : close_now(); break;
-      case Phase::handler:
-        if ((std::exchange(bits_, std::uint8_t{0}) & Exchange::kDone) != 0) {
+      case Phase::handler: {
+        const std::uint8_t bits = std::exchange(bits_, std::uint8_t{0});
+        if ((bits & Exchange::kInput) != 0) begin_feed();
+        if ((bits & Exchange::kDone) != 0) {
           phase_ = Phase::answered;
         } else {
           take_pending();
@@ -222,7 +379,8 @@ Connection::Next Connection::advance() noexcept {
           step = Next::handler;
         }
         break;
-      case Phase::answered: step = end_exchange(); break;
+      }
+      case Phase::answered: step = feed_ended() ? end_exchange() : Next::handler; break;
       case Phase::drain: step = error_.code == 0 ? skip_body() : close_now(); break;
       case Phase::closing: step = Next::close; break;
     }
@@ -257,7 +415,7 @@ Connection::Next Connection::read_head() noexcept {
   input_.remove_prefix(parser.head_bytes() - before);
   if (before != 0) stored.truncate(parser.head_bytes());
   const std::string_view head = so_far.substr(0, parser.head_bytes());
-  if (!ahead_ || has_whole_body(parser)) return answer(head);
+  if (!ahead_ || secure_ != nullptr || has_whole_body(parser)) return answer(head);
   // The rest of the body may be received on another worker.
   if (before == 0) stored.append(head);
   phase_ = Phase::rest;
@@ -296,6 +454,18 @@ Connection::Next Connection::close_now() noexcept {
   phase_ = Phase::closing;
   if (error_.code != 0) linger_ = false;
   return Next::close;
+}
+
+/// A receive for the handler's side may outlast its interest.
+bool Connection::feed_ended() noexcept {
+  bits_ = 0;
+  if (secure_ == nullptr) return true;
+  if (secure_->feeding) {
+    if (secure_->receiving != nullptr) Worker::cancel(*secure_->receiving);
+    return false;
+  }
+  exchange_->take_arrived();
+  return true;
 }
 
 /// Moves what the handler's side has written to where it is sent from, and tells it how things stand.

@@ -9,15 +9,18 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "core/buffer.h"
+#include "core/bytes.h"
 #include "core/intrusive.h"
 #include "core/io_await.h"
 #include "core/task.h"
-#include "net/http/bytes.h"
 #include "net/http/exchange.h"
+#include "net/tls/context_slot.h"
+#include "net/tls/engine.h"
 
 namespace evlua::http {
 
@@ -26,7 +29,7 @@ class Station;
 class Connection final : public ListNode, private Runnable {
  public:
   /// Takes over `fd`. Call start() next.
-  Connection(Station& station, int fd, const sockaddr_in6& peer) noexcept;
+  Connection(Station& station, int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept;
   void start() noexcept;
 
   // -- for the station ------------------------------------------------------------------------------------------------
@@ -56,11 +59,13 @@ class Connection final : public ListNode, private Runnable {
     lease_ = std::move(lease);
     input_ = {lease_.chars(), lease_.size()};
   }
+  /// As take_input, of what the connection's side has received for the exchange; `bytes` is exchanged for a spare one.
+  void take_input(Bytes& bytes) noexcept;
   /// Gives the receive buffer back when nothing in it is needed.
-  void release_consumed_input() noexcept {
-    if (input_.empty()) lease_.reset();
-  }
+  void release_consumed_input() noexcept;
   Bytes& output() noexcept { return output_; }
+  /// Null for a connection that is not encrypted.
+  const tls::Session* tls() const noexcept { return secure_ != nullptr ? &secure_->engine.session() : nullptr; }
 
  private:
   friend class Exchange;
@@ -79,7 +84,29 @@ class Connection final : public ListNode, private Runnable {
 
   class HandlerWait;
 
+  /// The TLS side of a connection. The engine is the worker's, so the worker receives for whoever has the exchange.
+  struct Secure : Runnable {
+    explicit Secure(std::shared_ptr<const tls::ServerContext> context) : engine(std::move(context)) {}
+
+    tls::Engine engine;
+    Bytes plain;  // `input_` lies here
+    Connection* connection = nullptr;
+    Op* receiving = nullptr;  // of `feed`
+    Task<void> feed;
+    bool feeding = false;
+  };
+
+  /// Bits of `bits_` that do not come from the handler's side.
+  static constexpr std::uint8_t kFeedEnded = 0x80;
+
   Task<void> serve();
+  Task<bool> shake_hands();
+  Task<void> send_sealed();
+  Task<void> send_plain(std::string_view bytes);
+  bool feed_ended() noexcept;
+  Task<void> feed();
+  void begin_feed() noexcept;
+  bool decrypt(const Lease& lease) noexcept;
   Task<void> linger();
   Task<void> take_rest();
   Next advance() noexcept;
@@ -110,6 +137,7 @@ class Connection final : public ListNode, private Runnable {
   Instant handler_deadline_ = kNever;
   Instant head_deadline_ = kNever;  // set while a head has begun and not ended
   std::coroutine_handle<> parked_;  // the loop, while it waits for the handler
+  std::unique_ptr<Secure> secure_;
   Lease lease_;
   std::string_view input_;
   Bytes output_;

@@ -46,6 +46,7 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   body_remaining_ = parser_.content_length();
   if (kind == BodyKind::chunked) chunked_.reset();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
+  fed_ = connection_->tls() != nullptr;
 }
 
 void Exchange::reset() noexcept {
@@ -60,6 +61,10 @@ void Exchange::reset() noexcept {
   deferred_ = sending_ = waiting_ = false;
   error_ = Error();
   drained_.reset();
+  delivered_ = false;
+  arrived_.release();
+  delivery_ = {};
+  delivered_event_.reset();
 }
 
 void Exchange::defer() noexcept {
@@ -101,6 +106,7 @@ std::uint8_t Exchange::take_bits() noexcept {
 
 std::string Exchange::remote() const { return connection_->remote(); }
 std::string Exchange::local() const { return connection_->local(); }
+const tls::Session* Exchange::tls() const noexcept { return connection_->tls(); }
 
 // -- request body -----------------------------------------------------------------------------------------------------
 
@@ -141,6 +147,55 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
 
 bool Exchange::try_read_body(std::size_t max, Result<std::string_view>& out) noexcept { return next_piece(max, out); }
 
+void Exchange::deliver(Bytes& bytes, const Result<void>& outcome) noexcept {
+  lock_.lock();
+  arrived_.swap(bytes);
+  delivery_ = outcome;
+  delivered_ = true;
+  lock_.unlock();
+  delivered_event_.set();
+}
+
+bool Exchange::take_arrived() noexcept {
+  lock_.lock();
+  const bool any = !arrived_.empty();
+  if (any) connection_->take_input(arrived_);
+  lock_.unlock();
+  return any;
+}
+
+/// Waits until the connection's side has delivered something.
+Task<Result<void>> Exchange::await_delivery(Instant deadline) {
+  lock_.lock();
+  const bool ask = !delivered_;
+  if (ask) delivered_event_.reset();
+  lock_.unlock();
+  if (ask) notify(kInput);
+  const Result<void> woken = co_await delivered_event_.wait(deadline);
+  if (!woken) co_return woken;
+  lock_.lock();
+  delivered_ = false;
+  const Result<void> outcome = std::exchange(delivery_, {});
+  lock_.unlock();
+  (void)take_arrived();
+  co_return outcome;
+}
+
+/// The next bytes of the connection.
+Task<Result<void>> Exchange::receive(Instant deadline) {
+  if (fed_) {
+    const Result<void> delivered = co_await await_delivery(deadline);
+    co_return delivered;
+  }
+  RecvAwait receiving(connection_->fd());
+  receiving.until(deadline);
+  Result<Lease> received = co_await receiving;
+  if (!received) co_return evlua::fail(received.error());
+  if (received->empty()) co_return evlua::fail(ECONNRESET, OpCode::recv);
+  connection_->take_input(std::move(*received));
+  co_return Result<void>();
+}
+
 void Exchange::send_continue() noexcept {
   continue_wanted_ = false;
   if (headers_sent_) return;
@@ -155,9 +210,7 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
   while (!next_piece(max, piece)) {
     if (continue_wanted_) send_continue();
     const Instant idle_until = deadline_after(Worker::current().now(), limits_->body_timeout);
-    RecvAwait receive(connection_->fd());
-    receive.until(std::min(deadline, idle_until));
-    Result<Lease> received = co_await receive;
+    const Result<void> received = co_await receive(std::min(deadline, idle_until));
     if (!received) {
       const Error error = received.error();
       // A caller's own deadline or cancellation leaves the body readable.
@@ -166,12 +219,6 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
       if (body_broken_) keep_alive_ = false;
       co_return evlua::fail(error);
     }
-    if (received->empty()) {
-      body_broken_ = true;
-      keep_alive_ = false;
-      co_return evlua::fail(ECONNRESET, OpCode::recv);
-    }
-    connection_->take_input(std::move(*received));
   }
   co_return piece;
 }

@@ -22,16 +22,17 @@
 #include <string_view>
 
 #include "core/buffer.h"
+#include "core/bytes.h"
 #include "core/error.h"
 #include "core/event.h"
 #include "core/lockfree/futex_mutex.h"
 #include "core/task.h"
 #include "core/time.h"
-#include "net/http/bytes.h"
 #include "net/http/chunked.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/response.h"
+#include "net/tls/engine.h"
 
 namespace evlua::http {
 
@@ -90,6 +91,8 @@ class Exchange {
   /// "127.0.0.1:5123"; for a Unix-domain client "unix:" and its path, if any.
   std::string remote() const;
   std::string local() const;
+  /// How the connection is encrypted; null when it is not.
+  const tls::Session* tls() const noexcept;
   /// Different for every exchange of the process.
   std::uint64_t id() const noexcept { return id_; }
   /// The connection may serve another request after this one, as things stand.
@@ -168,6 +171,7 @@ class Exchange {
   /// Bits that the handler's side sends to the connection's.
   static constexpr std::uint8_t kOutput = 1;
   static constexpr std::uint8_t kDone = 2;
+  static constexpr std::uint8_t kInput = 4;  ///< body bytes are wanted; see fed_
 
   // -- the connection's side [connection's worker] --
 
@@ -179,6 +183,10 @@ class Exchange {
   bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
   /// What the handler's side has asked for since last time.
   std::uint8_t take_bits() noexcept;
+  /// Body bytes, which `bytes` gives up, or why there are none.
+  void deliver(Bytes& bytes, const Result<void>& outcome) noexcept;
+  /// What was delivered becomes the connection's input. False: there is nothing. [owner]
+  bool take_arrived() noexcept;
 
   // -- the handler's side [owner] --
 
@@ -190,6 +198,8 @@ class Exchange {
   Result<void> prepare_write(std::string_view& chunk) noexcept;
   void append_chunk(Bytes& out, std::string_view chunk) const noexcept;
   void send_continue() noexcept;
+  Task<Result<void>> receive(Instant deadline);
+  Task<Result<void>> await_delivery(Instant deadline);
   Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
   void cut() noexcept;
   /// Where response bytes go, locked if the exchange is deferred.
@@ -212,6 +222,7 @@ class Exchange {
   bool body_ended_ = true;
   bool body_broken_ = false;
   bool continue_wanted_ = false;
+  bool fed_ = false;  // the connection's side receives, and delivers
   bool headers_sent_ = false;
   bool finished_ = false;
   bool cut_ = false;
@@ -219,11 +230,15 @@ class Exchange {
 
   // Between the sides of a deferred exchange.
   FutexMutex lock_;
-  bool posted_ = false;    // node_ is on its way to the connection
-  std::uint8_t bits_ = 0;  // for it
-  bool sending_ = false;   // the connection has output that the kernel has not taken
-  bool waiting_ = false;   // someone waits for drained_
-  Error error_;            // why output is impossible; code 0 when it is not
+  bool posted_ = false;     // node_ is on its way to the connection
+  std::uint8_t bits_ = 0;   // for it
+  bool sending_ = false;    // the connection has output that the kernel has not taken
+  bool waiting_ = false;    // someone waits for drained_
+  bool delivered_ = false;  // there is something in arrived_ or delivery_
+  Bytes arrived_;
+  Result<void> delivery_;
+  Event delivered_event_;
+  Error error_;  // why output is impossible; code 0 when it is not
   Event drained_;
   struct Node : Runnable {
     Exchange* exchange = nullptr;

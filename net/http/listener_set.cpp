@@ -32,7 +32,7 @@ Result<void> check_free(const net::Address& address) noexcept {
 
 }  // namespace
 
-Result<void> ListenerSet::add(const net::Address& address) {
+Result<void> ListenerSet::add(const net::Address& address, tls::ContextSlot* tls) {
   const bool shared = address.is_unix();
   net::ListenOptions options;
   options.reuse_port = !shared && workers_ > 1;
@@ -51,15 +51,16 @@ Result<void> ListenerSet::add(const net::Address& address) {
     listeners.push_back(std::move(*listener));
   }
   addresses_.push_back(bound);
-  listeners_.push_back(std::move(listeners));
+  shared_.push_back({std::move(listeners), tls});
   return {};
 }
 
-std::vector<std::vector<int>> ListenerSet::descriptors() const {
-  std::vector<std::vector<int>> result(workers_);
-  for (const std::vector<net::Listener>& listeners : listeners_) {
+std::vector<std::vector<Listening>> ListenerSet::descriptors() const {
+  std::vector<std::vector<Listening>> result(workers_);
+  for (const Shared& shared : shared_) {
     for (unsigned index = 0; index < workers_; ++index) {
-      result[index].push_back(listeners[listeners.size() == 1 ? 0 : index].fd());
+      const net::Listener& listener = shared.listeners[shared.listeners.size() == 1 ? 0 : index];
+      result[index].push_back({listener.fd(), shared.tls});
     }
   }
   return result;

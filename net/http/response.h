@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/bytes.h"
 #include "core/error.h"
-#include "net/http/bytes.h"
 
 namespace evlua::http {
 

@@ -32,7 +32,7 @@ Server::Server(Scheduler& scheduler, const Options& options, const std::vector<H
 
 Server::~Server() = default;
 
-Task<void> Server::serve(const std::vector<std::vector<int>>& listeners) {
+Task<void> Server::serve(const std::vector<std::vector<Listening>>& listeners) {
   EVLUA_CHECK(listeners.size() == stations_.size());
   TaskScope scope(scheduler_);
   for (std::size_t index = 0; index < stations_.size(); ++index) {

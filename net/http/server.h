@@ -14,6 +14,7 @@
 #include "core/task.h"
 #include "net/http/exchange.h"
 #include "net/http/limits.h"
+#include "net/http/listener_set.h"
 #include "net/http/station.h"
 
 namespace evlua::http {
@@ -34,7 +35,7 @@ class Server {
 
   /// Serves until stop() or cancellation, then drains: when it returns no connection is left. `listeners[i]` are the
   /// descriptors worker i accepts from; they stay the caller's, as the list does. Called once.
-  Task<void> serve(const std::vector<std::vector<int>>& listeners);
+  Task<void> serve(const std::vector<std::vector<Listening>>& listeners);
 
   /// Stops accepting, closes idle connections, lets the others finish their response. [any thread]
   void stop() noexcept { stop_.set(); }

@@ -13,6 +13,7 @@ constexpr std::size_t kSpareExchanges = 128;
 constexpr std::size_t kSpareBuffers = 128;
 constexpr std::size_t kBufferBytes = 16 * 1024;
 constexpr Duration kAcceptPause = 50 * kMillisecond;
+constexpr std::uint32_t kHandshakesInARow = 4;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
@@ -39,11 +40,12 @@ Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::ui
 
 Station::~Station() { EVLUA_CHECK(count_ == 0); }
 
-Task<void> Station::run(const std::vector<int>& listeners, Event& stop, Duration grace) {
+Task<void> Station::run(const std::vector<Listening>& listeners, Event& stop, Duration grace) {
   TaskScope accepting(worker_.pinned());
   TaskScope sweeping(worker_.pinned());
-  for (const int listener : listeners) accepting.spawn(accept_loop(listener));
+  for (const Listening listener : listeners) accepting.spawn(accept_loop(listener));
   sweeping.spawn(sweep());
+  sweeping.spawn(pace_handshakes());
   co_await stop.wait();  // being cancelled means the same
   TaskContext& context = co_await current_context();
   context.cancel = nullptr;
@@ -62,7 +64,7 @@ Task<void> Station::run(const std::vector<int>& listeners, Event& stop, Duration
   co_await sweeping.join();
 }
 
-Task<void> Station::accept_loop(int listener) {
+Task<void> Station::accept_loop(Listening listener) {
   TaskContext& context = co_await current_context();
   CancelState& stop = *context.cancel;
   while (true) {
@@ -76,9 +78,9 @@ Task<void> Station::accept_loop(int listener) {
     socklen_t peer_bytes = sizeof peer;
     // A longer address, of a Unix-domain client, is cut: nothing of it is used.
     const Result<std::int32_t> accepted =
-        co_await io::accept(listener, reinterpret_cast<sockaddr*>(&peer), &peer_bytes);
+        co_await io::accept(listener.fd, reinterpret_cast<sockaddr*>(&peer), &peer_bytes);
     if (accepted) {
-      add(*accepted, peer);
+      add(*accepted, peer, listener.tls);
       continue;
     }
     const Error error = accepted.error();
@@ -90,8 +92,8 @@ Task<void> Station::accept_loop(int listener) {
   }
 }
 
-void Station::add(int fd, const sockaddr_in6& peer) noexcept {
-  auto* connection = new Connection(*this, fd, peer);
+void Station::add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept {
+  auto* connection = new Connection(*this, fd, peer, tls);
   connections_.push_back(*connection);
   if (count_++ == 0) {
     none_.reset();
@@ -119,6 +121,26 @@ Task<void> Station::sweep() {
     if (!slept) co_return;
     const Instant now = worker_.now();
     connections_.for_each([now](Connection& connection) { connection.check_deadline(now); });
+  }
+}
+
+bool Station::may_shake_hands() noexcept {
+  if (handshakes_since_ != worker_.now()) {
+    handshakes_since_ = worker_.now();
+    handshakes_ = 0;
+  }
+  return ++handshakes_ <= kHandshakesInARow;
+}
+
+/// A sleep of no length ends when nothing else is ready, or when it was everyone else's turn.
+Task<void> Station::pace_handshakes() {
+  while (true) {
+    const Result<void> woken = co_await handshakes_wait_.wait();
+    if (!woken) co_return;
+    const Result<std::int32_t> slept = co_await io::sleep_until(worker_.now());
+    if (!slept && slept.error().is(ECANCELED)) co_return;
+    while (!handshakes_waiting_.empty() && may_shake_hands()) handshakes_waiting_.pop_front()->waiting_.resume();
+    if (handshakes_waiting_.empty()) handshakes_wait_.reset();
   }
 }
 

@@ -5,20 +5,22 @@
 #pragma once
 
 #include <atomic>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "core/bytes.h"
 #include "core/event.h"
 #include "core/intrusive.h"
 #include "core/scope.h"
 #include "core/task.h"
 #include "core/worker.h"
-#include "net/http/bytes.h"
 #include "net/http/connection.h"
 #include "net/http/exchange.h"
 #include "net/http/limits.h"
+#include "net/http/listener_set.h"
 
 namespace evlua::http {
 
@@ -36,7 +38,7 @@ class Station {
 
   /// Serves what the listeners accept until `stop` is set, then drains: idle connections close, the others finish what
   /// they do and close, and after `grace` they are cut. Returns when the last one is gone. Runs on this worker.
-  Task<void> run(const std::vector<int>& listeners, Event& stop, Duration grace);
+  Task<void> run(const std::vector<Listening>& listeners, Event& stop, Duration grace);
 
   /// The server stops: connections must not outlast the response they are at. [any thread]
   bool stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
@@ -50,13 +52,19 @@ class Station {
   void give_back(Exchange* exchange) noexcept;
   void take_buffer(Bytes& buffer) noexcept;
   void give_back(Bytes& buffer) noexcept;
+  /// `co_await` returns when it is the connection's turn to work on its TLS handshake, which takes long: after a few of
+  /// them everything else that is ready comes first.
+  class HandshakeTurn;
+  HandshakeTurn handshake_turn() noexcept;
   /// The connection's loop has ended; deletes it.
   void ended(Connection& connection) noexcept;
 
  private:
-  Task<void> accept_loop(int listener);
+  Task<void> accept_loop(Listening listener);
   Task<void> sweep();
-  void add(int fd, const sockaddr_in6& peer) noexcept;
+  Task<void> pace_handshakes();
+  bool may_shake_hands() noexcept;
+  void add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept;
 
   Worker& worker_;
   Handler& handler_;
@@ -72,6 +80,29 @@ class Station {
   Event some_;  // there are connections: the sweep has something to do
   Event none_;  // the last connection is gone
   Event room_;  // fewer connections than allowed
+  Event handshakes_wait_;
+  List<HandshakeTurn> handshakes_waiting_;
+  Instant handshakes_since_ = 0;
+  std::uint32_t handshakes_ = 0;  // since then
 };
+
+class Station::HandshakeTurn : public ListNode {
+ public:
+  explicit HandshakeTurn(Station& station) noexcept : station_(station) {}
+  bool await_ready() const noexcept { return station_.handshakes_waiting_.empty() && station_.may_shake_hands(); }
+  void await_suspend(std::coroutine_handle<> waiting) noexcept {
+    waiting_ = waiting;
+    station_.handshakes_waiting_.push_back(*this);
+    station_.handshakes_wait_.set();
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  friend class Station;
+  Station& station_;
+  std::coroutine_handle<> waiting_;
+};
+
+inline Station::HandshakeTurn Station::handshake_turn() noexcept { return HandshakeTurn(*this); }
 
 }  // namespace evlua::http

@@ -274,7 +274,7 @@ Task<int> TestServer::main() {
   EVLUA_CHECK(added);
   port_ = listeners.addresses()[0].port();
   listening_ = true;
-  const std::vector<std::vector<int>> descriptors = listeners.descriptors();
+  const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server_->serve(descriptors);
   co_await scope_->join();
   co_return 0;

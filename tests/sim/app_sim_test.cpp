@@ -348,7 +348,7 @@ struct Site {
     http::Server::Options server_options;
     server_options.grace = static_cast<Duration>(below(3)) * 10 * kSecond;
     server = std::make_unique<http::Server>(sim.scheduler(), server_options, handlers);
-    const std::vector<std::vector<int>> listeners(handlers.size(), {listener});
+    const std::vector<std::vector<http::Listening>> listeners(handlers.size(), {http::Listening{listener}});
     TaskScope calls(sim.scheduler());
     calls.spawn(call());
     co_await server->serve(listeners);

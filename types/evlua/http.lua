@@ -8,6 +8,23 @@
 
 ---@alias evlua.Handler fun(req: evlua.Request, res: evlua.Response)
 
+---@class evlua.TlsSession
+---@field version "TLSv1.2"|"TLSv1.3"
+---@field cipher string as the IANA names it
+---@field alpn? "h2"|"http/1.1"
+---@field server_name? string that the client asked for
+---@field resumed boolean
+---@field peer? evlua.PeerCertificate the client's certificate
+
+---@class evlua.PeerCertificate
+---@field subject string "CN=ann,O=Example"
+---@field issuer string
+---@field serial string hexadecimal
+---@field fingerprint string SHA-256, hexadecimal
+---@field not_before string "2026-01-31T12:00:00Z"
+---@field not_after string
+---@field pem string
+
 ---What a handler gets. Valid until the handler returns.
 ---@class evlua.Request
 ---@field method string "GET", "POST", ...
@@ -19,7 +36,7 @@
 ---@field remote string the client's address: "127.0.0.1:5123", or "unix:"
 ---@field local_address string the address that the client connected to
 ---@field id integer different for every request of the process
----@field tls false
+---@field tls false|evlua.TlsSession how the connection is encrypted
 local Request = {}
 
 ---The first header of that name.

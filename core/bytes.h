@@ -9,7 +9,7 @@
 
 #include "core/check.h"
 
-namespace evlua::http {
+namespace evlua {
 
 class Bytes {
  public:
@@ -85,4 +85,4 @@ class Bytes {
   std::size_t capacity_ = 0;
 };
 
-}  // namespace evlua::http
+}  // namespace evlua

@@ -1,0 +1,380 @@
+"""evluaserver over TLS, against OpenSSL (in Python, curl and its own command)."""
+import hashlib
+import os
+import select
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+
+from support import EVLUASERVER, LIMIT, Program, check, main, temporary
+
+APP = temporary("""
+local evlua = require "evlua"
+return function(req, res)
+  if req.path == "/tls" then
+    local t, lines = req.tls, {}
+    for _, name in ipairs {"version", "cipher", "alpn", "server_name", "resumed"} do
+      lines[#lines + 1] = name .. "=" .. tostring(t and t[name])
+    end
+    for _, name in ipairs {"subject", "issuer", "serial", "fingerprint", "not_after"} do
+      lines[#lines + 1] = "peer." .. name .. "=" .. tostring(t and t.peer and t.peer[name])
+    end
+    return res:text(table.concat(lines, "\\n"))
+  end
+  if req.path == "/echo" then
+    evlua.sleep(0)
+    for piece in req:chunks() do assert(res:write(piece)) end
+    return
+  end
+  if req.path == "/size" then return res:text(tostring(#assert(req:body(1 << 30)))) end
+  if req.path == "/big" then return res:text(("0123456789abcdef"):rep(1 << 18)) end
+  if req.path == "/late" then
+    local piece, message, code = evlua.timeout(0.05, req.read, req)
+    evlua.sleep(0)
+    return res:text(tostring(piece) .. " " .. tostring(code) .. " " .. tostring(req:read()))
+  end
+  res:text("hello")
+end
+""")
+FOLDER = tempfile.mkdtemp()
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def openssl(*arguments):
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=LIMIT).stdout
+
+
+def make_certificate(name, subject, *more, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), authority=None):
+    signed = ["-CA", path(authority + ".pem"), "-CAkey", path(authority + ".key")] if authority else []
+    openssl("req", "-x509", "-newkey", *key, "-nodes", "-keyout", path(name + ".key"), "-out", path(name + ".pem"),
+            "-days", "2", "-subj", subject, *signed, *(part for line in more for part in ("-addext", line)))
+
+
+make_certificate("ca", "/CN=authority", "basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign")
+make_certificate("one", "/CN=one.test", "subjectAltName=DNS:one.test,DNS:localhost,IP:127.0.0.1", authority="ca")
+make_certificate("two", "/CN=two.test", "subjectAltName=DNS:*.two.test", authority="ca", key=("rsa:2048",))
+make_certificate("next", "/CN=next.test", "subjectAltName=DNS:one.test", authority="ca")
+make_certificate("ann", "/CN=ann/O=Example", "extendedKeyUsage=clientAuth", authority="ca")
+make_certificate("other", "/CN=stranger")
+
+
+def serve(*options, app=APP):
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options)
+    return program, int(program.word_after("https://127.0.0.1:"))
+
+
+def serve_one(*options):
+    return serve("--tls-cert", path("one.pem"), "--tls-key", path("one.key"), *options)
+
+
+def client(**changes):
+    context = ssl.create_default_context(cafile=path("ca.pem"))
+    for name, value in changes.items():
+        setattr(context, name, value)
+    return context
+
+
+def connect(port, context=None, name="one.test", session=None):
+    plain = socket.create_connection(("127.0.0.1", port), LIMIT)
+    return (context or client()).wrap_socket(plain, server_hostname=name, session=session)
+
+
+def get(stream, target="/tls", body=b"", more=b"Connection: close\r\n"):
+    length = b"Content-Length: %d\r\n" % len(body) if body else b""
+    stream.sendall(b"GET " + target.encode() + b" HTTP/1.1\r\nHost: x\r\n" + length + more + b"\r\n" + body)
+    answer = b""
+    while True:
+        got = stream.recv(65536)
+        if not got:
+            break
+        answer += got
+    check(answer.startswith(b"HTTP/1.1 200"), answer[:200])
+    return answer.split(b"\r\n\r\n", 1)[1]
+
+
+def curl(port, target, *options):
+    return subprocess.run(["curl", "-sS", "--cacert", path("ca.pem"), *options, f"https://localhost:{port}{target}"],
+                          check=True, capture_output=True, timeout=LIMIT).stdout
+
+
+def facts(text):
+    return dict(line.split("=", 1) for line in text.decode().split("\n"))
+
+
+def test_versions_and_ciphers():
+    program, port = serve_one()
+    with program:
+        for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
+            with connect(port, client(maximum_version=version, minimum_version=version)) as stream:
+                seen = facts(get(stream))
+                check(seen["version"] == name and seen["server_name"] == "one.test", seen)
+                check("GCM" in seen["cipher"] or "CHACHA" in seen["cipher"], seen)
+                check(seen["alpn"] == "nil" and seen["peer.subject"] == "nil", seen)
+        weak = client(maximum_version=ssl.TLSVersion.TLSv1_2)
+        for ciphers in ("AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256"):
+            weak.set_ciphers(ciphers + ":@SECLEVEL=0")
+            try:
+                connect(port, weak).close()
+                check(False, ciphers, "was accepted")
+            except ssl.SSLError:
+                pass
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        try:
+            connect(port, old).close()
+            check(False, "TLS 1.1 was accepted")
+        except ssl.SSLError:
+            pass
+        check(program.stop() == 0, program.text)
+
+
+def test_names():
+    program, port = serve("--tls-cert", path("one.pem"), "--tls-key", path("one.key"),
+                          "--tls-cert", path("two.pem"), "--tls-key", path("two.key"))
+    with program:
+        for name, common in (("one.test", "one.test"), ("A.Two.TEST", "two.test"), ("a.two.test", "two.test"),
+                             ("a.b.two.test", "one.test"), ("nobody.test", "one.test"), (None, "one.test")):
+            with connect(port, client(check_hostname=False), name) as stream:
+                subject = dict(part[0] for part in stream.getpeercert()["subject"])
+                check(subject["commonName"] == common, name, subject)
+                check(get(stream, "/") == b"hello")
+        check(program.stop() == 0, program.text)
+
+
+def test_bodies():
+    data = os.urandom(3_000_000)
+    program, port = serve_one("--workers", "2")
+    with program:
+        with connect(port) as stream:
+            check(hashlib.sha1(get(stream, "/big")).digest() == hashlib.sha1(b"0123456789abcdef" * (1 << 18)).digest())
+        with open(path("upload"), "wb") as f:
+            f.write(data)
+        echoed = curl(port, "/echo", "--data-binary", "@" + path("upload"))
+        check(hashlib.sha1(echoed).digest() == hashlib.sha1(data).digest(), "echo", len(echoed))
+        for more in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]):
+            size = curl(port, "/size", "--data-binary", "@" + path("upload"), *more)
+            check(size == b"3000000", more, size)
+        # A body that comes late, piece by piece, and a second request behind it in the same record.
+        with connect(port) as stream:
+            stream.sendall(b"POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+            time.sleep(0.2)
+            stream.sendall(b"bodyGET /tls HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while got := stream.recv(65536):
+                answer += got
+            check(b"nil ETIMEDOUT body" in answer and b"version=TLSv1.3" in answer, answer)
+        # Pipelined requests, sent byte by byte.
+        with connect(port) as stream:
+            for byte in b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.0\r\n\r\n":
+                stream.sendall(bytes([byte]))
+            answer = b""
+            while got := stream.recv(65536):
+                answer += got
+            check(answer.count(b"hello") == 2, answer)
+        check(program.stop() == 0, program.text)
+
+
+def test_client_certificates():
+    own = client()
+    own.load_cert_chain(path("ann.pem"), path("ann.key"))
+    stranger = client()
+    stranger.load_cert_chain(path("other.pem"), path("other.key"))
+    for mode in ("optional", "required"):
+        program, port = serve_one("--tls-client", mode, "--tls-client-ca", path("ca.pem"))
+        with program:
+            with connect(port, own) as stream:
+                seen = facts(get(stream))
+                check(seen["peer.subject"] == "O=Example,CN=ann" and seen["peer.issuer"] == "CN=authority", seen)
+                with open(path("ann.pem")) as f:
+                    der = ssl.PEM_cert_to_DER_cert(f.read())
+                check(seen["peer.fingerprint"] == hashlib.sha256(der).hexdigest(), seen)
+                check(seen["peer.not_after"].endswith("Z") and seen["peer.serial"] != "nil", seen)
+            for context, allowed in ((client(), mode == "optional"), (stranger, False)):
+                try:
+                    with connect(port, context) as stream:
+                        check(facts(get(stream))["peer.subject"] == "nil")
+                    check(allowed, mode)
+                except (ssl.SSLError, ConnectionResetError):
+                    check(not allowed, mode)
+            check(program.stop() == 0, program.text)
+
+
+def resumed(port, context, session=None):
+    with connect(port, context, session=session) as stream:
+        seen = facts(get(stream))
+        return seen["resumed"] == "true", stream.session
+
+
+def test_sessions_outlive_a_reload():
+    for name in ("pem", "key"):
+        shutil.copy(path("one." + name), path("live." + name))
+    program, port = serve("--tls-cert", path("live.pem"), "--tls-key", path("live.key"), "--workers", "2")
+    with program:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = client(maximum_version=version, check_hostname=False)
+            first, session = resumed(port, context)
+            again, session = resumed(port, context, session)
+            check(not first and again, version)
+            # Another certificate, by SIGHUP; a connection lasts.
+            lasting = connect(port)
+            for name in ("pem", "key"):
+                shutil.copy(path("next." + name), path("live." + name))
+            program.text = ""
+            program.process.send_signal(signal.SIGHUP)
+            program.wait_for("certificates read again")
+            check(get(lasting, "/") == b"hello")
+            again, session = resumed(port, context, session)
+            check(again, version, "after the reload")
+            with connect(port, client(check_hostname=False)) as stream:
+                check(("commonName", "next.test") in [part[0] for part in stream.getpeercert()["subject"]])
+            for name in ("pem", "key"):
+                shutil.copy(path("one." + name), path("live." + name))
+            program.text = ""
+            program.wait_for("certificates read again")  # noticed without a signal
+        # Files that do not fit change nothing.
+        shutil.copy(path("two.key"), path("live.key"))
+        program.text = ""
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_for("does not belong to the certificate")
+        with connect(port) as stream:
+            check(get(stream, "/") == b"hello")
+        check(program.stop() == 0, program.text)
+
+
+def test_stapling():
+    with open(path("staple.der"), "wb") as f:
+        f.write(b"\x30\x03\x0a\x01\x01")  # OCSPResponse { malformedRequest }
+    program, port = serve_one("--tls-ocsp", path("staple.der"))
+    with program:
+        got = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-status"],
+                             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT).stdout
+        check(b"OCSP Response Status: malformedrequest" in got, got)
+        check(program.stop() == 0, program.text)
+
+
+def test_development_certificate():
+    program, port = serve("--tls-auto-dev")
+    with program:
+        got = subprocess.run(["curl", "-sSk", f"https://localhost:{port}/"], capture_output=True, timeout=LIMIT).stdout
+        check(got == b"hello", got)
+        pem = ssl.get_server_certificate(("127.0.0.1", port))
+        with open(path("dev.pem"), "w") as f:
+            f.write(pem)
+        got = subprocess.run(["curl", "-sS", "--cacert", path("dev.pem"), f"https://localhost:{port}/"],
+                             capture_output=True, timeout=LIMIT)
+        check(got.stdout == b"hello", got)
+        check(program.stop() == 0, program.text)
+
+
+def test_both_schemes():
+    program = Program(EVLUASERVER, APP, "--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0",
+                      "--tls-auto-dev")
+    with program:
+        plain = int(program.word_after("http://127.0.0.1:"))
+        secure = int(program.word_after("https://127.0.0.1:"))
+        with socket.create_connection(("127.0.0.1", plain), LIMIT) as stream:
+            check(facts(get(stream))["version"] == "false")
+        with socket.create_connection(("127.0.0.1", secure), LIMIT) as stream:
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while got := stream.recv(65536):
+                answer += got
+            check(answer.startswith(b"HTTP/1.1 400") and b"HTTPS" in answer, answer)
+        check(program.stop() == 0, program.text)
+
+
+def test_wrong_usage():
+    one = ["--tls-cert", path("one.pem"), "--tls-key", path("one.key")]
+    for code, words, arguments in (
+            (2, "--tls-key", ["--tls-cert", path("one.pem")]),
+            (2, "--tls-cert", ["--listen", "https://127.0.0.1:0"]),
+            (2, "--tls-client-ca", [*one, "--tls-client", "required"]),
+            (2, "--tls-client", [*one, "--tls-client", "perhaps", "--tls-client-ca", path("ca.pem")]),
+            (1, "/none.pem", ["--tls-cert", "/none.pem", "--tls-key", path("one.key")]),
+            (1, "does not belong", ["--tls-cert", path("one.pem"), "--tls-key", path("two.key")]),
+            (1, "no certificate", ["--tls-cert", path("one.key"), "--tls-key", path("one.key")]),
+            (1, "unencrypted PEM key", ["--tls-cert", path("one.pem"), "--tls-key", path("one.pem")]),
+            (1, "no OCSP response", [*one, "--tls-ocsp", path("one.pem")]),
+            (1, "no certificate", [*one, "--tls-client", "optional", "--tls-client-ca", path("one.key")])):
+        got = subprocess.run([EVLUASERVER, APP, "--listen", "127.0.0.1:0", *arguments], capture_output=True, text=True,
+                             timeout=LIMIT)
+        check(got.returncode == code and words in got.stderr and got.stderr.count("\n") <= 2, arguments, got)
+
+
+def open_descriptors(program):
+    return len(os.listdir(f"/proc/{program.process.pid}/fd"))
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        check(time.monotonic() < deadline, what)
+        select.select([], [], [], 0.02)
+
+
+def test_hostile_clients():
+    program, port = serve_one("--workers", "2", "--grace", "1")
+    with program:
+        with connect(port) as stream:
+            get(stream)
+        before = open_descriptors(program)
+        # A recorded ClientHello cut short, garbage, records that promise more than may come, a flood of empty records.
+        hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            client().wrap_bio(*hello, server_hostname="one.test").do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        greeting = hello[1].read()
+        for bad in (greeting[:40], b"\x16\x03\x01\xff\xff" + b"x" * 70000, os.urandom(5000), b"\x80\x2e\x01\x00\x02",
+                    b"\x16\x03\x01\x00\x00" * 1000, greeting + b"\x17\x03\x03\x00\x20" + os.urandom(32)):
+            with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+                try:
+                    stream.sendall(bad)
+                    stream.shutdown(socket.SHUT_WR)
+                    while stream.recv(65536):
+                        pass
+                except OSError:
+                    pass  # cut by the server
+        # Gone in the middle of a body, of a response, and of a handshake.
+        for _ in range(20):
+            stream = connect(port)
+            stream.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100000)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            stream.close()
+            stream = connect(port)
+            stream.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            stream.recv(1000)
+            stream.close()
+            stream = socket.create_connection(("127.0.0.1", port), LIMIT)
+            stream.sendall(greeting)
+            stream.close()
+        # Half-closed below TLS while the handler still reads.
+        stream = connect(port)
+        stream.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        socket.socket.shutdown(stream, socket.SHUT_WR)
+        stream.close()
+        wait_until(lambda: open_descriptors(program) <= before, "descriptors are left open")
+        with connect(port) as stream:
+            check(get(stream, "/") == b"hello")
+        # An idle client and one in its handshake do not hold up the end.
+        idle, slow = connect(port), socket.create_connection(("127.0.0.1", port), LIMIT)
+        slow.sendall(greeting[:10])
+        check(program.stop() == 0, program.text)
+        idle.close()
+        slow.close()
+
+
+try:
+    main(globals())
+finally:
+    shutil.rmtree(FOLDER)
+    os.remove(APP)

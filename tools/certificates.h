@@ -1,0 +1,43 @@
+// evluaserver's certificates: read at start, and again on SIGHUP or when a file has changed. Connections that are open
+// keep what they began with; files that do not fit leave the old certificates in use.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/blocking_pool.h"
+#include "core/event.h"
+#include "core/task.h"
+#include "net/tls/context_slot.h"
+
+namespace evlua::tools {
+
+class Certificates {
+ public:
+  using Loaded = tl::expected<std::unique_ptr<Certificates>, std::string>;
+
+  /// Reads the files; it blocks. With `development`, and no files, a certificate is made instead.
+  static Loaded load(const tls::ServerOptions& options, bool development);
+
+  tls::ContextSlot& slot() noexcept { return slot_; }
+
+  /// Keeps watch until it is cancelled.
+  Task<void> watch(BlockingPool& pool);
+  /// [any thread]
+  void reload_soon() noexcept { wanted_.set(); }
+
+ private:
+  Certificates(tls::ServerOptions options, std::shared_ptr<tls::TicketKeys> keys,
+               std::shared_ptr<const tls::ServerContext> context)
+      : options_(std::move(options)), keys_(std::move(keys)), slot_(std::move(context)), state_(file_state()) {}
+  std::string file_state() const;
+  void reload(bool asked);
+
+  const tls::ServerOptions options_;
+  const std::shared_ptr<tls::TicketKeys> keys_;
+  tls::ContextSlot slot_;
+  std::string state_;  // of the files, when they were read
+  Event wanted_;
+};
+
+}  // namespace evlua::tools
