@@ -64,6 +64,9 @@ if(EVLUA_BENCHMARKS)
   evlua_need_library(BENCHMARK_MAIN_LIBRARY benchmark_main libbenchmark-dev)
 endif()
 
+evlua_need_header(NGHTTP2_INCLUDE nghttp2/nghttp2.h libnghttp2-dev)
+evlua_need_library(NGHTTP2_LIBRARY nghttp2 libnghttp2-dev)
+
 add_library(evlua_llhttp STATIC ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/llhttp.c)
 target_compile_definitions(evlua_llhttp PRIVATE LLHTTP_STRICT_MODE=1)
 target_include_directories(evlua_llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})

@@ -47,7 +47,8 @@ int get_target(lua_State* L) { return push_view(L, request(L).target()); }
 int get_query_string(lua_State* L) { return push_view(L, request(L).query_string()); }
 int get_host(lua_State* L) { return push_view(L, request(L).host()); }
 int get_version(lua_State* L) {
-  lua_pushstring(L, request(L).version_minor() == 0 ? "1.0" : "1.1");
+  const http::Exchange& exchange = request(L);
+  lua_pushfstring(L, "%d.%d", exchange.version_major(), exchange.version_minor());
   return 1;
 }
 

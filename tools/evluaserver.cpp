@@ -36,6 +36,7 @@ void define_tls(CLI::App& app, CommandLine& line) {
   app.add_option("--tls-ocsp", line.staples, "DER file of an OCSP response to staple, for the certificates in turn")
       ->allow_extra_args(false);
   app.add_flag("--tls-auto-dev", line.server.tls_development, "HTTPS with a self-signed certificate, for development");
+  app.add_flag("!--no-http2", line.server.tls.http2, "do not offer HTTP/2");
   app.add_option("--tls-client", line.client_certificates, "client certificates: off, optional or required")
       ->check(CLI::IsMember({"off", "optional", "required"}));
   app.add_option("--tls-client-ca", line.server.tls.client_ca, "PEM file of whom we trust to sign them");
@@ -115,7 +116,6 @@ bool check_tls(CommandLine& line) {
   }
   if (line.client_certificates == "optional") options.client_certificates = tls::ClientCertificates::optional;
   if (line.client_certificates == "required") options.client_certificates = tls::ClientCertificates::required;
-  options.http2 = false;
   return true;
 }
 

@@ -17,6 +17,7 @@ namespace evlua::http {
 namespace {
 
 constexpr std::size_t kSealBytes = 64 * 1024;
+constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::string_view kSpokeHttp =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\n"
     "Connection: close\r\n\r\nThis port speaks HTTPS, and not HTTP.\n";
@@ -158,6 +159,15 @@ bool Connection::decrypt(const Lease& lease) noexcept {
   return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
 }
 
+/// From here to the end.
+Task<void> Connection::serve_http2() {
+  http2_ = std::make_unique<Http2Session>(*this);
+  const std::string_view stored = exchange_ != nullptr ? exchange_->head_bytes_.view() : std::string_view();
+  co_await http2_->serve(stored.empty() ? input_ : stored);
+  input_ = {};
+  (void)close_now();
+}
+
 /// Receives for the handler's side, which cannot.
 Task<void> Connection::feed() {
   Exchange& exchange = *exchange_;
@@ -200,12 +210,16 @@ void Connection::begin_feed() noexcept {
 Task<void> Connection::serve() {
   if (secure_ != nullptr) {
     const bool shaken = co_await shake_hands();
-    if (!shaken) (void)close_now();
+    if (!shaken) {
+      (void)close_now();
+    } else if (secure_->engine.session().http2) {
+      co_await serve_http2();
+    }
   }
   while (true) {
     const Next step = advance();
     if (secure_ != nullptr) {
-      const bool sends = !output_.empty() || !secure_->engine.outgoing().empty();
+      const bool sends = !output_.empty() || must_seal();
       if (sends) co_await send_sealed();
       if (sends && (step == Next::handler || step == Next::send)) continue;
     } else if (!output_.empty()) {
@@ -225,6 +239,10 @@ Task<void> Connection::serve() {
       if (step == Next::handler || step == Next::send) continue;  // there may be more by now
     }
     if (step == Next::close) break;
+    if (step == Next::http2) {
+      co_await serve_http2();
+      continue;
+    }
     if (step == Next::handler) {
       co_await HandlerWait(*this);
     } else if (step == Next::rest) {
@@ -234,17 +252,7 @@ Task<void> Connection::serve() {
       begin_receive(receiving);
       Result<Lease> received = co_await receiving;
       waiting_ = nullptr;
-      if (received && !received->empty()) {
-        if (secure_ == nullptr) {
-          take_input(std::move(*received));
-        } else {
-          const bool more = decrypt(*received);
-          input_ = secure_->plain.view();
-          if (!more && input_.empty()) receive_failed();
-        }
-      } else {
-        receive_failed();
-      }
+      take_received(std::move(received));
     }
   }
   if (secure_ != nullptr && error_.code == 0 && !reset_) {
@@ -256,6 +264,23 @@ Task<void> Connection::serve() {
     const struct linger none = {1, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   }
+  release_all();
+  station_.worker().close_later(fd_);
+}
+
+void Connection::take_received(Result<Lease> received) noexcept {
+  if (!received || received->empty()) {
+    receive_failed();
+  } else if (secure_ == nullptr) {
+    take_input(std::move(*received));
+  } else {
+    const bool more = decrypt(*received);
+    input_ = secure_->plain.view();
+    if (!more && input_.empty()) receive_failed();
+  }
+}
+
+void Connection::release_all() noexcept {
   if (exchange_ != nullptr) {
     exchange_->reset();
     station_.give_back(exchange_);
@@ -263,7 +288,6 @@ Task<void> Connection::serve() {
   station_.give_back(output_);
   input_ = {};
   release_consumed_input();
-  station_.worker().close_later(fd_);
 }
 
 /// Ends our side and discards what still comes in, for a while, until the peer ends its side.
@@ -334,6 +358,7 @@ void Connection::expire() noexcept {
 }
 
 void Connection::stop() noexcept {
+  if (http2_ != nullptr) return http2_->stop();
   if (idle() && waiting_ != nullptr && waiting_->code == OpCode::recv) Worker::cancel(*waiting_);
 }
 
@@ -342,6 +367,7 @@ void Connection::abandon() noexcept {
   if (waiting_ != nullptr) Worker::cancel(*waiting_);
   station_.worker().backend().shut_down(fd_, SHUT_RDWR);  // ends a receive of the handler's side, wherever it is
   if (secure_ != nullptr && secure_->receiving != nullptr) Worker::cancel(*secure_->receiving);
+  if (http2_ != nullptr) return http2_->abandon();
   if (phase_ != Phase::handler) return;
   station_.handler().abandon(*exchange_);
   if (parked_) std::exchange(parked_, nullptr).resume();
@@ -399,6 +425,13 @@ Connection::Next Connection::read_head() noexcept {
   const std::size_t before = stored.size();
   if (before != 0) stored.append(input_);
   const std::string_view so_far = before != 0 ? stored.view() : input_;
+  if (!served_ && so_far[0] == 'P' && begins_http2(so_far)) {
+    if (before == 0) stored.append(input_);
+    input_ = {};
+    if (so_far.size() >= kHttp2Preface.size()) return Next::http2;
+    begin_head();
+    return Next::receive;
+  }
   RequestParser& parser = exchange_->parser_;
   switch (parser.parse(so_far, limits)) {
     case RequestParser::Outcome::refused: return refuse(parser.refusal());
@@ -406,9 +439,7 @@ Connection::Next Connection::read_head() noexcept {
       if (before == 0) stored.append(input_);
       input_ = {};
       lease_.reset();
-      if (head_deadline_ == kNever) {
-        head_deadline_ = deadline_after(station_.worker().now(), limits.header_timeout);
-      }
+      begin_head();
       return Next::receive;
     case RequestParser::Outcome::complete: break;
   }
@@ -422,11 +453,23 @@ Connection::Next Connection::read_head() noexcept {
   return Next::rest;
 }
 
+/// With prior knowledge a client begins with a request that is none (RFC 9113, 3.4). "PR" may become PROPFIND still.
+bool Connection::begins_http2(std::string_view so_far) const noexcept {
+  const std::string_view part = so_far.substr(0, kHttp2Preface.size());
+  return part.size() > 2 && kHttp2Preface.starts_with(part);
+}
+
+void Connection::begin_head() noexcept {
+  if (head_deadline_ != kNever) return;
+  head_deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
+}
+
 bool Connection::has_whole_body(const RequestParser& parser) const noexcept {
   switch (parser.body_kind()) {
     case BodyKind::none: return true;
     case BodyKind::length: return parser.content_length() <= input_.size();
-    case BodyKind::chunked: return false;
+    case BodyKind::chunked:
+    case BodyKind::stream: return false;
   }
   return false;
 }
@@ -435,7 +478,7 @@ Connection::Next Connection::answer(std::string_view head) noexcept {
   head_deadline_ = kNever;
   station_.take_buffer(output_);
   exchange_->start(head, station_.next_id(), true);
-  phase_ = station_.handler().handle(*exchange_) ? Phase::answered : Phase::handler;
+  phase_ = exchange_->be_handled_by(station_.handler()) ? Phase::answered : Phase::handler;
   if (phase_ == Phase::handler && station_.limits().handler_timeout != kNever) {
     handler_deadline_ = deadline_after(station_.worker().now(), station_.limits().handler_timeout);
   }

@@ -19,6 +19,7 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/http/exchange.h"
+#include "net/http/http2_session.h"
 #include "net/tls/context_slot.h"
 #include "net/tls/engine.h"
 
@@ -36,6 +37,7 @@ class Connection final : public ListNode, private Runnable {
 
   /// The sweep: ends the wait that has lasted too long.
   void check_deadline(Instant now) noexcept {
+    if (http2_ != nullptr) http2_->check_deadlines(now);
     if (waiting_ != nullptr && now >= deadline_) time_out();
     if (now >= handler_deadline_) expire();
   }
@@ -69,6 +71,7 @@ class Connection final : public ListNode, private Runnable {
 
  private:
   friend class Exchange;
+  friend class Http2Session;
 
   /// Where in a request's life we are between two waits.
   enum class Phase : std::uint8_t {
@@ -80,7 +83,7 @@ class Connection final : public ListNode, private Runnable {
     closing,
   };
   /// What the loop must wait for; `again`: nothing.
-  enum class Next : std::uint8_t { again, receive, rest, send, handler, close };
+  enum class Next : std::uint8_t { again, receive, rest, send, handler, http2, close };
 
   class HandlerWait;
 
@@ -107,12 +110,16 @@ class Connection final : public ListNode, private Runnable {
   Task<void> feed();
   void begin_feed() noexcept;
   bool decrypt(const Lease& lease) noexcept;
+  bool must_seal() const noexcept { return secure_ != nullptr && !secure_->engine.outgoing().empty(); }
+  Task<void> serve_http2();
+  bool begins_http2(std::string_view so_far) const noexcept;
   Task<void> linger();
   Task<void> take_rest();
   Next advance() noexcept;
   Next read_head() noexcept;
   bool has_whole_body(const RequestParser& parser) const noexcept;
   Next answer(std::string_view head) noexcept;
+  void begin_head() noexcept;
   Next refuse(int status) noexcept;
   Next end_exchange() noexcept;
   Next skip_body() noexcept;
@@ -122,7 +129,9 @@ class Connection final : public ListNode, private Runnable {
   void begin_send(Op& op) noexcept;
   void begin_receive(Op& op) noexcept;
   RecvAwait receive() noexcept;
+  void take_received(Result<Lease> received) noexcept;
   void receive_failed() noexcept;
+  void release_all() noexcept;
   void send_failed(const Error& error) noexcept;
   void time_out() noexcept;
   void expire() noexcept;
@@ -138,6 +147,7 @@ class Connection final : public ListNode, private Runnable {
   Instant head_deadline_ = kNever;  // set while a head has begun and not ended
   std::coroutine_handle<> parked_;  // the loop, while it waits for the handler
   std::unique_ptr<Secure> secure_;
+  std::unique_ptr<Http2Session> http2_;
   Lease lease_;
   std::string_view input_;
   Bytes output_;

@@ -15,6 +15,7 @@
 #include "core/io_await.h"
 #include "core/worker.h"
 #include "net/http/connection.h"
+#include "net/http/http2_session.h"
 
 namespace evlua::http {
 
@@ -36,6 +37,12 @@ void Exchange::begin(Connection& connection, const Limits& limits) noexcept {
   node_.run = Connection::handler_spoke;
 }
 
+void Exchange::begin(Connection& connection, const Limits& limits, Http2Stream& stream) noexcept {
+  begin(connection, limits);
+  stream_ = &stream;
+  node_.run = Http2Session::handler_spoke;
+}
+
 void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) noexcept {
   head_ = head;
   id_ = id;
@@ -46,7 +53,7 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   body_remaining_ = parser_.content_length();
   if (kind == BodyKind::chunked) chunked_.reset();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
-  fed_ = connection_->tls() != nullptr;
+  fed_ = stream_ != nullptr || connection_->tls() != nullptr;
 }
 
 void Exchange::reset() noexcept {
@@ -56,6 +63,7 @@ void Exchange::reset() noexcept {
   head_bytes_.capacity() > kHeadBytesKept ? head_bytes_.release() : head_bytes_.clear();
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
+  if (stream_ != nullptr) reset_stream();
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
   deferred_ = sending_ = waiting_ = false;
@@ -67,9 +75,21 @@ void Exchange::reset() noexcept {
   delivered_event_.reset();
 }
 
+void Exchange::reset_stream() noexcept {
+  stream_ = nullptr;
+  input_ = {};
+  input_bytes_.release();
+  pending_.clear();
+  arrived_.release();
+  input_last_ = arrived_last_ = output_ended_ = head_ready_ = false;
+  announced_length_.reset();
+  taken_ = 0;
+}
+
 void Exchange::defer() noexcept {
   if (deferred_) return;
   deferred_ = true;
+  if (stream_ != nullptr) return;  // all it has is its own
   // The receive buffer goes back; the handler may take its time.
   if (head_.data() != head_bytes_.data()) {
     head_bytes_.clear();
@@ -83,6 +103,13 @@ void Exchange::complete() noexcept {
   defer();
   static_cast<void>(finish());
   notify(kDone);
+}
+
+bool Exchange::be_handled_by(Handler& handler) noexcept {
+  if (!handler.handle(*this)) return false;
+  if (!deferred_) return true;
+  complete();  // its node may be on the way to us: it comes back with that
+  return false;
 }
 
 void Exchange::notify(std::uint8_t bits) noexcept {
@@ -111,7 +138,8 @@ const tls::Session* Exchange::tls() const noexcept { return connection_->tls(); 
 // -- request body -----------------------------------------------------------------------------------------------------
 
 std::optional<std::uint64_t> Exchange::content_length() const noexcept {
-  if (parser_.body_kind() == BodyKind::chunked) return std::nullopt;
+  const BodyKind kind = parser_.body_kind();
+  if (kind == BodyKind::chunked || (kind == BodyKind::stream && !parser_.has_content_length())) return std::nullopt;
   return parser_.content_length();
 }
 
@@ -122,6 +150,7 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
     return true;
   }
   if (body_ended_) return true;
+  if (stream_ != nullptr) return next_of_stream(max, out);
   std::string_view& input = connection_->input();
   if (parser_.body_kind() == BodyKind::length) {
     if (input.empty()) return false;
@@ -145,6 +174,17 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
   return true;
 }
 
+bool Exchange::next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept {
+  if (input_.empty() && !take_arrived()) {
+    body_ended_ = input_last_;
+    return body_ended_;
+  }
+  const std::string_view piece = input_.substr(0, max);
+  input_.remove_prefix(piece.size());
+  out = piece;
+  return true;
+}
+
 bool Exchange::try_read_body(std::size_t max, Result<std::string_view>& out) noexcept { return next_piece(max, out); }
 
 void Exchange::deliver(Bytes& bytes, const Result<void>& outcome) noexcept {
@@ -156,11 +196,41 @@ void Exchange::deliver(Bytes& bytes, const Result<void>& outcome) noexcept {
   delivered_event_.set();
 }
 
+void Exchange::deliver(std::string_view bytes, bool ended) noexcept {
+  lock_.lock();
+  arrived_.append(bytes);
+  arrived_last_ |= ended;
+  delivered_ = true;
+  lock_.unlock();
+  if (deferred_) delivered_event_.set();
+}
+
+void Exchange::break_off(const Error& error) noexcept {
+  lock_.lock();
+  delivery_ = evlua::fail(error);
+  delivered_ = true;
+  error_ = error;
+  pending_.clear();
+  const bool wake = std::exchange(waiting_, false);
+  lock_.unlock();
+  if (!deferred_) return;
+  delivered_event_.set();
+  if (wake) drained_.set();
+}
+
 bool Exchange::take_arrived() noexcept {
   lock_.lock();
   const bool any = !arrived_.empty();
-  if (any) connection_->take_input(arrived_);
+  if (any && stream_ == nullptr) connection_->take_input(arrived_);
+  if (any && stream_ != nullptr) {
+    input_bytes_.swap(arrived_);
+    arrived_.clear();
+    input_ = input_bytes_.view();
+    taken_ += input_.size();
+  }
+  input_last_ = arrived_last_;
   lock_.unlock();
+  if (any && stream_ != nullptr) notify(kInput);
   return any;
 }
 
@@ -177,7 +247,7 @@ Task<Result<void>> Exchange::await_delivery(Instant deadline) {
   delivered_ = false;
   const Result<void> outcome = std::exchange(delivery_, {});
   lock_.unlock();
-  (void)take_arrived();
+  if (stream_ == nullptr) (void)take_arrived();
   co_return outcome;
 }
 
@@ -199,6 +269,10 @@ Task<Result<void>> Exchange::receive(Instant deadline) {
 void Exchange::send_continue() noexcept {
   continue_wanted_ = false;
   if (headers_sent_) return;
+  if (stream_ != nullptr) {
+    notify(kContinue);
+    return;
+  }
   lock_output().append("HTTP/1.1 100 Continue\r\n\r\n");
   unlock_output();
   notify(kOutput);
@@ -263,7 +337,7 @@ Result<void> Exchange::remove_header(std::string_view name) {
 }
 
 Bytes& Exchange::lock_output() noexcept {
-  if (!deferred_) return connection_->output();
+  if (!deferred_) return stream_ == nullptr ? connection_->output() : pending_;
   lock_.lock();
   return pending_;
 }
@@ -274,6 +348,7 @@ void Exchange::unlock_output() noexcept {
 
 /// Decides whether another request may follow this response, now that its head is about to be written.
 ResponseHead::Persistence Exchange::persistence(Framing framing) noexcept {
+  if (stream_ != nullptr) return ResponseHead::Persistence::implied;
   const bool last = response_.asks_close() || framing == Framing::close || body_broken_ || connection_->stopping();
   if (last) keep_alive_ = false;
   if (!body_ended_ && keep_alive_) {
@@ -312,6 +387,13 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   const std::uint64_t length = declared.value_or(body.size());
   if (!with_body) body = {};
   headers_sent_ = finished_ = true;
+  if (stream_ != nullptr) {
+    if (framing == Framing::length) announced_length_ = length;
+    lock_output().append(body);
+    unlock_output();
+    end_output();
+    return {};
+  }
   const ResponseHead::Persistence lasting = persistence(framing);
   Bytes& out = lock_output();
   response_.write_to(out, framing, length, lasting, body.size());
@@ -330,6 +412,14 @@ void Exchange::start_stream() noexcept {
     framing_ = version_minor() == 0 ? Framing::close : Framing::chunked;
   }
   response_remaining_ = declared.value_or(0);
+  if (stream_ != nullptr) {
+    headers_sent_ = true;
+    if (framing_ == Framing::length) announced_length_ = response_remaining_;
+    static_cast<void>(lock_output());
+    head_ready_ = true;
+    unlock_output();
+    return;
+  }
   const ResponseHead::Persistence lasting = persistence(framing_);
   response_.write_to(lock_output(), framing_, response_remaining_, lasting, 0);
   unlock_output();
@@ -438,12 +528,22 @@ Result<void> Exchange::finish() {
     cut();
     return evlua::fail(EMSGSIZE, OpCode::protocol);
   }
-  if (framing_ == Framing::chunked) {
+  if (stream_ != nullptr) {
+    end_output();
+  } else if (framing_ == Framing::chunked) {
     lock_output().append("0\r\n\r\n");
     unlock_output();
     notify(kOutput);
   }
   return {};
+}
+
+/// HTTP/2: what is pending is the rest.
+void Exchange::end_output() noexcept {
+  static_cast<void>(lock_output());
+  head_ready_ = output_ended_ = true;
+  unlock_output();
+  notify(kOutput);
 }
 
 void Exchange::cut() noexcept {

@@ -38,6 +38,7 @@ namespace evlua::http {
 
 class Connection;
 class Exchange;
+struct Http2Stream;
 
 /// Who answers. One per VM; called on the worker threads whose connections were given to it.
 class Handler {
@@ -76,7 +77,8 @@ class Exchange {
   std::string_view query_string() const noexcept { return parser_.query(head_); }
   /// Whom the client asked for: the target's authority, else the Host field.
   std::string_view host() const noexcept { return parser_.host(head_); }
-  /// 0 or 1: HTTP/1.0 or HTTP/1.1.
+  /// 1.0, 1.1 or 2.0
+  int version_major() const noexcept { return parser_.version_major(); }
   int version_minor() const noexcept { return parser_.version_minor(); }
 
   /// The first field of that name, whatever its case.
@@ -166,25 +168,34 @@ class Exchange {
 
  private:
   friend class Connection;
+  friend class Http2Session;
   friend class Station;
 
   /// Bits that the handler's side sends to the connection's.
   static constexpr std::uint8_t kOutput = 1;
   static constexpr std::uint8_t kDone = 2;
-  static constexpr std::uint8_t kInput = 4;  ///< body bytes are wanted; see fed_
+  static constexpr std::uint8_t kInput = 4;     ///< body bytes are wanted, or were taken; see fed_
+  static constexpr std::uint8_t kContinue = 8;  ///< HTTP/2: send "100 Continue"
 
   // -- the connection's side [connection's worker] --
 
   void begin(Connection& connection, const Limits& limits) noexcept;
+  void begin(Connection& connection, const Limits& limits, Http2Stream& stream) noexcept;
   /// A head was read: `head` lies in the receive buffer or in head_bytes_.
   void start(std::string_view head, std::uint64_t id, bool may_persist) noexcept;
   void reset() noexcept;
+  /// Calls the handler; true when the exchange is ours again.
+  bool be_handled_by(Handler& handler) noexcept;
   /// The next piece of the body within the connection's input; false when that is used up. [owner]
   bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
   /// What the handler's side has asked for since last time.
   std::uint8_t take_bits() noexcept;
   /// Body bytes, which `bytes` gives up, or why there are none.
   void deliver(Bytes& bytes, const Result<void>& outcome) noexcept;
+  /// The same of HTTP/2: some more bytes; `ended`: and these are the last.
+  void deliver(std::string_view bytes, bool ended) noexcept;
+  /// HTTP/2: the stream is gone. Reads and writes fail from now on.
+  void break_off(const Error& error) noexcept;
   /// What was delivered becomes the connection's input. False: there is nothing. [owner]
   bool take_arrived() noexcept;
 
@@ -195,6 +206,9 @@ class Exchange {
   Result<void> send_whole(std::string_view body, bool length_known);
   ResponseHead::Persistence persistence(Framing framing) noexcept;
   void start_stream() noexcept;
+  void end_output() noexcept;
+  void reset_stream() noexcept;
+  bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
   Result<void> prepare_write(std::string_view& chunk) noexcept;
   void append_chunk(Bytes& out, std::string_view chunk) const noexcept;
   void send_continue() noexcept;
@@ -222,7 +236,11 @@ class Exchange {
   bool body_ended_ = true;
   bool body_broken_ = false;
   bool continue_wanted_ = false;
-  bool fed_ = false;  // the connection's side receives, and delivers
+  bool fed_ = false;               // the connection's side receives, and delivers
+  bool input_last_ = false;        // stream_: nothing comes after input_
+  Http2Stream* stream_ = nullptr;  // null with HTTP/1
+  Bytes input_bytes_;              // stream_: where input_ lies
+  std::string_view input_;         // stream_: of the body, not read yet
   bool headers_sent_ = false;
   bool finished_ = false;
   bool cut_ = false;
@@ -235,6 +253,11 @@ class Exchange {
   bool sending_ = false;    // the connection has output that the kernel has not taken
   bool waiting_ = false;    // someone waits for drained_
   bool delivered_ = false;  // there is something in arrived_ or delivery_
+  bool arrived_last_ = false;
+  bool output_ended_ = false;                      // stream_: nothing comes after pending_
+  bool head_ready_ = false;                        // stream_: the head may be sent, and does not change any more
+  std::optional<std::uint64_t> announced_length_;  // stream_: as the head says
+  std::size_t taken_ = 0;                          // stream_: bytes of the body that were taken, for its flow control
   Bytes arrived_;
   Result<void> delivery_;
   Event delivered_event_;

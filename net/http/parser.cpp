@@ -289,6 +289,98 @@ RequestParser::Outcome RequestParser::check_framing() noexcept {
   return Outcome::complete;
 }
 
+// -- HTTP/2 ---------------------------------------------------------------------------------------------------------
+
+void RequestParser::add_field(Bytes& head, std::string_view name, std::string_view value,
+                              const Limits& limits) noexcept {
+  if (state_.refusal != 0) return;
+  const bool pseudo = name.starts_with(':');
+  const std::size_t most = std::min<std::size_t>(limits.request_line_bytes + limits.header_block_bytes, kHeadBytesMax);
+  if (pseudo && value.size() > limits.request_line_bytes) {
+    (void)refuse(414, "target too long");
+  } else if (head.size() + name.size() + value.size() > most) {
+    (void)refuse(431, "header block too large");
+  } else if (!pseudo && field_count_ >= std::min(limits.header_fields, kHeaderFieldsMax)) {
+    (void)refuse(431, "too many fields");
+  }
+  if (state_.refusal != 0) return;
+  const std::size_t from = head.size();
+  head.append(name);
+  head.append(value);
+  const Range value_range = range(from + name.size(), head.size());
+  if (name == ":method") {
+    state_.method = value_range;
+  } else if (name == ":path") {
+    state_.target = value_range;
+  } else if (name == ":authority") {
+    // Handlers find it where HTTP/1 has it.
+    fields_[field_count_++] = {range(head.size(), head.size() + 4), value_range};
+    head.append("host");
+  } else if (!pseudo) {
+    fields_[field_count_++] = {range(from, from + name.size()), value_range};
+  }
+}
+
+/// A client may send cookies one by one, to compress them better; they are one field (RFC 9113, 8.2.3).
+void RequestParser::join_cookies(Bytes& head) noexcept {
+  std::size_t kept = 0;
+  Field* first = nullptr;
+  for (std::size_t index = 0; index < field_count_; ++index) {
+    Field& field = fields_[index];
+    const bool cookie = view(head.view(), field.name) == "cookie";
+    if (!cookie || first == nullptr) {
+      fields_[kept] = field;
+      if (cookie) first = &fields_[kept];
+      ++kept;
+      continue;
+    }
+    const std::size_t joined = std::size_t{first->value.size} + 2 + field.value.size;
+    if (head.size() + joined > kHeadBytesMax) {
+      (void)refuse(431, "header block too large");
+      return;
+    }
+    const std::size_t from = head.size();
+    head.reserve(joined);  // what is appended lies in there
+    head.append(view(head.view(), first->value));
+    head.append("; ");
+    head.append(view(head.view(), field.value));
+    first->value = range(from, head.size());
+  }
+  field_count_ = static_cast<std::uint16_t>(kept);
+}
+
+RequestParser::Outcome RequestParser::end_fields(Bytes& bytes, bool has_body) noexcept {
+  state_.version_major = 2;
+  state_.version_minor = 0;
+  if (state_.refusal == 0) join_cookies(bytes);
+  if (state_.refusal != 0) return Outcome::refused;
+  const std::string_view head = bytes.view();
+  if (view(head, state_.method) == "CONNECT") return refuse(501, "CONNECT");
+  if (state_.target.size == 0) return refuse(400, "no target");
+  const Outcome outcome = check_target(head);
+  if (outcome == Outcome::refused) return outcome;
+  if (state_.absolute) return refuse(400, "invalid target");
+  llhttp_.method = view(head, state_.method) == "HEAD" ? HTTP_HEAD : HTTP_GET;
+  for (std::size_t index = 0; index < field_count_; ++index) {
+    const Field& field = fields_[index];
+    const std::string_view name = view(head, field.name);
+    const std::string_view value = view(head, field.value);
+    if (name == "host") {
+      // Beside an :authority there may be a Host field that says the same.
+      if (!valid_host(value) || (state_.has_host && value != host(head))) return refuse(400, "invalid host");
+      state_.has_host = true;
+      state_.host = field.value;
+    } else if (name == "content-length") {
+      if (take_length(value) == Outcome::refused) return Outcome::refused;
+    } else if (name == "expect") {
+      if (!equal_ignoring_case(value, "100-continue")) return refuse(417, "unknown expectation");
+      state_.expects_continue = true;
+    }
+  }
+  state_.body_kind = has_body ? BodyKind::stream : BodyKind::none;
+  return Outcome::complete;
+}
+
 std::optional<std::string_view> RequestParser::find(std::string_view head, std::string_view name) const noexcept {
   for (std::size_t index = 0; index < field_count_; ++index) {
     const Field& field = fields_[index];

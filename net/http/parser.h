@@ -12,12 +12,18 @@
 #include <optional>
 #include <string_view>
 
+#include "core/bytes.h"
 #include "net/http/limits.h"
 
 namespace evlua::http {
 
 /// How a body is delimited.
-enum class BodyKind : std::uint8_t { none, length, chunked };
+enum class BodyKind : std::uint8_t {
+  none,
+  length,
+  chunked,
+  stream,  ///< HTTP/2: to the end of the stream, whatever its length
+};
 
 struct HeaderField {
   std::string_view name;
@@ -40,6 +46,11 @@ class RequestParser {
   /// to answer with, and the connection cannot be used further.
   Outcome parse(std::string_view head, const Limits& limits) noexcept;
 
+  /// The same for HTTP/2, where a head comes field by field (RFC 9113, 8.3): first all fields, pseudo-header fields
+  /// included, whose bytes are added to `head`, then the end of the head. What a framing layer checks, it has checked.
+  void add_field(Bytes& head, std::string_view name, std::string_view value, const Limits& limits) noexcept;
+  Outcome end_fields(Bytes& head, bool has_body) noexcept;
+
   std::size_t head_bytes() const noexcept { return state_.head_bytes; }
   int refusal() const noexcept { return state_.refusal; }
   /// Why, in a word or two, for logs.
@@ -58,6 +69,7 @@ class RequestParser {
   std::string_view query(std::string_view head) const noexcept { return view(head, state_.query); }
   /// The authority of an absolute target, else the Host field; may be empty.
   std::string_view host(std::string_view head) const noexcept { return view(head, state_.host); }
+  int version_major() const noexcept { return state_.version_major; }
   int version_minor() const noexcept { return state_.version_minor; }
 
   std::size_t field_count() const noexcept { return field_count_; }
@@ -69,6 +81,7 @@ class RequestParser {
 
   BodyKind body_kind() const noexcept { return state_.body_kind; }
   std::uint64_t content_length() const noexcept { return state_.content_length; }
+  bool has_content_length() const noexcept { return state_.has_length; }
   bool keep_alive() const noexcept { return state_.keep_alive; }
   bool expects_continue() const noexcept { return state_.expects_continue; }
 
@@ -95,6 +108,7 @@ class RequestParser {
     std::int16_t refusal = 0;
     Range method, target, path, query, host;
     BodyKind body_kind = BodyKind::none;
+    std::uint8_t version_major = 1;
     std::uint8_t version_minor = 1;
     bool keep_alive = true;
     bool expects_continue = false;
@@ -127,6 +141,7 @@ class RequestParser {
   Outcome check_fields(std::string_view head) noexcept;
   Outcome check_framing() noexcept;
   Outcome take_field(std::string_view head, const Field& field) noexcept;
+  void join_cookies(Bytes& head) noexcept;
   Outcome take_host(std::string_view head, Range value) noexcept;
   Outcome take_length(std::string_view value) noexcept;
   void take_connection(std::string_view value) noexcept;

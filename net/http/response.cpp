@@ -14,6 +14,7 @@ namespace evlua::http {
 
 namespace {
 
+constexpr std::string_view kServerName = "evlua";
 constexpr std::string_view kServerLine = "Server: evlua\r\n";
 constexpr std::string_view kOkLine = "HTTP/1.1 200 OK\r\n";
 constexpr std::size_t kFieldBytesKept = 4096;
@@ -264,6 +265,14 @@ std::optional<std::string_view> ResponseHead::find(std::string_view name) const 
   if (line == std::string_view::npos) return std::nullopt;
   const std::size_t value = line + name.size() + 2;
   return lines_.view().substr(value, lines_.view().find('\r', value) - value);
+}
+
+std::string_view ResponseHead::standard_server() noexcept { return kServerName; }
+
+std::string_view ResponseHead::standard_date() noexcept {
+  const Preamble& common = preamble();
+  constexpr std::size_t kName = std::string_view("Date: ").size();
+  return {common.bytes + common.date_at + kName, common.size - common.date_at - kName - 2};
 }
 
 void ResponseHead::write_to(Bytes& out, Framing framing, std::uint64_t length, Persistence persistence,

@@ -50,6 +50,25 @@ class ResponseHead {
   /// The handler asked for `Connection: close`.
   bool asks_close() const noexcept { return asks_close_; }
 
+  /// Calls `visit(name, value)` for Server, Date and each field that was set, as write_to writes them.
+  template <class Visit>
+  void for_each_field(Visit visit) const {
+    if (!has_server_) visit(std::string_view("Server"), standard_server());
+    if (!has_date_) visit(std::string_view("Date"), standard_date());
+    std::string_view rest = lines_.view();
+    while (!rest.empty()) {
+      const std::size_t end = rest.find('\r');
+      const std::size_t colon = rest.find(':');
+      visit(rest.substr(0, colon), rest.substr(colon + 2, end - colon - 2));
+      rest.remove_prefix(end + 2);
+    }
+  }
+  /// At least the length of all names together.
+  std::size_t name_bytes() const noexcept { return lines_.size() + 16; }
+  static std::string_view standard_server() noexcept;
+  /// Until the next call in this thread.
+  static std::string_view standard_date() noexcept;
+
   enum class Persistence : std::uint8_t { implied, keep_alive, close };
   /// Appends status line, Server, Date, framing, connection and the fields, ending with the empty line, and makes sure
   /// that `body_room` more bytes fit.

@@ -32,7 +32,7 @@
 ---@field target string as the client sent it
 ---@field query_string string not decoded; "" if there is none
 ---@field host string whom the client asked for
----@field version "1.0"|"1.1"
+---@field version "1.0"|"1.1"|"2.0"
 ---@field remote string the client's address: "127.0.0.1:5123", or "unix:"
 ---@field local_address string the address that the client connected to
 ---@field id integer different for every request of the process
