@@ -11,6 +11,7 @@ namespace {
 
 constexpr const char* kLoad = R"lua(
 local path, first = ...
+if path == "" then return function(_, res) res:status(404):text("Not Found\n") end end  -- static files only
 local chunk, message = loadfile(path)
 if not chunk then error(message, 0) end
 local app = chunk()

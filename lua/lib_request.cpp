@@ -2,14 +2,18 @@
 // has ended the id no longer matches, and every use raises.
 #include <lua.hpp>
 
+#include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "lua/bridge.h"
 #include "lua/http_app.h"
 #include "lua/iterate.h"
 #include "lua/stack.h"
+#include "net/http/files.h"
 
 namespace evlua::lua {
 
@@ -358,6 +362,66 @@ int redirect(lua_State* L) {
   return self(L);
 }
 
+/// Content-Disposition of a download (RFC 6266): the name in ASCII, and as it is.
+std::string disposition_of(std::string_view name) {
+  constexpr const char* kDigits = "0123456789ABCDEF";
+  std::string plain, encoded;
+  for (const char byte : name) {
+    const bool ascii = byte >= 0x20 && byte < 0x7f;
+    plain += ascii && byte != '"' && byte != '\\' ? byte : '_';
+    if (std::isalnum(static_cast<unsigned char>(byte)) != 0 || byte == '.' || byte == '-' || byte == '_') {
+      encoded += byte;
+    } else {
+      const auto value = static_cast<unsigned char>(byte);
+      encoded += {'%', kDigits[value >> 4], kDigits[value & 15]};
+    }
+  }
+  return "attachment; filename=\"" + plain + "\"; filename*=UTF-8''" + encoded;
+}
+
+void set_download(lua_State* L, http::Exchange& exchange, int options, std::string_view path) {
+  const int type = lua_getfield(L, options, "download");
+  std::size_t size = 0;
+  const char* given = type == LUA_TSTRING ? lua_tolstring(L, -1, &size) : nullptr;
+  luaL_argcheck(L, type == LUA_TSTRING || type == LUA_TBOOLEAN || type == LUA_TNIL, options,
+                "option 'download': a name, or true");
+  const bool wanted = lua_toboolean(L, -1) != 0;
+  std::string_view name = given != nullptr ? std::string_view(given, size) : path;
+  if (given == nullptr) name.remove_prefix(std::min(name.find_last_of('/') + 1, name.size()));
+  if (wanted) {
+    const std::string value = disposition_of(name);
+    (void)exchange.set_header("Content-Disposition", value);
+  }
+  lua_pop(L, 1);
+}
+
+/// file(path[, {root, type, cache, download}]) -> true; or nil, message, code, and the response has not begun
+int file(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const char* path = check_path(L, 2);
+  const char* root = nullptr;
+  const char* type = nullptr;
+  const char* cache = nullptr;
+  if (check_options(L, 3, {"root", "type", "cache", "download"})) {
+    root = option_string(L, 3, "root");
+    type = option_string(L, 3, "type");
+    cache = option_string(L, 3, "cache");
+    set_download(L, exchange, 3, path);
+  }
+  if (exchange.headers_sent())
+    check_set(L, tl::unexpected(Error{EALREADY, ErrorDomain::system, OpCode::protocol}), "file");
+  BlockingPool& pool = fiber_to_wait(L).vm().scheduler().pool();
+  auto make = [&exchange, path, root, type, cache, &pool] {
+    http::FileTexts texts;
+    if (type != nullptr) texts.media_type = type;
+    if (cache != nullptr) texts.cache_control = cache;
+    std::optional<std::string> folder;
+    if (root != nullptr) folder = root;
+    return http::serve_path(exchange, std::move(folder), path, std::move(texts), pool);
+  };
+  return suspend_task<void>(L, make, PushTrue());
+}
+
 /// write(chunk): streams; returns true when it is on its way, or nil, message, code.
 int write(lua_State* L) {
   http::Exchange& exchange = response(L);
@@ -437,10 +501,10 @@ void define_http_types(lua_State* L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 
-  const luaL_Reg methods[] = {{"status", set_status}, {"header", set_header}, {"add_header", add_header},
-                              {"send", send},         {"text", text},         {"html", html},
-                              {"xml", xml},           {"redirect", redirect}, {"write", write},
-                              {"flush", flush},       {"finish", finish},     {nullptr, nullptr}};
+  const luaL_Reg methods[] = {
+      {"status", set_status}, {"header", set_header}, {"add_header", add_header}, {"send", send},   {"text", text},
+      {"html", html},         {"xml", xml},           {"redirect", redirect},     {"write", write}, {"flush", flush},
+      {"finish", finish},     {"file", file},         {nullptr, nullptr}};
   define_type(L, kResponseType, methods, request_meta);
 }
 

@@ -26,6 +26,8 @@ struct CommandLine {
   unsigned vm_megabytes = 1024;
   std::vector<std::string> certificates, keys, staples;
   std::string client_certificates = "off";
+  std::vector<std::string> folders;
+  std::string cache_control;
   bool version = false;
 };
 
@@ -63,6 +65,10 @@ void define(CLI::App& app, CommandLine& line) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--request-timeout", line.request_seconds, "seconds until a handler's time is over; 0: no limit")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--static", line.folders,
+                 "DIR or DIR=PREFIX, repeatable: files that are served before the app is asked")
+      ->allow_extra_args(false);
+  app.add_option("--static-cache", line.cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");
   define_tls(app, line);
   app.add_option("--trace", line.runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", line.runtime.stats, "print what the workers counted, at the end");
@@ -119,6 +125,19 @@ bool check_tls(CommandLine& line) {
   return true;
 }
 
+/// DIR=PREFIX; a folder whose name has an equals sign needs the prefix.
+void add_folders(CommandLine& line) {
+  for (const std::string& text : line.folders) {
+    const std::size_t equals = text.find_last_of('=');
+    http::StaticFolder folder;
+    folder.directory = text.substr(0, equals);
+    folder.prefix = equals == std::string::npos ? "/" : text.substr(equals + 1);
+    if (!folder.prefix.starts_with('/')) folder.prefix.insert(0, "/");
+    folder.cache_control = line.cache_control;
+    line.server.folders.push_back(std::move(folder));
+  }
+}
+
 int serve(CommandLine& line) {
   begin_trace(line.runtime);
   lua::SignalHub signals;
@@ -152,8 +171,9 @@ int main(int argc, char** argv) {
     std::printf("%s\n", version_line("evluaserver").c_str());
     return 0;
   }
-  if (line.server.app.empty()) {
-    std::fprintf(stderr, "evluaserver: which app? usage: evluaserver app.lua [options]; see --help\n");
+  add_folders(line);
+  if (line.server.app.empty() && line.server.folders.empty()) {
+    std::fprintf(stderr, "evluaserver: which app? usage: evluaserver app.lua [options], or --static DIR; see --help\n");
     return 2;
   }
   if (!parse_addresses(line) || !check_tls(line)) return 2;

@@ -87,6 +87,16 @@ bool listen_all(const ServerOptions& options, Certificates* certificates, http::
   return true;
 }
 
+bool open_folders(const ServerOptions& options, http::StaticFolders& folders) {
+  for (const http::StaticFolder& folder : options.folders) {
+    const Result<void> added = folders.add(folder);
+    if (added) continue;
+    std::fprintf(stderr, "evluaserver: --static %s: %s\n", folder.directory.c_str(), added.error().message().c_str());
+    return false;
+  }
+  return true;
+}
+
 void announce(const ServerOptions& options, const http::ListenerSet& listeners) {
   for (std::size_t i = 0; i < options.listen.size(); ++i) {
     const net::Address& address = listeners.addresses()[i];
@@ -140,8 +150,18 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   if (!good || !listen_all(options, certificates.get(), listeners)) co_return 1;
 
   std::vector<std::unique_ptr<lua::HttpPool>> pools = make_pools(instances, options.vms);
+  http::StaticFolders folders;
+  if (!open_folders(options, folders)) co_return 1;
+  std::vector<std::unique_ptr<http::StaticHandler>> statics;
   std::vector<http::Handler*> handlers;
-  for (const auto& pool : pools) handlers.push_back(pool.get());
+  for (unsigned worker = 0; worker < scheduler.worker_count(); ++worker) {
+    http::Handler* app = pools.empty() ? nullptr : pools[worker].get();
+    if (!folders.empty()) {
+      statics.push_back(std::make_unique<http::StaticHandler>(folders, app, scheduler));
+      app = statics.back().get();
+    }
+    handlers.push_back(app);
+  }
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;

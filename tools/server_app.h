@@ -9,6 +9,7 @@
 #include "lua/signals.h"
 #include "net/address.h"
 #include "net/http/limits.h"
+#include "net/http/static_handler.h"
 #include "net/tls/context.h"
 
 namespace evlua::tools {
@@ -22,6 +23,7 @@ struct ServerOptions {
   std::string app;
   std::vector<ListenAddress> listen;
   tls::ServerOptions tls;
+  std::vector<http::StaticFolder> folders;
   bool tls_development = false;  ///< without certificates: make one
   http::Limits limits;
   Duration grace = 30 * kSecond;

@@ -3,8 +3,10 @@
 // is pending.
 #include "net/http/connection.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -16,6 +18,7 @@ namespace evlua::http {
 
 namespace {
 
+constexpr std::uint64_t kDiskPiece = 256 * 1024;
 constexpr std::size_t kSealBytes = 64 * 1024;
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::string_view kSpokeHttp =
@@ -159,6 +162,49 @@ bool Connection::decrypt(const Lease& lease) noexcept {
   return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
 }
 
+/// The file that is the body of the response, from the page cache to the socket.
+Task<void> Connection::send_attached() {
+  const std::unique_ptr<FileBody> body = std::move(exchange_->attached_);
+  for (FileBody::Part& part : body->parts) {
+    if (!part.head.empty()) co_await send_plain(part.head);
+    while (part.size > 0 && error_.code == 0) {
+      const Result<std::size_t> sent = send_cached(fd_, body->file.fd, part.offset, part.size);
+      std::uint64_t done = sent ? *sent : 0;
+      if (!sent && sent.error().is(EAGAIN)) {
+        IoAwait writable = io::poll(fd_, POLLOUT);
+        begin_send(writable);
+        const Result<std::int32_t> ready = co_await writable;
+        waiting_ = nullptr;
+        if (!ready) send_failed(ready.error());
+      } else if (!sent && sent.error().is(EXDEV)) {
+        done = std::min<std::uint64_t>(part.size, kDiskPiece);
+        co_await send_from_disk(body->file.fd, part.offset, done);
+      } else if (!sent || done == 0) {  // 0: it has become shorter, and the client must notice
+        send_failed(sent ? Error{EIO, ErrorDomain::system, OpCode::read} : sent.error());
+      }
+      part.offset += done;
+      part.size -= done;
+    }
+  }
+  if (!body->tail.empty()) co_await send_plain(body->tail);
+}
+
+Task<void> Connection::send_from_disk(int file, std::uint64_t offset, std::uint64_t size) {
+  const auto buffer = std::make_unique<char[]>(static_cast<std::size_t>(size));
+  while (size > 0 && error_.code == 0) {
+    IoAwait reading = io::read(file, buffer.get(), static_cast<std::uint32_t>(size), static_cast<std::int64_t>(offset));
+    const Result<std::int32_t> got = co_await reading;
+    if (!got || *got == 0) {
+      send_failed(got ? Error{EIO, ErrorDomain::system, OpCode::read} : got.error());
+      co_return;
+    }
+    const std::string_view piece(buffer.get(), static_cast<std::size_t>(*got));
+    co_await send_plain(piece);
+    offset += static_cast<std::uint64_t>(*got);
+    size -= static_cast<std::uint64_t>(*got);
+  }
+}
+
 /// From here to the end.
 Task<void> Connection::serve_http2() {
   http2_ = std::make_unique<Http2Session>(*this);
@@ -225,7 +271,8 @@ Task<void> Connection::serve() {
     } else if (!output_.empty()) {
       std::size_t sent = 0;
       while (sent < output_.size() && error_.code == 0) {
-        IoAwait send = io::send(fd_, output_.data() + sent, static_cast<std::uint32_t>(output_.size() - sent));
+        const int flags = step == Next::file ? MSG_MORE : 0;
+        IoAwait send = io::send(fd_, output_.data() + sent, static_cast<std::uint32_t>(output_.size() - sent), flags);
         begin_send(send);
         const Result<std::int32_t> taken = co_await send;
         waiting_ = nullptr;
@@ -239,6 +286,10 @@ Task<void> Connection::serve() {
       if (step == Next::handler || step == Next::send) continue;  // there may be more by now
     }
     if (step == Next::close) break;
+    if (step == Next::file) {
+      co_await send_attached();
+      continue;
+    }
     if (step == Next::http2) {
       co_await serve_http2();
       continue;
@@ -541,6 +592,7 @@ Connection::Next Connection::end_exchange() noexcept {
     static_cast<void>(exchange.finish());
   }
   if (error_.code != 0) return close_now();
+  if (exchange.attached_ != nullptr) return Next::file;
   if (!exchange.keep_alive_) {
     // Unless the client announced that it sends no more, it may be sending.
     linger_ = exchange.parser_.keep_alive() || !exchange.body_ended_ || !input_.empty();

@@ -83,7 +83,7 @@ class Connection final : public ListNode, private Runnable {
     closing,
   };
   /// What the loop must wait for; `again`: nothing.
-  enum class Next : std::uint8_t { again, receive, rest, send, handler, http2, close };
+  enum class Next : std::uint8_t { again, receive, rest, send, file, handler, http2, close };
 
   class HandlerWait;
 
@@ -115,6 +115,8 @@ class Connection final : public ListNode, private Runnable {
   bool begins_http2(std::string_view so_far) const noexcept;
   Task<void> linger();
   Task<void> take_rest();
+  Task<void> send_attached();
+  Task<void> send_from_disk(int file, std::uint64_t offset, std::uint64_t size);
   Next advance() noexcept;
   Next read_head() noexcept;
   bool has_whole_body(const RequestParser& parser) const noexcept;

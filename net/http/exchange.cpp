@@ -63,6 +63,7 @@ void Exchange::reset() noexcept {
   head_bytes_.capacity() > kHeadBytesKept ? head_bytes_.release() : head_bytes_.clear();
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
+  attached_.reset();
   if (stream_ != nullptr) reset_stream();
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
@@ -401,6 +402,18 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   unlock_output();
   notify(kOutput);
   return {};
+}
+
+bool Exchange::attach(std::unique_ptr<FileBody>& body) {
+  if (fed_ || headers_sent_ || !sends_body()) return false;
+  headers_sent_ = finished_ = true;
+  framing_ = Framing::length;
+  const ResponseHead::Persistence lasting = persistence(framing_);
+  response_.write_to(lock_output(), framing_, body->size(), lasting, 0);
+  unlock_output();
+  attached_ = std::move(body);
+  notify(kOutput);
+  return true;
 }
 
 void Exchange::start_stream() noexcept {

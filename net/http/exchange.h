@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@
 #include "core/task.h"
 #include "core/time.h"
 #include "net/http/chunked.h"
+#include "net/http/file_body.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/response.h"
@@ -131,10 +133,15 @@ class Exchange {
   Result<void> add_header(std::string_view name, std::string_view value);
   Result<void> remove_header(std::string_view name);
   bool has_header(std::string_view name) const noexcept { return response_.has(name); }
+  std::optional<std::string_view> response_header(std::string_view name) const noexcept { return response_.find(name); }
   bool headers_sent() const noexcept { return headers_sent_; }
 
   /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
   Result<void> send(std::string_view body);
+
+  /// The whole response: takes `body`, which is sent without copying once the exchange is given back. False: that
+  /// cannot be (what is sent has to be encrypted or framed).
+  bool attach(std::unique_ptr<FileBody>& body);
 
   /// Streams: the head first, then `chunk`, which must stay valid until the task ends. Returns when it is on its way
   /// and the bytes that wait for the client are below a mark. An empty chunk sends the head alone.
@@ -230,7 +237,8 @@ class Exchange {
   ChunkedDecoder chunked_;
   ResponseHead response_;
   Bytes head_bytes_;  // a head that came in pieces, or was moved here by defer
-  Bytes pending_;     // deferred: output on its way to the connection, under lock_
+  std::unique_ptr<FileBody> attached_;
+  Bytes pending_;  // deferred: output on its way to the connection, under lock_
   Framing framing_ = Framing::none;
   bool keep_alive_ = true;
   bool body_ended_ = true;

@@ -123,6 +123,14 @@ function Response:xml(body) end
 ---@return evlua.Response self
 function Response:redirect(url, status) end
 
+---Sends a file as the response. On failure the response has not begun.
+---@param path string
+---@param options? {root?: string, type?: string, cache?: string, download?: boolean|string}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Response:file(path, options) end
+
 ---Streams a piece; waits while the client does not take what was written before.
 ---@param chunk string
 ---@return true? written

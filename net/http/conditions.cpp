@@ -1,0 +1,71 @@
+#include "net/http/conditions.h"
+
+#include <algorithm>
+
+#include "net/http/dates.h"
+#include "net/http/syntax.h"
+
+namespace evlua::http {
+
+namespace {
+
+bool is_weak(std::string_view etag) noexcept { return etag.starts_with("W/"); }
+std::string_view opaque(std::string_view etag) noexcept { return is_weak(etag) ? etag.substr(2) : etag; }
+
+bool equal(std::string_view left, std::string_view right, bool strongly) noexcept {
+  if (strongly && (is_weak(left) || is_weak(right))) return false;
+  return opaque(left) == opaque(right);
+}
+
+/// Takes the next entity tag from a list; empty when there is none, or none that is one.
+std::string_view next_tag(std::string_view& list) noexcept {
+  while (!list.empty() && (is_blank(list[0]) || list[0] == ',')) list.remove_prefix(1);
+  const std::size_t quote = is_weak(list) ? 2 : 0;
+  if (list.size() <= quote || list[quote] != '"') return list = {};
+  const std::size_t end = list.find('"', quote + 1);
+  if (end == std::string_view::npos) return list = {};
+  const std::string_view tag = list.substr(0, end + 1);
+  list.remove_prefix(end + 1);
+  return tag;
+}
+
+bool names(std::string_view list, std::string_view etag, bool strongly) noexcept {
+  if (trim(list) == "*") return true;
+  for (std::string_view tag = next_tag(list); !tag.empty(); tag = next_tag(list)) {
+    if (!etag.empty() && equal(tag, etag, strongly)) return true;
+  }
+  return false;
+}
+
+std::optional<std::int64_t> date_of(std::optional<std::string_view> field) noexcept {
+  return field ? parse_date(*field) : std::nullopt;
+}
+
+}  // namespace
+
+Condition check_conditions(const Exchange& exchange, const Validators& validators) noexcept {
+  const auto if_match = exchange.header("if-match");
+  const std::optional<std::int64_t> modified = validators.last_modified;
+  if (if_match) {
+    if (!names(*if_match, validators.etag, true)) return Condition::failed;
+  } else if (const auto since = date_of(exchange.header("if-unmodified-since")); since && modified) {
+    if (*modified > *since) return Condition::failed;
+  }
+  const bool reads = exchange.method() == "GET" || exchange.is_head();
+  if (const auto if_none_match = exchange.header("if-none-match"); if_none_match) {
+    if (!names(*if_none_match, validators.etag, false)) return Condition::met;
+    return reads ? Condition::not_modified : Condition::failed;
+  }
+  const auto since = reads ? date_of(exchange.header("if-modified-since")) : std::nullopt;
+  return since && modified && *modified <= *since ? Condition::not_modified : Condition::met;
+}
+
+bool range_applies(const Exchange& exchange, const Validators& validators) noexcept {
+  const auto if_range = exchange.header("if-range");
+  if (!if_range) return true;
+  if (if_range->ends_with('"')) return !validators.etag.empty() && equal(*if_range, validators.etag, true);
+  const auto date = parse_date(*if_range);
+  return date && validators.last_modified == date;
+}
+
+}  // namespace evlua::http

@@ -1,0 +1,225 @@
+#include "net/http/files.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+#include "core/blocking.h"
+#include "core/io_await.h"
+#include "net/http/conditions.h"
+#include "net/http/dates.h"
+#include "net/http/media_types.h"
+#include "net/http/ranges.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr std::size_t kSmall = 64 * 1024;  // goes through our buffers, together with its head
+constexpr std::size_t kPiece = 64 * 1024;
+
+/// Changes with every change of the file, as far as the file system can tell.
+std::string etag_of(const OpenFile& file, std::string_view coding) {
+  std::array<char, 80> text{};
+  const int size = std::snprintf(text.data(), text.size(), "%llx-%llx-%x", static_cast<unsigned long long>(file.size),
+                                 static_cast<unsigned long long>(file.modified), file.nanoseconds);
+  std::string etag = '"' + std::string(text.data(), static_cast<std::size_t>(size));
+  if (!coding.empty()) etag.append("-").append(coding);
+  return etag + '"';
+}
+
+void set(Exchange& exchange, std::string_view name, std::string_view value) {
+  static_cast<void>(exchange.set_header(name, value));
+}
+
+std::string content_range(const ByteRange& range, std::uint64_t size) {
+  return "bytes " + std::to_string(range.first) + "-" + std::to_string(range.first + range.size - 1) + "/" +
+         std::to_string(size);
+}
+
+/// multipart/byteranges (RFC 9110, 14.6)
+void divide(Exchange& exchange, FileBody& body, const std::vector<ByteRange>& ranges, std::string_view type) {
+  const std::string boundary = "evlua-" + std::to_string(exchange.id()) + "-" + std::to_string(body.file.inode);
+  for (const ByteRange& range : ranges) {
+    std::string head = body.parts.empty() ? "--" : "\r\n--";
+    head += boundary + "\r\n";
+    if (!type.empty()) head += "Content-Type: " + std::string(type) + "\r\n";
+    head += "Content-Range: " + content_range(range, body.file.size) + "\r\n\r\n";
+    body.parts.push_back({std::move(head), range.first, range.size});
+  }
+  body.tail = "\r\n--" + boundary + "--\r\n";
+  set(exchange, "Content-Type", "multipart/byteranges; boundary=" + boundary);
+}
+
+/// False: the response is an error without a body.
+bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators, std::string_view type) {
+  const std::uint64_t size = body.file.size;
+  const auto field = exchange.method() == "GET" ? exchange.header("range") : std::nullopt;
+  Ranges wanted;
+  if (field && range_applies(exchange, validators)) wanted = parse_ranges(*field, size);
+  switch (wanted.outcome) {
+    case Ranges::Outcome::whole:
+      if (size > 0) body.parts.push_back({{}, 0, size});
+      return true;
+    case Ranges::Outcome::none:
+      static_cast<void>(exchange.set_status(416));
+      set(exchange, "Content-Range", "bytes */" + std::to_string(size));
+      return false;
+    case Ranges::Outcome::some: break;
+  }
+  static_cast<void>(exchange.set_status(206));
+  if (wanted.ranges.size() > 1) {
+    divide(exchange, body, wanted.ranges, type);
+  } else {
+    set(exchange, "Content-Range", content_range(wanted.ranges[0], size));
+    body.parts.push_back({{}, wanted.ranges[0].first, wanted.ranges[0].size});
+  }
+  return true;
+}
+
+void end_without_body(Exchange& exchange, int status) {
+  static_cast<void>(exchange.set_status(status));
+  if (status != 304) static_cast<void>(exchange.remove_header("Content-Type"));
+  static_cast<void>(exchange.send({}));
+}
+
+/// From memory, all of it or nothing.
+bool read_all_cached(const FileBody& body, Bytes& to) noexcept {
+  for (const FileBody::Part& part : body.parts) {
+    to.append(part.head);
+    char* place = to.reserve(part.size);
+    const Result<std::size_t> got = read_cached(body.file.fd, place, part.size, part.offset);
+    if (!got || *got != part.size) return false;
+    to.commit(part.size);
+  }
+  to.append(body.tail);
+  return true;
+}
+
+/// One part of a body through our own buffers.
+Task<Result<void>> write_part(Exchange& exchange, int fd, FileBody::Part part) {
+  std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(part.size, kPiece)));
+  while (part.size > 0) {
+    const std::size_t most = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, buffer.size()));
+    Result<std::size_t> got = read_cached(fd, buffer.data(), most, part.offset);
+    if (!got && got.error().is(EAGAIN)) {
+      const Result<std::int32_t> waited = co_await io::read(fd, buffer.data(), static_cast<std::uint32_t>(most),
+                                                            static_cast<std::int64_t>(part.offset));
+      if (!waited) co_return fail(waited.error());
+      got = static_cast<std::size_t>(*waited);
+    }
+    if (!got) co_return fail(got.error());
+    if (*got == 0) co_return fail(Errc::end_of_file, OpCode::read);  // it has become shorter
+    const std::string_view piece(buffer.data(), *got);
+    const Result<void> written = co_await exchange.write(piece);
+    if (!written) co_return written;
+    part.offset += *got;
+    part.size -= *got;
+  }
+  co_return Result<void>();
+}
+
+}  // namespace
+
+std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const FileOptions& options) {
+  auto body = std::make_unique<FileBody>();
+  body->file = std::move(file);
+  const std::string etag = etag_of(body->file, options.content_encoding);
+  const Validators validators{etag, body->file.modified};
+  set(exchange, "Last-Modified", format_date(body->file.modified));
+  set(exchange, "ETag", etag);
+  set(exchange, "Accept-Ranges", "bytes");
+  if (!options.cache_control.empty()) set(exchange, "Cache-Control", options.cache_control);
+  if (!options.content_encoding.empty()) set(exchange, "Content-Encoding", options.content_encoding);
+  if (!exchange.has_header("Content-Type")) set(exchange, "Content-Type", options.media_type);
+  const Condition condition = check_conditions(exchange, validators);
+  if (condition != Condition::met) {
+    end_without_body(exchange, condition == Condition::failed ? 412 : 304);
+    return nullptr;
+  }
+  const std::string type(exchange.response_header("Content-Type").value_or(std::string_view()));
+  if (choose_parts(exchange, *body, validators, type)) return body;
+  end_without_body(exchange, 416);
+  return nullptr;
+}
+
+bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
+  const std::uint64_t size = body->size();
+  if (exchange.is_head()) {
+    set(exchange, "Content-Length", std::to_string(size));
+    static_cast<void>(exchange.send({}));
+    body.reset();
+    return true;
+  }
+  if (size <= kSmall) {
+    static thread_local Bytes content;
+    content.clear();
+    if (!read_all_cached(*body, content)) return false;
+    body.reset();
+    static_cast<void>(exchange.send(content.view()));
+    return true;
+  }
+  return exchange.attach(body);
+}
+
+Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
+  if (try_send_file(exchange, body)) co_return Result<void>();
+  const Result<void> promised = exchange.set_header("Content-Length", std::to_string(body->size()));
+  if (!promised) co_return promised;
+  for (const FileBody::Part& part : body->parts) {
+    Result<void> sent;
+    if (!part.head.empty()) sent = co_await exchange.write(part.head);
+    if (sent) sent = co_await write_part(exchange, body->file.fd, part);
+    if (!sent) co_return sent;
+  }
+  if (!body->tail.empty()) {
+    const Result<void> sent = co_await exchange.write(body->tail);
+    if (!sent) co_return sent;
+  }
+  co_return exchange.finish();
+}
+
+namespace {
+
+Result<OpenFile> open_below(const std::optional<std::string>& root, const std::string& path, bool may_wait) noexcept {
+  if (!root) return open_file(AT_FDCWD, path.c_str(), may_wait);
+  open_how how{};
+  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+  if (!may_wait) how.resolve = RESOLVE_CACHED;
+  const int folder = static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, root->c_str(), &how, sizeof how));
+  if (folder < 0) return fail(errno, OpCode::open);
+  Result<OpenFile> opened = open_file(folder, path.c_str(), may_wait);
+  ::close(folder);
+  return opened;
+}
+
+}  // namespace
+
+Task<Result<void>> serve_path(Exchange& exchange, std::optional<std::string> root, std::string path, FileTexts texts,
+                              BlockingPool& pool) {
+  exchange.defer();
+  Result<OpenFile> file = open_below(root, path, false);
+  if (!file && file.error().is(EAGAIN)) {
+    auto opening = blocking(pool, [&] { return open_below(root, path, true); });
+    std::optional<Result<OpenFile>> opened = co_await opening;
+    if (!opened) co_return fail(ECANCELED, OpCode::open);
+    file = std::move(*opened);
+  }
+  if (!file) co_return fail(file.error());
+  const std::string_view type = texts.media_type.empty() ? media_type_of(path) : std::string_view(texts.media_type);
+  const FileOptions options{type, {}, texts.cache_control};
+  std::unique_ptr<FileBody> body = begin_file(exchange, std::move(*file), options);
+  if (body == nullptr) co_return Result<void>();
+  const Result<void> sent = co_await send_file(exchange, std::move(body));
+  co_return sent;
+}
+
+}  // namespace evlua::http
