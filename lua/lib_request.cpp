@@ -10,10 +10,12 @@
 #include <string>
 
 #include "lua/bridge.h"
+#include "lua/form.h"
 #include "lua/http_app.h"
 #include "lua/iterate.h"
 #include "lua/stack.h"
 #include "net/http/files.h"
+#include "net/http/syntax.h"
 
 namespace evlua::lua {
 
@@ -149,63 +151,20 @@ int headers(lua_State* L) {
   return 1;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-/// Pushes `text` with %XX and + decoded; a broken escape stands as it is.
-void push_decoded(lua_State* L, std::string_view text) {
-  luaL_Buffer buffer;
-  char* out = luaL_buffinitsize(L, &buffer, text.size());
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '+') c = ' ';
-    if (c == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0) {
-      c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
-      i += 2;
-    }
-    out[size++] = c;
-  }
-  luaL_pushresultsize(&buffer, size);
-}
-
 /// query(name): the first value of that parameter, decoded; "" for one without a value. query(): a table of all.
 int query(lua_State* L) {
-  const bool all = lua_isnoneornil(L, 2);
-  const std::string_view wanted = all ? std::string_view() : check_bytes(L, 2);
-  std::string_view rest = request(L).query_string();
-  if (all) lua_newtable(L);
-  while (!rest.empty()) {
-    const std::size_t end = rest.find('&');
-    const std::string_view pair = rest.substr(0, end);
-    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-    if (pair.empty()) continue;
-    const std::size_t equals = pair.find('=');
-    push_decoded(L, pair.substr(0, equals));
-    std::size_t size = 0;
-    const char* name = lua_tolstring(L, -1, &size);
-    const std::string_view value = equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
-    if (all) {
-      lua_pushvalue(L, -1);
-      if (lua_rawget(L, -3) != LUA_TNIL) {  // the first one counts, as for query(name)
-        lua_pop(L, 2);
-        continue;
-      }
-      lua_pop(L, 1);
-      push_decoded(L, value);
-      lua_rawset(L, -3);
-    } else if (std::string_view(name, size) == wanted) {
-      push_decoded(L, value);
-      return 1;
-    } else {
-      lua_pop(L, 1);
-    }
+  const std::string_view text = request(L).query_string();
+  if (lua_isnoneornil(L, 2)) {
+    push_parameters(L, text);
+  } else {
+    push_parameter(L, text, check_bytes(L, 2));
   }
-  if (!all) lua_pushnil(L);
+  return 1;
+}
+
+/// query_list(name): all values of that parameter
+int query_list(lua_State* L) {
+  push_parameter_list(L, request(L).query_string(), check_bytes(L, 2));
   return 1;
 }
 
@@ -337,6 +296,82 @@ int add_header(lua_State* L) {
   http::Exchange& exchange = response(L);
   const std::string_view name = check_bytes(L, 2);
   check_set(L, exchange.add_header(name, check_header_value(L, 3)), "add_header");
+  return self(L);
+}
+
+/// cookie-octet (RFC 6265, 4.1.1)
+bool valid_cookie_value(std::string_view value) {
+  return std::all_of(value.begin(), value.end(),
+                     [](char c) { return http::is_visible(c) && c != '"' && c != ',' && c != ';' && c != '\\'; });
+}
+
+/// av-octet: what may stand in an attribute
+std::string_view check_attribute(lua_State* L, int index, const char* name) {
+  std::size_t size = 0;
+  const char* text = option_string(L, index, name, &size);
+  const std::string_view value(text, text != nullptr ? size : 0);
+  const bool good =
+      std::all_of(value.begin(), value.end(), [](char c) { return (c == ' ' || http::is_visible(c)) && c != ';'; });
+  luaL_argcheck(L, good, index, lua_pushfstring(L, "option '%s': a character that no cookie can hold", name));
+  return value;
+}
+
+void add_text(luaL_Buffer& line, const char* name, std::string_view value) {
+  if (value.empty()) return;
+  luaL_addstring(&line, name);
+  luaL_addlstring(&line, value.data(), value.size());
+}
+
+void add_flag(lua_State* L, luaL_Buffer& line, const char* option, bool otherwise, const char* name) {
+  if (option_flag(L, 4, option, otherwise)) luaL_addstring(&line, name);
+}
+
+/// "; SameSite=Lax"; empty for a cookie without.
+const char* same_site(lua_State* L) {
+  const char* mode = option_string(L, 4, "same_site");
+  if (mode == nullptr || std::strcmp(mode, "lax") == 0) return "; SameSite=Lax";
+  if (std::strcmp(mode, "strict") == 0) return "; SameSite=Strict";
+  luaL_argcheck(L, std::strcmp(mode, "none") == 0, 4, "option 'same_site': \"strict\", \"lax\" or \"none\" expected");
+  return "; SameSite=None";
+}
+
+/// cookie(name, value | nil[, {path, domain, max_age, secure, http_only, same_site, partitioned}]); nil ends it
+int set_cookie(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  const std::string_view name = check_bytes(L, 2);
+  luaL_argcheck(L, http::valid_field_name(name), 2, "the name of a cookie expected");
+  const bool ends = lua_isnil(L, 3);
+  const std::string_view value = ends ? std::string_view() : check_bytes(L, 3);
+  luaL_argcheck(L, valid_cookie_value(value), 3,
+                "a character that no cookie can hold; encode it, with encoding.base64url_encode for one");
+  lua_settop(L, 4);
+  if (lua_isnil(L, 4)) {
+    lua_newtable(L);
+    lua_replace(L, 4);
+  }
+  (void)check_options(L, 4, {"path", "domain", "max_age", "secure", "http_only", "same_site", "partitioned"});
+  const std::string_view path = check_attribute(L, 4, "path");
+  const std::string_view domain = check_attribute(L, 4, "domain");
+  const lua_Number age = option_number(L, 4, "max_age", -1);
+  const char* site = same_site(L);
+  const bool secure = option_flag(L, 4, "secure", exchange.tls() != nullptr);
+  luaL_Buffer line;
+  luaL_buffinit(L, &line);
+  luaL_addlstring(&line, name.data(), name.size());
+  luaL_addchar(&line, '=');
+  luaL_addlstring(&line, value.data(), value.size());
+  add_text(line, "; Path=", path.empty() ? "/" : path);
+  add_text(line, "; Domain=", domain);
+  luaL_addstring(&line, site);
+  if (secure) luaL_addstring(&line, "; Secure");
+  add_flag(L, line, "http_only", true, "; HttpOnly");
+  add_flag(L, line, "partitioned", false, "; Partitioned");
+  if (ends || age >= 0) {
+    lua_pushfstring(L, "; Max-Age=%I", ends ? lua_Integer{0} : static_cast<lua_Integer>(std::min(age, 4e9)));
+    luaL_addvalue(&line);
+  }
+  luaL_pushresult(&line);
+  check_set(L, exchange.add_header("Set-Cookie", check_bytes(L, -1)), "cookie");
   return self(L);
 }
 
@@ -477,8 +512,9 @@ void push_reference(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_
 }  // namespace
 
 void define_http_types(lua_State* L) {
-  const luaL_Reg request_methods[] = {{"header", header}, {"headers", headers}, {"query", query},   {"cookie", cookie},
-                                      {"body", body},     {"read", read},       {"chunks", chunks}, {nullptr, nullptr}};
+  const luaL_Reg request_methods[] = {{"header", header}, {"headers", headers},       {"query", query},
+                                      {"cookie", cookie}, {"query_list", query_list}, {"body", body},
+                                      {"read", read},     {"chunks", chunks},         {nullptr, nullptr}};
   const luaL_Reg properties[] = {{"method", get_method},
                                  {"path", get_path},
                                  {"target", get_target},
@@ -495,6 +531,7 @@ void define_http_types(lua_State* L) {
   luaL_getmetatable(L, kRequestType);
   lua_newtable(L);
   luaL_setfuncs(L, request_methods, 0);
+  extend_with(L, "request");
   lua_newtable(L);
   luaL_setfuncs(L, properties, 0);
   lua_pushcclosure(L, index_request, 2);
@@ -502,10 +539,14 @@ void define_http_types(lua_State* L) {
   lua_pop(L, 1);
 
   const luaL_Reg methods[] = {
-      {"status", set_status}, {"header", set_header}, {"add_header", add_header}, {"send", send},   {"text", text},
-      {"html", html},         {"xml", xml},           {"redirect", redirect},     {"write", write}, {"flush", flush},
-      {"finish", finish},     {"file", file},         {nullptr, nullptr}};
+      {"status", set_status}, {"header", set_header}, {"add_header", add_header}, {"send", send},    {"text", text},
+      {"html", html},         {"xml", xml},           {"redirect", redirect},     {"write", write},  {"flush", flush},
+      {"finish", finish},     {"file", file},         {"cookie", set_cookie},     {nullptr, nullptr}};
   define_type(L, kResponseType, methods, request_meta);
+  luaL_getmetatable(L, kResponseType);
+  lua_getfield(L, -1, "__index");
+  extend_with(L, "response");
+  lua_pop(L, 2);
 }
 
 void push_request_and_response(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_t id) {

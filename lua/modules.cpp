@@ -42,6 +42,11 @@ void preload_embedded(lua_State* L, const char* module, const char* file) {
 
 }  // namespace
 
+void push_embedded(lua_State* L, const char* file) {
+  lua_pushstring(L, file);
+  lua_pushcclosure(L, load_embedded, 1);
+}
+
 void open_modules(lua_State* L) {
   // In place, so that package.loaded and the global stay one table.
   lua_getglobal(L, "coroutine");
@@ -62,8 +67,7 @@ void open_modules(lua_State* L) {
   preload(L, "evlua.thread.native", open_thread);
   preload_embedded(L, "evlua.thread", "thread");
   // require, dofile, loadfile, os.exit: replaced by what may wait.
-  lua_pushliteral(L, "stock");
-  lua_pushcclosure(L, load_embedded, 1);
+  push_embedded(L, "stock");
   lua_call(L, 0, 0);
 }
 

@@ -8,6 +8,9 @@ namespace evlua::lua {
 /// Makes every module reachable by require, and replaces what of stock Lua would block or cannot wait.
 void open_modules(lua_State* L);
 
+/// Pushes a file of lua/lib as a function, whose one argument is its `...`.
+void push_embedded(lua_State* L, const char* file);
+
 int open_task(lua_State* L);       // the primitives behind `evlua`
 int open_coroutine(lua_State* L);  // replaces the functions of the table on top of the stack
 int open_patterns(lua_State* L);   // the same for `string`

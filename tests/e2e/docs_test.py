@@ -16,7 +16,8 @@ APP = re.compile(r"^return (function\(req, res\)|\{$)", re.M)
 REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
-INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native"}
+INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native",
+            "evlua.multipart_reader"}
 # Registered type: name in the documentation, its page, its class in types/.
 TYPES = {
     "evlua.stream": ("stream", "net", "Stream"),
@@ -25,6 +26,9 @@ TYPES = {
     "evlua.scope": ("scope", "evlua", "Scope"),
     "evlua.request": ("req", "http", "Request"),
     "evlua.response": ("res", "http", "Response"),
+    "evlua.multipart": ("form", "http", "Multipart"),
+    "evlua.part": ("part", "http", "Part"),
+    "evlua.events": ("events", "http", "Events"),
     "evlua.dict": ("dict", "shared", "Dict"),
     "evlua.watch": ("watch", "shared", "Watch"),
     "evlua.lock": ("lock", "shared", "Lock"),

@@ -77,6 +77,75 @@ function Request:read(n) end
 ---@return fun(): string? next
 function Request:chunks(n) end
 
+---All values of that parameter, decoded.
+---@param name string
+---@return string[] values
+function Request:query_list(name) end
+
+---The fields of an urlencoded or multipart form, each with its first value.
+---@param options? {limit?: integer, memory?: integer, file_limit?: integer} bytes
+---@return table<string, string|evlua.Upload>? fields
+---@return string? message
+---@return string? code
+function Request:form(options) end
+
+---The parts of a multipart form as they come: `for part in req:multipart() do ... end`
+---@return evlua.Multipart? form
+---@return string? message
+---@return string? code
+function Request:multipart() end
+
+---@class evlua.Multipart
+---@overload fun(): evlua.Part?
+local Multipart = {}
+
+---@return evlua.Part? part nil behind the last one
+---@return string? message
+---@return string? code
+function Multipart:next() end
+
+---@class evlua.Part
+---@field name string
+---@field filename? string as the client calls the file, without folders
+---@field type? string
+---@field headers table<string, string>
+local Part = {}
+
+---@return string? piece
+---@return string? message
+---@return string? code
+function Part:read() end
+
+---@return fun(): string? next
+function Part:chunks() end
+
+---@param limit? integer 1 MiB
+---@return string? text
+---@return string? message
+---@return string? code
+function Part:text(limit) end
+
+---@param path string
+---@param options? {limit?: integer}
+---@return integer? size
+---@return string? message
+---@return string? code
+function Part:save(path, options) end
+
+---@param options? {memory?: integer, limit?: integer}
+---@return evlua.Upload? upload
+---@return string? message
+---@return string? code
+function Part:spool(options) end
+
+---@class evlua.Upload
+---@field name string
+---@field filename? string
+---@field type? string
+---@field size integer
+---@field data? string
+---@field file? evlua.File without a name, at its start
+
 ---The answer. What sets something returns the response itself; a wrong value, or a response that has begun, raises.
 ---@class evlua.Response
 local Response = {}
@@ -97,6 +166,47 @@ function Response:header(name, value) end
 ---@param value string
 ---@return evlua.Response self
 function Response:add_header(name, value) end
+
+---@class evlua.CookieOptions
+---@field path? string "/"
+---@field domain? string
+---@field max_age? number seconds
+---@field secure? boolean true over HTTPS
+---@field http_only? boolean true
+---@field same_site? "strict"|"lax"|"none" "lax"
+---@field partitioned? boolean
+
+---Adds a cookie; nil ends it.
+---@param name string
+---@param value string?
+---@param options? evlua.CookieOptions
+---@return evlua.Response self
+function Response:cookie(name, value, options) end
+
+---Begins a stream of server-sent events.
+---@return evlua.Events? events
+---@return string? message
+---@return string? code
+function Response:sse() end
+
+---@class evlua.Events
+local Events = {}
+
+---@param event string|{data?: any, event?: string, id?: string|integer, retry?: integer}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Events:send(event) end
+
+---@return true? ok
+---@return string? message
+---@return string? code
+function Events:ping() end
+
+---@return true? ok
+---@return string? message
+---@return string? code
+function Events:close() end
 
 ---The whole response at once. Nothing happens when the client has gone.
 ---@param body string

@@ -1,0 +1,175 @@
+"""Forms, uploads, cookies and event streams: curl, and bodies written by hand."""
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+
+from support import LIMIT, check, exchange, main, serve, temporary
+
+FOLDER = tempfile.mkdtemp()
+APP = temporary("""
+local evlua = require "evlua"
+local function list(form)
+  local lines = {}
+  for name, value in pairs(form) do
+    if type(value) == "table" then
+      local kind = value.data and "memory" or "file"
+      local content = value.data or value.file:read("a")
+      value = ("%%s|%%s|%%d|%%s|%%s"):format(value.filename, value.type, value.size, kind, #content)
+    end
+    lines[#lines + 1] = name .. "=" .. value
+  end
+  table.sort(lines)
+  return table.concat(lines, "\\n")
+end
+return function(req, res)
+  if req.path == "/form" then
+    local form, message, code = req:form({limit = 1000, memory = 100, file_limit = 4000000})
+    if not form then return res:status(400):text(code .. ": " .. message) end
+    return res:text(list(form))
+  elseif req.path == "/parts" then
+    local lines, form = {}, assert(req:multipart())
+    while true do
+      local part, message, code = form:next()
+      if not part then
+        return res:status(code and 400 or 200):text(table.concat(lines, "\\n") .. "|" .. tostring(code))
+      end
+      if part.name == "skip" then part:read() else
+        local text, why, what = part:text(50)
+        lines[#lines + 1] = part.name .. "=" .. (text or what)
+      end
+    end
+  elseif req.path == "/save" then
+    for part in assert(req:multipart()) do
+      local size, message, code = part:save("%s/" .. part.filename, {limit = 3000000})
+      res:header("X-Result", tostring(size) .. " " .. tostring(code))
+    end
+    return res:text("saved")
+  elseif req.path == "/late" then
+    local form = assert(req:multipart())
+    local first = form:next()
+    form:next()
+    return res:text(tostring(select(2, pcall(first.read, first))))
+  elseif req.path == "/cookies" then
+    local function refused(...) return not pcall(res.cookie, res, ...) end
+    assert(refused("a b", "x") and refused("a", "x;y") and refused("a", "x y") and refused("a", "x\\r\\n"))
+    assert(refused("a") and refused("a", "b", {path = "/;x"}) and refused("a", "b", {same_site = "Lux"}))
+    assert(refused("a", "b", {pth = "/"}))
+    res:cookie("a", "1"):cookie("b", "2", {path = "/x", domain = "example.org", max_age = 5, secure = true,
+      http_only = false, same_site = "none", partitioned = true}):cookie("c", nil)
+    return res:text("ok")
+  elseif req.path == "/events" then
+    local events = assert(res:sse())
+    assert(not pcall(events.send, events, {event = "a\\nb"}))
+    events:send("one\\r\\ntwo\\rthree\\n")
+    events:send({event = "e", id = 7, retry = 10, data = ""})
+    events:ping()
+    for _ = 1, 3 do events:send("tick") evlua.sleep(0.001) end
+    return events:close()
+  end
+  res:status(404):text("?")
+end
+""" % FOLDER)
+
+
+def curl(port, target, *options):
+    got = subprocess.run(["curl", "-sS", "-i", *options, f"http://127.0.0.1:{port}{target}"], capture_output=True,
+                         timeout=LIMIT)
+    check(got.returncode == 0, got)
+    head, body = got.stdout.rsplit(b"HTTP/1.1 ", 1)[1].split(b"\r\n\r\n", 1)
+    return int(head[:3]), head.decode(), body
+
+
+def part(disposition, content, more=b""):
+    return b"\r\n--X\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + more + b"\r\n" + content
+
+
+def post(port, target, body, kind=b"multipart/form-data; boundary=X"):
+    head = (b"POST " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " + kind +
+            b"\r\nContent-Length: %d\r\n\r\n" % len(body))
+    return exchange(port, head + body).split(b"\r\n\r\n", 1)[1]
+
+
+def open_descriptors(program):
+    return len(os.listdir(f"/proc/{program.process.pid}/fd"))
+
+
+def test_forms():
+    big = os.path.join(FOLDER, "big")
+    with open(big, "wb") as f:
+        f.write(os.urandom(3_000_000))
+    program, port = serve(APP, "--workers", "2")
+    with program:
+        check(curl(port, "/form", "-d", "a=1&b=x%20y+z%zz&a=2&=e&n")[2] == b"=e\na=1\nb=x y z%zz\nn=")
+        before = open_descriptors(program)
+        status, _, body = curl(port, "/form", "-F", "a=1", "-F", "a=2", "-F", f"f=@{big}", "-F",
+                               "g=@/etc/hostname;type=x/y")
+        size = os.path.getsize("/etc/hostname")
+        check(status == 200 and body == b"a=1\nf=big|application/octet-stream|3000000|file|3000000\n"
+              b"g=hostname|x/y|%d|memory|%d" % (size, size), body)
+        check(not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("evlua-")])
+        for options, words in ((["-d", "x=" + "y" * 2000], b"ELIMIT"), (["-F", "x=" + "y" * 2000], b"ELIMIT"),
+                               (["-F", f"f=@{big}", "-F", f"g=@{big}", "-F", "h=" + "z" * 1001], b"ELIMIT"),
+                               (["-H", "Content-Type: text/plain", "-d", "x"], b"EINVAL"),
+                               (["-H", "Content-Type: multipart/form-data", "-d", "x"], b"EINVAL"),
+                               (["-H", "Content-Type: multipart/form-data; boundary=y", "-d", "x"], b"EPROTO")):
+            status, _, body = curl(port, "/form", *options)
+            check(status == 400 and body.startswith(words), options[:2], body)
+        check(open_descriptors(program) <= before + 8, "temporary files stay open")
+        check(program.stop() == 0, program.text)
+
+
+def test_parts():
+    whole = (part(b'name="a"', b"1") + part(b'name="skip"', b"x" * 100000) + part(b'name="long"', b"y" * 51) +
+             part(b'name="b"; filename="../f"', b"\r\n--\r\n") + b"\r\n--X--\r\n")
+    program, port = serve(APP)
+    with program:
+        check(post(port, b"/parts", whole) == b"a=1\nlong=ELIMIT\nb=\r\n--\r\n|nil")
+        check(post(port, b"/parts", whole[:-20]) .endswith(b"|EPROTO"))
+        check(b"the part is over" in post(port, b"/late", whole))
+        # In pieces, with pauses that the kernel makes.
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            small = part(b'name="a"', b"1") + b"\r\n--X--"
+            stream.sendall(b"POST /parts HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+                           b"Content-Type: multipart/form-data; boundary=X\r\n\r\n")
+            for byte in small:
+                stream.sendall(b"1\r\n" + bytes([byte]) + b"\r\n")
+            stream.sendall(b"0\r\n\r\n")
+            answer = b""
+            while got := stream.recv(65536):
+                answer += got
+            check(answer.endswith(b"a=1|nil"), answer)
+        status, head, _ = curl(port, "/save", "-F", f"f=@{APP};filename=../../kept.lua")
+        check(status == 200 and f"x-result: {os.path.getsize(APP)} nil" in head.lower(), head)
+        with open(APP, "rb") as one, open(os.path.join(FOLDER, "kept.lua"), "rb") as two:
+            check(one.read() == two.read())
+        post(port, b"/save", part(b'name=a; filename=large', b"x" * 3000001) + b"\r\n--X--")
+        check(not os.path.exists(os.path.join(FOLDER, "large")), "what was too long stays")
+        post(port, b"/save", part(b'name=a; filename=cut', b"x" * 30000))
+        check(not os.path.exists(os.path.join(FOLDER, "cut")), "what was cut stays")
+        check(program.stop() == 0, program.text)
+
+
+def test_cookies_and_events():
+    program, port = serve(APP)
+    with program:
+        _, head, body = curl(port, "/cookies")
+        lines = [line for line in head.split("\r\n") if line.startswith("Set-Cookie")]
+        check(body == b"ok" and lines == [
+            "Set-Cookie: a=1; Path=/; SameSite=Lax; HttpOnly",
+            "Set-Cookie: b=2; Path=/x; Domain=example.org; SameSite=None; Secure; Partitioned; Max-Age=5",
+            "Set-Cookie: c=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0"], head, body)
+        status, head, body = curl(port, "/events")
+        check("Content-Type: text/event-stream" in head and body ==
+              b"data: one\ndata: two\ndata: three\ndata: \n\nevent: e\nid: 7\nretry: 10\ndata: \n\n: \n\n" +
+              b"data: tick\n\n" * 3, head, body)
+        check(program.stop() == 0, program.text)
+
+
+try:
+    main(globals())
+finally:
+    shutil.rmtree(FOLDER)
+    os.remove(APP)
