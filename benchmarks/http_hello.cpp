@@ -50,7 +50,7 @@ Task<int> serve(Scheduler& scheduler, http::Server& server, net::Address address
   }
   std::printf("listening on %s\n", listeners.addresses()[0].to_string().c_str());
   std::fflush(stdout);
-  const std::vector<std::vector<int>> descriptors = listeners.descriptors();
+  const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
   co_return 0;
 }

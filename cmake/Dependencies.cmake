@@ -66,6 +66,12 @@ endif()
 
 evlua_need_header(NGHTTP2_INCLUDE nghttp2/nghttp2.h libnghttp2-dev)
 evlua_need_library(NGHTTP2_LIBRARY nghttp2 libnghttp2-dev)
+evlua_need_header(ZLIB_INCLUDE zlib.h zlib1g-dev)
+evlua_need_library(ZLIB_LIBRARY z zlib1g-dev)
+evlua_need_header(BROTLI_INCLUDE brotli/encode.h libbrotli-dev)
+evlua_need_library(BROTLI_LIBRARY brotlienc libbrotli-dev)
+evlua_need_header(ZSTD_INCLUDE zstd.h libzstd-dev)
+evlua_need_library(ZSTD_LIBRARY zstd libzstd-dev)
 
 add_library(evlua_llhttp STATIC ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/llhttp.c)
 target_compile_definitions(evlua_llhttp PRIVATE LLHTTP_STRICT_MODE=1)

@@ -299,6 +299,14 @@ int add_header(lua_State* L) {
   return self(L);
 }
 
+/// compress(flag): whether this response may be compressed
+int compress(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  luaL_checktype(L, 2, LUA_TBOOLEAN);
+  exchange.allow_compression(lua_toboolean(L, 2) != 0);
+  return self(L);
+}
+
 /// cookie-octet (RFC 6265, 4.1.1)
 bool valid_cookie_value(std::string_view value) {
   return std::all_of(value.begin(), value.end(),
@@ -538,10 +546,11 @@ void define_http_types(lua_State* L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 
-  const luaL_Reg methods[] = {
-      {"status", set_status}, {"header", set_header}, {"add_header", add_header}, {"send", send},    {"text", text},
-      {"html", html},         {"xml", xml},           {"redirect", redirect},     {"write", write},  {"flush", flush},
-      {"finish", finish},     {"file", file},         {"cookie", set_cookie},     {nullptr, nullptr}};
+  const luaL_Reg methods[] = {{"status", set_status}, {"header", set_header}, {"add_header", add_header},
+                              {"send", send},         {"text", text},         {"html", html},
+                              {"xml", xml},           {"redirect", redirect}, {"write", write},
+                              {"flush", flush},       {"finish", finish},     {"file", file},
+                              {"cookie", set_cookie}, {"compress", compress}, {nullptr, nullptr}};
   define_type(L, kResponseType, methods, request_meta);
   luaL_getmetatable(L, kResponseType);
   lua_getfield(L, -1, "__index");

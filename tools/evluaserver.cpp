@@ -65,6 +65,9 @@ void define(CLI::App& app, CommandLine& line) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--request-timeout", line.request_seconds, "seconds until a handler's time is over; 0: no limit")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--compress", line.server.limits.compression_level,
+                 "compress responses, 1 (fast) to 9 (small); 0, the default: as they are")
+      ->check(CLI::Range(0, 9));
   app.add_option("--static", line.folders,
                  "DIR or DIR=PREFIX, repeatable: files that are served before the app is asked")
       ->allow_extra_args(false);

@@ -16,6 +16,7 @@
 #include "core/worker.h"
 #include "net/http/connection.h"
 #include "net/http/http2_session.h"
+#include "net/http/media_types.h"
 
 namespace evlua::http {
 
@@ -64,6 +65,11 @@ void Exchange::reset() noexcept {
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
   attached_.reset();
+  may_compress_ = true;
+  if (compressor_ != nullptr) {
+    compressor_.reset();
+    packed_.release();
+  }
   if (stream_ != nullptr) reset_stream();
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
@@ -372,6 +378,35 @@ Result<void> Exchange::check_writable() noexcept {
   return {};
 }
 
+/// How a body of that size is to be compressed, if at all. A stream counts as large enough.
+std::optional<Coding> Exchange::coding_for(std::size_t size) const noexcept {
+  if (limits_->compression_level == 0 || !may_compress_ || size < limits_->compress_from) return std::nullopt;
+  const bool whole = status_has_body(status()) && status() != 206 && !response_.has("Content-Encoding") &&
+                     !response_.has("Content-Range");
+  const auto accepted = header("accept-encoding");
+  const auto type = response_.find("Content-Type");
+  if (!whole || !accepted || !type || !is_compressible(*type)) return std::nullopt;
+  const auto cache = response_.find("Cache-Control");
+  if (cache && cache->find("no-transform") != std::string_view::npos) return std::nullopt;
+  return choose_coding(*accepted);
+}
+
+void Exchange::announce_coding(Coding coding) {
+  static_cast<void>(response_.set("Content-Encoding", name_of(coding)));
+  static_cast<void>(response_.add("Vary", "Accept-Encoding"));
+  const auto etag = response_.find("ETag");
+  if (!etag || etag->starts_with("W/")) return;
+  const std::string weak = "W/" + std::string(*etag);  // other bytes, same meaning
+  static_cast<void>(response_.set("ETag", weak));
+}
+
+/// What goes out for a chunk of a compressed stream.
+std::string_view Exchange::pack(std::string_view chunk, Compressor::Then then) noexcept {
+  packed_.clear();
+  if (!compressor_->run(chunk, then, packed_)) cut();
+  return packed_.view();
+}
+
 Result<void> Exchange::send(std::string_view body) { return send_whole(body, true); }
 
 Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
@@ -383,6 +418,14 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   const bool with_body = sends_body();
   const std::optional<std::uint64_t> declared = response_.content_length();
   if (with_body && declared && *declared != body.size()) return evlua::fail(EMSGSIZE, OpCode::protocol);
+  static thread_local Bytes packed;
+  packed.clear();
+  if (const auto coding = coding_for(body.size()); coding && !declared) {
+    if (compress_whole(*coding, limits_->compression_level, body, packed)) {
+      announce_coding(*coding);
+      body = packed.view();
+    }
+  }
   const bool speaks_of_length = status_has_body(status()) ? length_known || declared : status() == 304 && declared;
   const Framing framing = speaks_of_length ? Framing::length : Framing::none;
   const std::uint64_t length = declared.value_or(body.size());
@@ -460,6 +503,11 @@ Result<void> Exchange::prepare_write(std::string_view& chunk) noexcept {
   Result<void> writable = check_writable();
   if (!writable) return writable;
   if (!headers_sent_) {
+    const auto coding = response_.content_length() ? std::nullopt : coding_for(limits_->compress_from);
+    if (coding && sends_body()) {
+      compressor_ = Compressor::make(*coding, limits_->compression_level);
+      if (compressor_ != nullptr) announce_coding(*coding);
+    }
     start_stream();
     notify(kOutput);
   }
@@ -468,6 +516,7 @@ Result<void> Exchange::prepare_write(std::string_view& chunk) noexcept {
     if (chunk.size() > response_remaining_) return evlua::fail(EMSGSIZE, OpCode::protocol);
     response_remaining_ -= chunk.size();
   }
+  if (compressor_ != nullptr && !chunk.empty()) chunk = pack(chunk, Compressor::Then::flush);
   return {};
 }
 
@@ -540,6 +589,11 @@ Result<void> Exchange::finish() {
   if (framing_ == Framing::length && response_remaining_ > 0 && sends_body()) {
     cut();
     return evlua::fail(EMSGSIZE, OpCode::protocol);
+  }
+  if (compressor_ != nullptr) {
+    const std::string_view rest = pack({}, Compressor::Then::end);
+    append_chunk(lock_output(), rest);
+    unlock_output();
   }
   if (stream_ != nullptr) {
     end_output();

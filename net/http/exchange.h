@@ -30,6 +30,7 @@
 #include "core/task.h"
 #include "core/time.h"
 #include "net/http/chunked.h"
+#include "net/http/compressor.h"
 #include "net/http/file_body.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
@@ -135,6 +136,8 @@ class Exchange {
   bool has_header(std::string_view name) const noexcept { return response_.has(name); }
   std::optional<std::string_view> response_header(std::string_view name) const noexcept { return response_.find(name); }
   bool headers_sent() const noexcept { return headers_sent_; }
+  /// Whether this response may be compressed, if the server does so and the client takes it.
+  void allow_compression(bool allowed) noexcept { may_compress_ = allowed; }
 
   /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
   Result<void> send(std::string_view body);
@@ -208,6 +211,9 @@ class Exchange {
 
   // -- the handler's side [owner] --
 
+  std::optional<Coding> coding_for(std::size_t size) const noexcept;
+  void announce_coding(Coding coding);
+  std::string_view pack(std::string_view chunk, Compressor::Then then) noexcept;
   bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
   Result<void> check_writable() noexcept;
   Result<void> send_whole(std::string_view body, bool length_known);
@@ -236,11 +242,14 @@ class Exchange {
   std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
   ChunkedDecoder chunked_;
   ResponseHead response_;
-  Bytes head_bytes_;  // a head that came in pieces, or was moved here by defer
+  std::unique_ptr<Compressor> compressor_;  // of a streamed body
+  Bytes packed_;                            // what it has made of the last chunk
+  Bytes head_bytes_;                        // a head that came in pieces, or was moved here by defer
   std::unique_ptr<FileBody> attached_;
   Bytes pending_;  // deferred: output on its way to the connection, under lock_
   Framing framing_ = Framing::none;
   bool keep_alive_ = true;
+  bool may_compress_ = true;
   bool body_ended_ = true;
   bool body_broken_ = false;
   bool continue_wanted_ = false;

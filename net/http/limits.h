@@ -29,6 +29,11 @@ struct Limits {
   Duration handler_timeout = kNever;           ///< from a request's head to its response; then Handler::expire
   Duration linger_timeout = 2 * kSecond;       ///< how long a closing connection discards what still comes in
 
+  // -- compression ----------------------------------------------------------------------------------------------------
+  int compression_level = 0;              ///< 1 to 9; 0: responses are sent as they are
+  std::uint32_t compress_from = 1024;     ///< bytes: smaller bodies are not worth it
+  std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones would hold up the worker; streams have no such bound
+
   // -- memory and connections -----------------------------------------------------------------------------------------
   std::uint32_t output_bytes = 64 * 1024;  ///< responses pending before we stop and send; a writer waits above it
   std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends

@@ -39,7 +39,7 @@ std::string text_of(const ASN1_TIME* time) {
   const bssl::UniquePtr<ASN1_GENERALIZEDTIME> general(ASN1_TIME_to_generalizedtime(time, nullptr));
   if (general == nullptr) return {};
   const auto* digits = reinterpret_cast<const char*>(ASN1_STRING_get0_data(general.get()));
-  const std::string compact(digits, static_cast<std::size_t>(ASN1_STRING_length(general.get())));  // YYYYMMDDHHMMSSZ
+  std::string compact(digits, static_cast<std::size_t>(ASN1_STRING_length(general.get())));  // YYYYMMDDHHMMSSZ
   if (compact.size() != 15) return compact;
   return compact.substr(0, 4) + "-" + compact.substr(4, 2) + "-" + compact.substr(6, 2) + "T" + compact.substr(8, 2) +
          ":" + compact.substr(10, 2) + ":" + compact.substr(12);

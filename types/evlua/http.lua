@@ -167,6 +167,11 @@ function Response:header(name, value) end
 ---@return evlua.Response self
 function Response:add_header(name, value) end
 
+---Whether this response may be compressed (see --compress).
+---@param flag boolean
+---@return evlua.Response self
+function Response:compress(flag) end
+
 ---@class evlua.CookieOptions
 ---@field path? string "/"
 ---@field domain? string
