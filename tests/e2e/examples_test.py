@@ -2,10 +2,12 @@
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
+import time
 import zlib
 
-from support import EVLUA, LIMIT, SOURCE, Program, check, exchange, main, run, serve
+from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, Program, check, exchange, main, run, serve
 
 
 def example(name):
@@ -96,6 +98,65 @@ def test_hello():
     program, port = serve(example("hello.lua"))
     with program:
         check(exchange(port, b"GET / HTTP/1.0\r\n\r\n").endswith(b"Hello, World!"))
+        check(program.stop() == 0, program.text)
+
+
+def curl(*arguments):
+    got = subprocess.run(["curl", "-sSk", "--max-time", str(LIMIT), *arguments], capture_output=True, timeout=2 * LIMIT)
+    check(got.returncode == 0, arguments, got)
+    return got.stdout
+
+
+def test_upload_service():
+    folder = tempfile.mkdtemp()
+    os.environ["UPLOADS"] = folder
+    content = os.urandom(2_000_000)
+    source = os.path.join(folder, "source.part")
+    with open(source, "wb") as f:
+        f.write(content)
+    program, port = serve(example("upload_service.lua"), "--workers", "2")
+    with program:
+        at = f"http://127.0.0.1:{port}"
+        check(curl("-T", source, f"{at}/files/whole.bin") == b"2000000 bytes\n")
+        check(curl(f"{at}/files/whole.bin") == content and curl("-r", "5-9", f"{at}/files/whole.bin") == content[5:10])
+        check(b"data: done" in curl("-N", f"{at}/progress/whole.bin"))
+        # Broken off in the middle, asked for, taken up again.
+        head = b"PUT /files/cut.bin HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(head + content[:1_000_000])
+        deadline = time.monotonic() + LIMIT
+        offset = 0
+        while offset < 1_000_000:
+            check(time.monotonic() < deadline, "what was sent did not arrive", offset)
+            offset = int(curl("-I", f"{at}/files/cut.bin").decode().split("Upload-Offset: ")[1].split("\r")[0])
+        rest = os.path.join(folder, "rest.part")
+        with open(rest, "wb") as f:
+            f.write(content[offset:])
+        while True:  # the first sender may not be gone yet
+            got = curl("-T", rest, "-H", f"Content-Range: bytes {offset}-1999999/2000000", f"{at}/files/cut.bin")
+            if b"somebody" not in got:
+                break
+            check(time.monotonic() < deadline, got)
+        check(got == b"2000000 bytes\n" and curl(f"{at}/files/cut.bin") == content, got)
+        check(b"go on at byte 0" in curl("-T", rest, "-H", "Content-Range: bytes 9-*/*", f"{at}/files/none.bin"))
+        check(curl("-F", f"f=@{rest};filename=form.bin", f"{at}/files") == b"form.bin: 1000000 bytes\n")
+        check(curl(f"{at}/files/form.bin") == content[1_000_000:])
+        for name in ("..%2fx", ".hidden", "x.part", "a%20b"):
+            check(curl("-T", rest, f"{at}/files/{name}") == b"not found\n", name)
+        check(program.stop() == 0, program.text)
+    shutil.rmtree(folder)
+
+
+def test_site():
+    command = [EVLUASERVER, example("site/app.lua"), "--static", example("site/public"), "--compress", "5",
+               "--tls-auto-dev", "--listen", "127.0.0.1:0"]
+    with Program(*command) as program:
+        at = "https://localhost:" + program.word_after("https://127.0.0.1:")
+        check(b"EventSource" in curl(f"{at}/site.js") and b"<h1>" in curl("--compressed", f"{at}/"))
+        check(curl("--http2", f"{at}/about").startswith(b"HTTP/2.0, TLSv1.3, 127.0.0.1:"))
+        check(curl("--http2", f"{at}/clock?ticks=2&every=0.01").count(b"event: tick") == 2)
+        lines = curl("--compressed", f"{at}/export.csv").split(b"\n")
+        check(len(lines) == 100002 and lines[-2] == b"100000,10000000000", len(lines))
         check(program.stop() == 0, program.text)
 
 
