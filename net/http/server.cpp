@@ -32,6 +32,11 @@ Server::Server(Scheduler& scheduler, const Options& options, const std::vector<H
 
 Server::~Server() = default;
 
+void Server::stop() noexcept {
+  for (const std::unique_ptr<Station>& station : stations_) station->announce_stop();
+  stop_.set();
+}
+
 Task<void> Server::serve(const std::vector<std::vector<Listening>>& listeners) {
   EVLUA_CHECK(listeners.size() == stations_.size());
   TaskScope scope(scheduler_);

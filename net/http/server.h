@@ -37,8 +37,9 @@ class Server {
   /// descriptors worker i accepts from; they stay the caller's, as the list does. Called once.
   Task<void> serve(const std::vector<std::vector<Listening>>& listeners);
 
-  /// Stops accepting, closes idle connections, lets the others finish their response. [any thread]
-  void stop() noexcept { stop_.set(); }
+  /// Stops accepting, closes idle connections, lets the others finish their response: the last one that any connection
+  /// gets, whichever worker it is on. [any thread]
+  void stop() noexcept;
 
   /// Limits as they are applied.
   const Limits& limits() const noexcept { return limits_; }

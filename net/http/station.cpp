@@ -53,7 +53,7 @@ Task<void> Station::run(const std::vector<Listening>& listeners, Event& stop, Du
 
   accepting.cancel();
   co_await accepting.join();
-  stopping_.store(true, std::memory_order_relaxed);  // a hint for handlers' threads; the rest is this worker's own
+  announce_stop();  // it may be by cancellation
   connections_.for_each([](Connection& connection) { connection.stop(); });
   if (count_ != 0) {
     const Result<void> drained = co_await none_.wait(deadline_after(worker_.now(), grace));

@@ -42,6 +42,8 @@ class Station {
 
   /// The server stops: connections must not outlast the response they are at. [any thread]
   bool stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
+  /// Makes stopping() true before run() gets to know that its `stop` was set. [any thread]
+  void announce_stop() noexcept { stopping_.store(true, std::memory_order_relaxed); }
   std::size_t connection_count() const noexcept { return count_; }
   std::uint64_t requests() const noexcept { return requests_; }
 
