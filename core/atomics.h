@@ -37,6 +37,7 @@ class InterleavedAtomic {
   T exchange(T value, Order order = kStrict) noexcept { return turned(value_).exchange(value, order); }
   T fetch_add(T by, Order order = kStrict) noexcept { return turned(value_).fetch_add(by, order); }
   T fetch_sub(T by, Order order = kStrict) noexcept { return turned(value_).fetch_sub(by, order); }
+  T fetch_or(T by, Order order = kStrict) noexcept { return turned(value_).fetch_or(by, order); }
   T fetch_and(T by, Order order = kStrict) noexcept { return turned(value_).fetch_and(by, order); }
   template <class... Orders>
   bool compare_exchange_strong(T& expected, T desired, Orders... orders) noexcept {

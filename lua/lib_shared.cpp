@@ -88,7 +88,7 @@ T& check_reference(lua_State* L, const char* type) {
 /// is most of what such a call would cost.
 struct DictHandle {
   Dict* dict = nullptr;
-  Dict::Pin pin;  // of a value on its way to Lua: given back even if pushing it raises
+  Dict::Cache cache;
 };
 
 DictHandle& check_dict(lua_State* L) {
@@ -156,17 +156,16 @@ int push_outcome(lua_State* L, Dict::Outcome outcome) {
 }
 
 int collect_dict(lua_State* L) {
-  static_cast<DictHandle*>(lua_touserdata(L, 1))->pin.release();
+  static_cast<DictHandle*>(lua_touserdata(L, 1))->cache.clear();
   return 0;
 }
 
 /// Pushes the value of the key at `index`.
 void push_current(lua_State* L, DictHandle& handle, int index, std::uint64_t* version = nullptr) {
-  handle.pin.release();
   Dict::Value value;
-  handle.dict->get(check_bytes(L, index), value, handle.pin, version);
+  handle.dict->get(check_bytes(L, index), value, handle.cache, version);
   push_value(L, value);
-  handle.pin.release();
+  handle.cache.release();
 }
 
 int get(lua_State* L) {
@@ -195,7 +194,8 @@ int replace(lua_State* L) { return store(L, Dict::When::present); }
 
 /// incr(key[, by[, {init, ttl}]])
 int incr(lua_State* L) {
-  Dict& dict = *check_dict(L).dict;
+  DictHandle& handle = check_dict(L);
+  Dict& dict = *handle.dict;
   const std::string_view key = check_bytes(L, 2);
   Dict::Value by;
   by.kind = Dict::Value::Kind::integer;
@@ -218,7 +218,7 @@ int incr(lua_State* L) {
     expires = option_expiry(L, dict, 4);
   }
   Dict::Value result;
-  const Dict::Outcome outcome = dict.increment(key, by, initial, expires, result);
+  const Dict::Outcome outcome = dict.increment(key, by, initial, expires, result, handle.cache);
   if (outcome != Dict::Outcome::done) return push_outcome(L, outcome);
   if (result.kind == Dict::Value::Kind::integer) {
     lua_pushinteger(L, result.integer);
@@ -239,13 +239,12 @@ int compare_and_set(lua_State* L) {
   while (true) {
     const Dict::Outcome outcome = handle.dict->compare_and_store(key, expected, value, expires);
     if (outcome != Dict::Outcome::changed) return push_outcome(L, outcome);
-    handle.pin.release();
     Dict::Value present;
-    handle.dict->get(key, present, handle.pin);
+    handle.dict->get(key, present, handle.cache);
     if (present == expected) continue;  // meanwhile it is
     lua_pushboolean(L, 0);
     push_value(L, present);
-    handle.pin.release();
+    handle.cache.release();
     return 2;
   }
 }

@@ -1,8 +1,5 @@
 #include "core/shared/dict.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -13,6 +10,8 @@
 #include <random>
 
 #include "core/check.h"
+#include "core/shared/dict_entry.h"
+#include "core/shared/dict_hash.h"
 
 namespace evlua {
 
@@ -23,7 +22,9 @@ constexpr std::size_t kShardedFrom = std::size_t{256} << 10;  // below, one list
 constexpr std::size_t kBytesPerBucket = 128;
 constexpr std::size_t kBucketsMax = std::size_t{1} << 26;
 constexpr std::size_t kSweepBuckets = 256;  // at a time, under the lock
-constexpr std::size_t kMallocGrain = 16;
+constexpr std::uint64_t kVersionStep = std::uint64_t{1}
+                                       << 32;  // from one entry to the next; changes of one count singly
+constexpr int kSecondChances = 32;
 
 std::uint64_t random_seed() {
   std::random_device source;
@@ -46,37 +47,6 @@ bool is_number(Kind kind) noexcept { return kind == Kind::integer || kind == Kin
   };
   to.number = number(to) + number(by);
   to.kind = Kind::number;
-}
-
-template <class T>
-std::uint64_t load(const char* bytes) noexcept {
-  T word;
-  std::memcpy(&word, bytes, sizeof word);
-  return word;
-}
-
-/// Both halves of the product, folded.
-std::uint64_t fold(std::uint64_t a, std::uint64_t b) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = Wide{a} * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-/// memcmp is a call; keys are short.
-bool same_bytes(const char* a, const char* b, std::size_t size) noexcept {
-  if (size > 16) return std::memcmp(a, b, size) == 0;
-  if (size >= 8) {
-    return load<std::uint64_t>(a) == load<std::uint64_t>(b) &&
-           load<std::uint64_t>(a + size - 8) == load<std::uint64_t>(b + size - 8);
-  }
-  if (size >= 4) {
-    return load<std::uint32_t>(a) == load<std::uint32_t>(b) &&
-           load<std::uint32_t>(a + size - 4) == load<std::uint32_t>(b + size - 4);
-  }
-  for (std::size_t i = 0; i < size; ++i) {
-    if (a[i] != b[i]) return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -125,33 +95,6 @@ bool Dict::Value::operator==(const Value& other) const noexcept {
   EVLUA_UNREACHABLE();
 }
 
-/// The bytes of the key lie behind it, then those of a string.
-struct Dict::Entry {
-  Entry* chain = nullptr;  // in its bucket; or in a Removed
-  Entry* newer = nullptr;  // by use
-  Entry* older = nullptr;
-  std::uint64_t hash = 0;
-  std::uint64_t version = 0;
-  Instant expires = kNever;
-  std::size_t charge = 0;  // what it counts against the bound
-  std::size_t key_size = 0;
-  std::size_t string_size = 0;
-  Value value;                         // without `string`
-  std::atomic<std::uint32_t> pins{1};  // one is the dictionary's own
-  bool went_unasked = false;           // evicted or expired: nobody has told the watches yet
-
-  char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
-  std::string_view key() noexcept { return {bytes(), key_size}; }
-  bool is(std::string_view other) noexcept {
-    return key_size == other.size() && same_bytes(bytes(), other.data(), key_size);
-  }
-  Value full_value() noexcept {
-    Value full = value;
-    if (full.kind == Kind::string) full.string = {bytes() + key_size, string_size};
-    return full;
-  }
-};
-
 struct alignas(64) Dict::Shard {
   SpinLock lock;
   struct Bucket {
@@ -198,51 +141,9 @@ Dict::Dict(Options options) : options_(options), seed_(random_seed()) {
 
 Dict::~Dict() { clear(); }
 
-/// As wyhash does it for short keys.
-inline std::uint64_t Dict::hash_of(std::string_view key) const noexcept {
-  const std::size_t size = key.size();
-  const char* bytes = key.data();
-  if (size > 16) return XXH3_64bits_withSeed(bytes, size, seed_);
-  std::uint64_t a = 0;
-  std::uint64_t b = 0;
-  if (size >= 8) {
-    a = load<std::uint64_t>(bytes);
-    b = load<std::uint64_t>(bytes + size - 8);
-  } else if (size >= 4) {
-    a = load<std::uint32_t>(bytes);
-    b = load<std::uint32_t>(bytes + size - 4);
-  } else if (size > 0) {
-    a = load<std::uint8_t>(bytes);
-    b = (load<std::uint8_t>(bytes + size / 2) << 8) | load<std::uint8_t>(bytes + size - 1);
-  }
-  return fold(fold(a ^ seed_, b ^ std::rotl(seed_, 32)) ^ size, seed_ | 1);
-}
+inline std::uint64_t Dict::hash_of(std::string_view key) const noexcept { return detail::hash_key(key, seed_); }
 
 inline Dict::Shard& Dict::shard_of(std::uint64_t hash) noexcept { return shards_[(hash >> 56) & shard_mask_]; }
-
-void Dict::unpin(Entry* entry) noexcept {
-  // acq_rel: whoever frees has seen what the others did with the bytes.
-  if (entry->pins.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  entry->~Entry();
-  std::free(entry);
-}
-
-Dict::Entry* Dict::make(std::uint64_t hash, std::string_view key, const Value& value) const {
-  const std::size_t string_size = value.kind == Kind::string ? value.string.size() : 0;
-  const std::size_t size = sizeof(Entry) + key.size() + string_size;
-  void* memory = std::malloc(size);
-  if (memory == nullptr) return nullptr;
-  auto* entry = new (memory) Entry;
-  entry->hash = hash;
-  entry->charge = (size + 2 * kMallocGrain - 1) / kMallocGrain * kMallocGrain;
-  entry->key_size = key.size();
-  entry->string_size = string_size;
-  entry->value = value;
-  entry->value.string = {};
-  if (!key.empty()) std::memcpy(entry->bytes(), key.data(), key.size());
-  if (string_size != 0) std::memcpy(entry->bytes() + key.size(), value.string.data(), string_size);
-  return entry;
-}
 
 // -- under a shard's lock -------------------------------------------------------------------------------------------
 
@@ -254,11 +155,13 @@ void Dict::insert(Shard& shard, Entry& entry) noexcept {
   entry.older = shard.newest;
   (shard.newest != nullptr ? shard.newest->newer : shard.oldest) = &entry;
   shard.newest = &entry;
-  entry.version = ++shard.version;
+  shard.version += kVersionStep;
+  entry.set_version(shard.version);
   ++shard.entries;
-  shard.note_expiry(entry.expires);
+  shard.note_expiry(entry.expires.load(std::memory_order_relaxed));
 }
 
+/// REQUIRES: the entry's lock.
 void Dict::unlink(Shard& shard, Entry& entry, Removed& removed) noexcept {
   Entry** link = &shard.buckets[entry.hash & bucket_mask_].first;
   while (*link != &entry) link = &(*link)->chain;
@@ -266,29 +169,50 @@ void Dict::unlink(Shard& shard, Entry& entry, Removed& removed) noexcept {
   (entry.newer != nullptr ? entry.newer->older : shard.newest) = entry.older;
   (entry.older != nullptr ? entry.older->newer : shard.oldest) = entry.newer;
   --shard.entries;
+  entry.unlinked.store(true, std::memory_order_release);
   removed.add(entry);
 }
 
-/// The entry, which is now the one that was used last.
-[[gnu::always_inline]] inline Dict::Entry* Dict::find(Shard& shard, std::uint64_t hash, std::string_view key,
-                                                      Removed& removed) noexcept {
+/// It has expired, or has to make room.
+void Dict::drop(Shard& shard, Entry& entry, Removed& removed) noexcept {
+  const std::lock_guard guard(entry.lock);
+  entry.went_unasked = true;
+  unlink(shard, entry, removed);
+}
+
+/// Now it is the one that was used last.
+void Dict::touch(Shard& shard, Entry& entry) noexcept {
+  if (entry.newer == nullptr) return;
+  entry.newer->older = entry.older;
+  (entry.older != nullptr ? entry.older->newer : shard.oldest) = entry.newer;
+  entry.newer = nullptr;
+  entry.older = shard.newest;
+  shard.newest->newer = &entry;
+  shard.newest = &entry;
+}
+
+/// The entry, touched.
+Dict::Entry* Dict::find(Shard& shard, std::uint64_t hash, std::string_view key, Removed& removed) noexcept {
   Entry* entry = shard.buckets[hash & bucket_mask_].first;
   while (entry != nullptr && (entry->hash != hash || !entry->is(key))) entry = entry->chain;
   if (entry == nullptr) return nullptr;
-  if (entry->expires != kNever && entry->expires <= now()) {
-    entry->went_unasked = true;
-    unlink(shard, *entry, removed);
+  if (has_expired(entry->expires.load(std::memory_order_relaxed))) {
+    drop(shard, *entry, removed);
     return nullptr;
   }
-  if (entry->newer != nullptr) {
-    entry->newer->older = entry->older;
-    (entry->older != nullptr ? entry->older->newer : shard.oldest) = entry->newer;
-    entry->newer = nullptr;
-    entry->older = shard.newest;
-    shard.newest->newer = entry;
-    shard.newest = entry;
-  }
+  touch(shard, *entry);
   return entry;
+}
+
+/// Who goes next. Those that were used through a cache are put to where a use would have put them.
+Dict::Entry* Dict::least_used(Shard& shard, const Entry* keep) noexcept {
+  for (int chances = kSecondChances; chances > 0 && shard.oldest != nullptr; --chances) {
+    Entry& oldest = *shard.oldest;
+    if (!oldest.used.load(std::memory_order_relaxed)) break;
+    oldest.used.store(false, std::memory_order_relaxed);
+    touch(shard, oldest);
+  }
+  return keep != nullptr && shard.oldest == keep ? keep->newer : shard.oldest;
 }
 
 /// Unlinks what has expired in the next few buckets. False: this was the end of a round, or nothing can have expired.
@@ -299,11 +223,11 @@ bool Dict::sweep(Shard& shard, Removed& removed) noexcept {
   for (; shard.sweep_at < end; ++shard.sweep_at) {
     for (Entry* entry = shard.buckets[shard.sweep_at].first; entry != nullptr;) {
       Entry& here = *std::exchange(entry, entry->chain);
-      if (here.expires <= at) {
-        here.went_unasked = true;
-        unlink(shard, here, removed);
+      const Instant expires = here.expires.load(std::memory_order_relaxed);
+      if (expires <= at) {
+        drop(shard, here, removed);
       } else {
-        shard.expiry_ahead = std::min(shard.expiry_ahead, here.expires);
+        shard.expiry_ahead = std::min(shard.expiry_ahead, expires);
       }
     }
   }
@@ -321,7 +245,7 @@ void Dict::free_all(Removed& removed) {
     Entry* entry = std::exchange(removed.first, removed.first->chain);
     bytes_.fetch_sub(entry->charge, std::memory_order_relaxed);
     if (entry->went_unasked && !watches_.empty()) watches_.tell(entry->key());
-    unpin(entry);
+    entry->unpin();
   }
 }
 
@@ -348,10 +272,9 @@ void Dict::make_room(std::size_t first_shard, const Entry* keep) {
     {
       const std::lock_guard guard(shard.lock);
       (void)sweep(shard, removed);
-      Entry* victim = shard.oldest == keep && keep != nullptr ? keep->newer : shard.oldest;
-      if (removed.first == nullptr && victim != nullptr) {
-        victim->went_unasked = true;
-        unlink(shard, *victim, removed);
+      Entry* victim = removed.first == nullptr ? least_used(shard, keep) : nullptr;
+      if (victim != nullptr) {
+        drop(shard, *victim, removed);
         evictions_.fetch_add(1, std::memory_order_relaxed);
       }
     }
@@ -365,29 +288,84 @@ void Dict::make_room(std::size_t first_shard, const Entry* keep) {
 
 // -- operations -----------------------------------------------------------------------------------------------------
 
-void Dict::get(std::string_view key, Value& value, Pin& pin, std::uint64_t* version) {
+void Dict::Cache::clear() noexcept {
+  release();
+  for (Entry*& slot : slots_) {
+    if (Entry* entry = std::exchange(slot, nullptr)) entry->unpin();
+  }
+}
+
+void Dict::Cache::release() noexcept {
+  if (large_ != nullptr) large_->unpin();
+  large_ = nullptr;
+}
+
+/// By where the key lies: Lua keeps a short string once.
+inline Dict::Entry*& Dict::Cache::slot(std::string_view key) noexcept {
+  return slots_[reinterpret_cast<std::uintptr_t>(key.data()) / kStringGrain % kSlots];
+}
+
+void Dict::Cache::forget(std::string_view key) noexcept {
+  if (Entry* entry = std::exchange(slot(key), nullptr)) entry->unpin();
+  release();
+}
+
+/// The entry, pinned by the cache; it may have been unlinked since. Null when there is none.
+[[gnu::always_inline]] inline Dict::Entry* Dict::known(Cache& cache, std::string_view key) {
+  Entry* entry = cache.slot(key);
+  if (entry == nullptr || !entry->is(key)) return learn(cache, key);
+  if (!entry->used.load(std::memory_order_relaxed)) entry->used.store(true, std::memory_order_relaxed);
+  return entry;
+}
+
+Dict::Entry* Dict::learn(Cache& cache, std::string_view key) {
   const std::uint64_t hash = hash_of(key);
   Shard& shard = shard_of(hash);
   Removed removed;
-  value.kind = Kind::nil;
+  Entry* entry = nullptr;
   {
     const std::lock_guard guard(shard.lock);
-    Entry* entry = find(shard, hash, key, removed);
-    if (version != nullptr) *version = entry != nullptr ? entry->version : 0;
-    if (entry != nullptr) {
-      value.kind = entry->value.kind;  // piece by piece: a copy as a whole would wait for these stores
-      value.integer = entry->value.integer;
-      if (value.kind == Kind::string) {
-        value.string = {entry->bytes() + entry->key_size, entry->string_size};
-        entry->pins.fetch_add(1, std::memory_order_relaxed);  // the dictionary holds one
-        pin.entry_ = entry;
-      }
-    }
+    entry = find(shard, hash, key, removed);
+    if (entry != nullptr) entry->pin();
   }
   if (removed.first != nullptr) free_all(removed);
+  if (entry == nullptr) return nullptr;
+  if (entry->key_size + entry->string_size > Cache::kBytes) {
+    cache.release();
+    cache.large_ = entry;
+  } else {
+    cache.forget(key);
+    cache.slot(key) = entry;
+  }
+  return entry;
 }
 
-/// `allowed(const Entry*)` tells, under the lock, whether to go on.
+void Dict::get(std::string_view key, Value& value, Cache& cache, std::uint64_t* version) {
+  while (Entry* entry = known(cache, key)) {
+    const Entry::State state = entry->look();
+    if (state.unlinked || has_expired(state.expires)) {
+      cache.forget(key);
+      continue;
+    }
+    entry->copy_to(value, state);
+    if (version != nullptr) *version = state.version;
+    return;
+  }
+  value.kind = Kind::nil;
+  if (version != nullptr) *version = 0;
+}
+
+namespace {
+
+/// Its lock, if there is an entry.
+template <class Entry>
+std::unique_lock<SeqLock> hold(Entry* entry) {
+  return entry != nullptr ? std::unique_lock(entry->lock) : std::unique_lock<SeqLock>();
+}
+
+}  // namespace
+
+/// `allowed(Entry*)` tells, under the locks, whether to go on.
 template <class Condition>
 Dict::Outcome Dict::store_when(std::string_view key, const Value& value, Instant expires, Condition allowed) {
   const std::uint64_t hash = hash_of(key);
@@ -403,14 +381,15 @@ Dict::Outcome Dict::store_when(std::string_view key, const Value& value, Instant
     existed = entry != nullptr;
     if (value.kind == Kind::nil || (entry != nullptr && entry->string_size == 0)) {
       stored = true;
+      const std::unique_lock<SeqLock> held = hold(entry);
       outcome = allowed(entry);
       if (outcome == Outcome::done && entry != nullptr) {
         if (value.kind == Kind::nil) {
           unlink(shard, *entry, removed);
         } else {
-          entry->value = value;
-          entry->expires = expires;
-          entry->version = ++shard.version;
+          entry->set(value);
+          entry->expires.store(expires, std::memory_order_release);
+          entry->count_change();
           shard.note_expiry(expires);
         }
       }
@@ -432,15 +411,19 @@ Dict::Outcome Dict::store_when(std::string_view key, const Value& value, Instant
 template <class Condition>
 Dict::Outcome Dict::store_new(std::uint64_t hash, std::string_view key, const Value& value, Instant expires,
                               Condition allowed) {
-  Entry* made = make(hash, key, value);
+  const std::size_t bytes = sizeof(Entry) + key.size() + (value.kind == Kind::string ? value.string.size() : 0);
+  if (bytes > std::min<std::size_t>(options_.bytes, std::numeric_limits<std::uint32_t>::max())) {
+    return Outcome::too_large;
+  }
+  Entry* made = Entry::make(hash, key, value, expires);
   if (made == nullptr) return Outcome::full;
-  made->expires = expires;
   Shard& shard = shard_of(hash);
   Removed removed;
   Outcome outcome = made->charge > options_.bytes ? Outcome::too_large : Outcome::done;
   if (outcome == Outcome::done) {
     const std::lock_guard guard(shard.lock);
     Entry* old = find(shard, hash, key, removed);
+    const std::unique_lock<SeqLock> held = hold(old);
     outcome = allowed(old);
     if (outcome == Outcome::done) outcome = charge(made->charge, old != nullptr ? old->charge : 0);
     if (outcome == Outcome::done) {
@@ -453,7 +436,7 @@ Dict::Outcome Dict::store_new(std::uint64_t hash, std::string_view key, const Va
   }
   free_all(removed);
   if (outcome != Outcome::done) {
-    unpin(made);
+    made->unpin();
   } else if (over_bound()) {
     make_room((hash >> 56) & shard_mask_, made);
   }
@@ -478,43 +461,46 @@ Dict::Outcome Dict::store(std::string_view key, const Value& value, Instant expi
 
 Dict::Outcome Dict::store_if(std::string_view key, std::uint64_t version, const Value& value, Instant expires) {
   return store_when(key, value, expires, [version](Entry* entry) {
-    return (entry != nullptr ? entry->version : 0) == version ? Outcome::done : Outcome::changed;
+    return (entry != nullptr ? entry->state().version : 0) == version ? Outcome::done : Outcome::changed;
   });
 }
 
 Dict::Outcome Dict::compare_and_store(std::string_view key, const Value& expected, const Value& value,
                                       Instant expires) {
   return store_when(key, value, expires, [&expected](Entry* entry) {
-    return (entry != nullptr ? entry->full_value() : Value()) == expected ? Outcome::done : Outcome::changed;
+    return (entry != nullptr ? entry->value() : Value()) == expected ? Outcome::done : Outcome::changed;
   });
 }
 
 Dict::Outcome Dict::increment(std::string_view key, const Value& by, const Value& initial, Instant expires,
-                              Value& result) {
-  const std::uint64_t hash = hash_of(key);
-  Shard& shard = shard_of(hash);
+                              Value& result, Cache& cache) {
   while (true) {
-    Removed removed;
-    Outcome outcome = Outcome::missing;
-    {
-      const std::lock_guard guard(shard.lock);
-      Entry* entry = find(shard, hash, key, removed);
-      if (entry != nullptr) outcome = is_number(entry->value.kind) ? Outcome::done : Outcome::not_number;
-      if (outcome == Outcome::done) {
-        add(entry->value, by);
-        entry->version = ++shard.version;
-        result.kind = entry->value.kind;
-        result.integer = entry->value.integer;
-      }
+    while (Entry* entry = known(cache, key)) {
+      const Outcome outcome = increment(*entry, by, result);
+      if (outcome == Outcome::done && !watches_.empty()) watches_.tell(key);
+      if (outcome != Outcome::missing) return outcome;
+      cache.forget(key);
     }
-    if (removed.first != nullptr) free_all(removed);
-    if (outcome == Outcome::done && !watches_.empty()) watches_.tell(key);
-    if (outcome != Outcome::missing || initial.kind == Kind::nil) return outcome;
+    if (initial.kind == Kind::nil) return Outcome::missing;
     result = initial;
     add(result, by);
-    outcome = store(key, result, expires, When::absent);
+    const Outcome outcome = store(key, result, expires, When::absent);
     if (outcome != Outcome::exists) return outcome;
   }
+}
+
+/// Missing: it has been unlinked, or has expired.
+[[gnu::always_inline]] inline Dict::Outcome Dict::increment(Entry& entry, const Value& by, Value& result) noexcept {
+  const std::lock_guard guard(entry.lock);
+  const Entry::State state = entry.state();
+  if (state.unlinked || has_expired(state.expires)) return Outcome::missing;
+  if (!is_number(state.kind)) return Outcome::not_number;
+  result.kind = state.kind;
+  result.integer = state.bits;
+  add(result, by);
+  entry.set(result);
+  entry.count_change();
+  return Outcome::done;
 }
 
 bool Dict::erase(std::string_view key) { return store(key, Value(), kNever, When::present) == Outcome::done; }
@@ -529,7 +515,8 @@ bool Dict::set_expiry(std::string_view key, Instant expires) {
     Entry* entry = find(shard, hash, key, removed);
     found = entry != nullptr;
     if (found) {
-      entry->expires = expires;
+      const std::lock_guard held(entry->lock);
+      entry->expires.store(expires, std::memory_order_release);
       shard.note_expiry(expires);
     }
   }
@@ -546,7 +533,7 @@ bool Dict::expiry(std::string_view key, Instant& expires) {
     const std::lock_guard guard(shard.lock);
     const Entry* entry = find(shard, hash, key, removed);
     found = entry != nullptr;
-    if (found) expires = entry->expires;
+    if (found) expires = entry->expires.load(std::memory_order_relaxed);
   }
   free_all(removed);
   return found;
@@ -558,7 +545,11 @@ void Dict::clear() {
     Removed removed;
     {
       const std::lock_guard guard(shard.lock);
-      while (shard.oldest != nullptr) unlink(shard, *shard.oldest, removed);
+      while (shard.oldest != nullptr) {
+        Entry& entry = *shard.oldest;
+        const std::lock_guard held(entry.lock);
+        unlink(shard, entry, removed);
+      }
       shard.next_expiry = shard.expiry_ahead = kNever;
     }
     free_all(removed);
@@ -572,7 +563,7 @@ std::vector<std::string> Dict::keys(std::size_t count) {
     std::vector<Entry*> pinned = pin_some(shards_[i], count - found.size());
     for (Entry* entry : pinned) {
       found.emplace_back(entry->key());
-      unpin(entry);
+      entry->unpin();
     }
   }
   return found;
@@ -590,8 +581,8 @@ std::vector<Dict::Entry*> Dict::pin_some(Shard& shard, std::size_t count) {
   const Instant at = now();
   const std::lock_guard guard(shard.lock);
   for (Entry* entry = shard.newest; entry != nullptr && pinned.size() < pinned.capacity(); entry = entry->older) {
-    if (entry->expires <= at || pinned.size() == count) continue;
-    entry->pins.fetch_add(1, std::memory_order_relaxed);
+    if (entry->expires.load(std::memory_order_relaxed) <= at || pinned.size() == count) continue;
+    entry->pin();
     pinned.push_back(entry);
   }
   return pinned;

@@ -3,9 +3,11 @@
 // Keys are spread over shards, each with its own lock, hash table and least-recently-used list. What is stored counts
 // against one bound in bytes; when it is reached, entries that have expired or were not used for the longest time (in
 // their shard) make room. Nothing is allocated, freed or copied under a shard's lock but numbers: an entry is built
-// outside of it, and whoever reads bytes pins the entry. [any thread]
+// outside of it, and whoever reads bytes pins the entry. Who uses an entry again finds it in a cache of its own, and
+// takes no lock to read it, and only the entry's to add to it (dict_entry.h). [any thread]
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -63,8 +65,8 @@ class Dict {
     std::uint64_t evictions = 0;  ///< of entries that had not expired
   };
 
-  /// Keeps the bytes of an entry that was read.
-  class Pin;
+  /// Knows the entries that one caller has used, so that it finds them without a lock; and keeps what it has read.
+  class Cache;
 
   explicit Dict(Options options);
   ~Dict();
@@ -74,8 +76,9 @@ class Dict {
   const Options& options() const noexcept { return options_; }
   Instant now() const noexcept { return options_.clock(); }
 
-  /// The value, nil when there is none. `version` becomes that of the entry, 0 for none: see store_if.
-  void get(std::string_view key, Value& value, Pin& pin, std::uint64_t* version = nullptr);
+  /// The value, nil when there is none. A string is there until the next call with this cache. `version` becomes that
+  /// of the entry, 0 for none: see store_if.
+  void get(std::string_view key, Value& value, Cache& cache, std::uint64_t* version = nullptr);
   /// A nil removes. `expires` as an instant, or kNever.
   Outcome store(std::string_view key, const Value& value, Instant expires, When when);
   /// Stores if the entry has still the version that get has told.
@@ -84,7 +87,8 @@ class Dict {
   Outcome compare_and_store(std::string_view key, const Value& expected, const Value& value, Instant expires);
   /// Adds to a number, and to `initial` if there is none (nil: then it is an error). The time to live stays, but that
   /// of a new entry is `expires`. Integers wrap around.
-  Outcome increment(std::string_view key, const Value& by, const Value& initial, Instant expires, Value& result);
+  Outcome increment(std::string_view key, const Value& by, const Value& initial, Instant expires, Value& result,
+                    Cache& cache);
   /// True when there was one.
   bool erase(std::string_view key);
   /// A new time to live for what is there.
@@ -105,22 +109,27 @@ class Dict {
 
   std::uint64_t hash_of(std::string_view key) const noexcept;
   Shard& shard_of(std::uint64_t hash) noexcept;
+  bool has_expired(Instant expires) const noexcept { return expires != kNever && expires <= now(); }
   Entry* find(Shard& shard, std::uint64_t hash, std::string_view key, Removed& removed) noexcept;
-  Entry* make(std::uint64_t hash, std::string_view key, const Value& value) const;
+  Entry* known(Cache& cache, std::string_view key);
+  Entry* learn(Cache& cache, std::string_view key);
+  Outcome increment(Entry& entry, const Value& by, Value& result) noexcept;
   template <class Condition>
   Outcome store_when(std::string_view key, const Value& value, Instant expires, Condition allowed);
   template <class Condition>
   Outcome store_new(std::uint64_t hash, std::string_view key, const Value& value, Instant expires, Condition allowed);
   Outcome charge(std::size_t added, std::size_t replaced) noexcept;
   void insert(Shard& shard, Entry& entry) noexcept;
+  static void touch(Shard& shard, Entry& entry) noexcept;
   void unlink(Shard& shard, Entry& entry, Removed& removed) noexcept;
+  void drop(Shard& shard, Entry& entry, Removed& removed) noexcept;
+  static Entry* least_used(Shard& shard, const Entry* keep) noexcept;
   bool sweep(Shard& shard, Removed& removed) noexcept;
   void sweep_all();
   bool over_bound() const noexcept { return bytes_.load(std::memory_order_relaxed) > options_.bytes; }
   void make_room(std::size_t first_shard, const Entry* keep);
   void free_all(Removed& removed);
   std::vector<Entry*> pin_some(Shard& shard, std::size_t count);
-  static void unpin(Entry* entry) noexcept;
 
   const Options options_;
   const std::uint64_t seed_;
@@ -132,20 +141,28 @@ class Dict {
   WatchList watches_;
 };
 
-class Dict::Pin {
+/// May outlive the dictionary's entries, but not be used with another dictionary. [one thread at a time]
+class Dict::Cache {
  public:
-  Pin() = default;
-  ~Pin() { release(); }
-  Pin(const Pin&) = delete;
-  Pin& operator=(const Pin&) = delete;
-  void release() noexcept {
-    if (entry_ != nullptr) unpin(entry_);
-    entry_ = nullptr;
-  }
+  Cache() = default;
+  ~Cache() { clear(); }
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+  /// What was read is not needed any more.
+  void release() noexcept;
+  void clear() noexcept;
 
  private:
   friend class Dict;
-  Entry* entry_ = nullptr;
+  static constexpr std::size_t kSlots = 64;
+  static constexpr std::size_t kStringGrain = 32;  // strings lie so far apart, or nearly
+  static constexpr std::size_t kBytes = 384;       // longer entries are not kept: they may be gone from the dictionary
+
+  Entry*& slot(std::string_view key) noexcept;
+  void forget(std::string_view key) noexcept;
+
+  std::array<Entry*, kSlots> slots_{};
+  Entry* large_ = nullptr;
 };
 
 }  // namespace evlua

@@ -33,9 +33,9 @@ std::atomic<Instant> fake_now{1};
 Instant fake_clock() noexcept { return fake_now.load(); }
 
 std::string text_of(Dict& dict, std::string_view key) {
-  Dict::Pin pin;
+  Dict::Cache cache;
   Value value;
-  dict.get(key, value, pin);
+  dict.get(key, value, cache);
   return value.kind == Value::Kind::string ? std::string(value.string) : std::string("-");
 }
 
@@ -44,32 +44,32 @@ Value integer(std::int64_t number) { return Value::of(number); }
 TEST_CASE("increments, conditional stores and compare-and-store of many threads add up") {
   Dict dict({});
   on_threads(4, [&](int) {
+    Dict::Cache cache;
     for (int i = 0; i < kRounds; ++i) {
       Value sum;
-      CHECK(dict.increment("sum", integer(1), integer(0), kNever, sum) == Outcome::done);
-      Dict::Pin pin;
+      CHECK(dict.increment("sum", integer(1), integer(0), kNever, sum, cache) == Outcome::done);
       Value value;
       std::uint64_t version = 0;
       Outcome stored = Outcome::changed;
       while (stored == Outcome::changed) {
-        dict.get("versioned", value, pin, &version);
+        dict.get("versioned", value, cache, &version);
         const std::int64_t next = value.kind == Value::Kind::nil ? 1 : value.integer + 1;
         stored = dict.store_if("versioned", version, integer(next), kNever);
       }
       for (bool done = false; !done;) {
-        dict.get("text", value, pin);
+        dict.get("text", value, cache);
         const std::string before = value.kind == Value::Kind::string ? std::string(value.string) : std::string("0");
         const std::string after = std::to_string(std::stoll(before) + 1);
         done = dict.compare_and_store("text", value, Value::of(std::string_view(after)), kNever) == Outcome::done;
-        pin.release();
+        cache.release();
       }
     }
   });
-  Dict::Pin pin;
+  Dict::Cache cache;
   Value value;
-  dict.get("sum", value, pin);
+  dict.get("sum", value, cache);
   CHECK(value.integer == 4 * kRounds);
-  dict.get("versioned", value, pin);
+  dict.get("versioned", value, cache);
   CHECK(value.integer == 4 * kRounds);
   CHECK(text_of(dict, "text") == std::to_string(4 * kRounds));
 }
@@ -79,7 +79,7 @@ TEST_CASE("whatever threads do, the bound is kept, values are whole, and every b
     Dict dict({.bytes = bytes});
     on_threads(4, [&](int thread) {
       std::mt19937 random(static_cast<unsigned>(thread) + 1);
-      Dict::Pin pin;
+      Dict::Cache cache;
       for (int i = 0; i < kRounds; ++i) {
         const std::string key = "key" + std::to_string(random() % 2000);
         const std::string made(random() % 300, static_cast<char>('a' + random() % 26));
@@ -97,11 +97,11 @@ TEST_CASE("whatever threads do, the bound is kept, values are whole, and every b
           case 4: (void)dict.store(key, Value::of(std::string_view(made)), kNever, When::absent); break;
           case 5: (void)dict.store(key, Value::of(std::string_view(made)), kNever, When::present); break;
           default:
-            dict.get(key, value, pin);
+            dict.get(key, value, cache);
             if (value.kind == Value::Kind::string && !value.string.empty()) {
               CHECK(value.string.find_first_not_of(value.string.front()) == std::string_view::npos);
             }
-            pin.release();
+            cache.release();
         }
       }
     });
@@ -178,6 +178,77 @@ TEST_CASE("what was not used for longest goes first, what has expired before it"
   CHECK(text_of(dict, "old2") == text);
 }
 
+TEST_CASE("increments that race removal, replacement and conditional stores are neither lost nor doubled") {
+  Dict dict({});
+  std::atomic<std::int64_t> taken{0};
+  on_threads(4, [&](int thread) {
+    Dict::Cache cache;
+    Value value;
+    std::uint64_t version = 0;
+    for (int i = 0; i < kRounds; ++i) {
+      if (thread < 2) {
+        while (dict.increment("n", integer(1), integer(0), kNever, value, cache) !=
+               Outcome::done) {  // a string is there
+        }
+        continue;
+      }
+      dict.get("n", value, cache, &version);
+      const std::int64_t found = value.kind == Value::Kind::integer ? value.integer : 0;
+      Value left;  // nil, a number in place, a string in its place and gone again
+      if (i % 3 == 1) left = integer(0);
+      if (i % 3 == 2) left = Value::of(std::string_view("0"));
+      if (dict.store_if("n", version, left, kNever) != Outcome::done) continue;
+      taken += found;
+      if (i % 3 != 2) continue;
+      dict.get("n", value, cache, &version);
+      if (value.kind == Value::Kind::string)
+        (void)dict.store_if("n", version, Value(), kNever);  // or somebody else does
+    }
+  });
+  Dict::Cache cache;
+  Value value;
+  dict.get("n", value, cache);
+  CHECK(taken + (value.kind == Value::Kind::nil ? 0 : value.integer) == 2 * kRounds);
+}
+
+TEST_CASE("a cache sees what has become of the entries it knows, and keeps those in use") {
+  fake_now = 1;
+  Dict dict({.bytes = 4096, .clock = &fake_clock});
+  Dict::Cache cache;
+  Value value;
+  const auto read = [&](std::string_view key) {
+    dict.get(key, value, cache);
+    return value;
+  };
+  CHECK(dict.store("n", integer(1), kNever, When::always) == Outcome::done);
+  CHECK(read("n") == integer(1));
+  CHECK(dict.store("n", Value::of(true), 5, When::always) == Outcome::done);
+  CHECK(read("n") == Value::of(true));
+  CHECK(dict.increment("n", integer(1), integer(0), kNever, value, cache) == Outcome::not_number);
+  fake_now = 5;
+  CHECK(read("n") == Value());
+  CHECK(dict.increment("n", integer(1), integer(7), kNever, value, cache) == Outcome::done);
+  CHECK(read("n") == integer(8));
+  CHECK(dict.increment("n", Value::of(0.5), integer(0), kNever, value, cache) == Outcome::done);
+  CHECK(read("n") == Value::of(8.5));
+  CHECK(dict.store("n", Value::of(std::string_view("text")), kNever, When::always) == Outcome::done);
+  CHECK(read("n") == Value::of(std::string_view("text")));
+  const std::string large(2000, 'x');
+  CHECK(dict.store("n", Value::of(std::string_view(large)), kNever, When::always) == Outcome::done);
+  CHECK(read("n") == Value::of(std::string_view(large)));
+  dict.clear();
+  CHECK(value.string == large);  // it is there until the next call
+  CHECK(read("n") == Value());
+  CHECK(dict.statistics().bytes == 0);
+
+  CHECK(dict.store("kept", integer(1), kNever, When::always) == Outcome::done);
+  for (int i = 0; i < 200; ++i) {
+    CHECK(read("kept") == integer(1));
+    CHECK(dict.store(std::to_string(i), integer(i), kNever, When::always) == Outcome::done);
+  }
+  CHECK(dict.statistics().evictions > 100);
+}
+
 TEST_CASE("a full dictionary that must not evict refuses, until something has expired") {
   fake_now = 1;
   Dict dict({.bytes = std::size_t{1} << 19, .evict = false, .clock = &fake_clock});
@@ -198,9 +269,9 @@ Task<void> count_changes(Dict& dict, int& seen) {
   for (std::int64_t last = 0; last < 2000;) {
     Result<std::string> key = co_await watch.next(kNever);
     CHECK(key.has_value());
-    Dict::Pin pin;
+    Dict::Cache cache;
     Value value;
-    dict.get("n", value, pin);
+    dict.get("n", value, cache);
     CHECK(value.integer >= last);  // it may have been seen before the watch was told
     last = value.integer;
     ++seen;
@@ -211,7 +282,8 @@ Task<void> make_changes(Dict& dict) {
   Yield yield;
   for (int i = 0; i < 2000; ++i) {
     Value sum;
-    CHECK(dict.increment("n", integer(1), integer(0), kNever, sum) == Outcome::done);
+    Dict::Cache cache;
+    CHECK(dict.increment("n", integer(1), integer(0), kNever, sum, cache) == Outcome::done);
     if (i % 7 == 0) co_await yield;
   }
 }
