@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,7 @@ namespace {
 using Bytecode = std::shared_ptr<const std::string>;
 
 constexpr std::size_t kBytesMax = std::size_t{64} << 20;
+constexpr std::size_t kFilesMax = 10'000;
 
 /// By the name of the chunk and what is in it, so that a file that has changed is compiled again.
 class Cache {
@@ -27,6 +29,17 @@ class Cache {
     const std::lock_guard guard(lock_);
     const auto place = chunks_.find(key);
     return place != chunks_.end() ? place->second : nullptr;
+  }
+
+  /// The name of a chunk that comes from a file is "@" and the file's.
+  void note(std::string_view name) {
+    const std::lock_guard guard(lock_);
+    if (name.starts_with('@') && files_.size() < kFilesMax) files_.emplace(name.substr(1));
+  }
+
+  std::vector<std::string> files() {
+    const std::lock_guard guard(lock_);
+    return {files_.begin(), files_.end()};
   }
 
   void add(std::string key, Bytecode bytecode) {
@@ -42,6 +55,7 @@ class Cache {
  private:
   FutexMutex lock_;
   std::unordered_map<std::string, Bytecode> chunks_;
+  std::set<std::string, std::less<>> files_;
   std::size_t bytes_ = 0;
 };
 
@@ -61,6 +75,7 @@ std::string key_of(std::string_view text, std::string_view name) {
 /// As luaL_loadbufferx. Nothing here raises.
 int load(lua_State* L, std::string_view text, const char* name) {
   std::string key = key_of(text, name);
+  cache().note(name);
   if (const Bytecode known = cache().find(key)) return luaL_loadbufferx(L, known->data(), known->size(), name, "b");
   const int status = luaL_loadbufferx(L, text.data(), text.size(), name, "bt");
   if (status != LUA_OK || text.starts_with(LUA_SIGNATURE[0])) return status;
@@ -77,6 +92,8 @@ int load(lua_State* L, std::string_view text, const char* name) {
 }
 
 }  // namespace
+
+std::vector<std::string> loaded_files() { return cache().files(); }
 
 int compile_shared(lua_State* L) {
   std::size_t size = 0;

@@ -3,9 +3,15 @@
 
 #include <lua.hpp>
 
+#include <string>
+#include <vector>
+
 namespace evlua::lua {
 
 /// compile(text, chunk name[, environment]) -> function, or nil and a message: as `load`.
 int compile_shared(lua_State* L);
+
+/// The files that code was loaded from, in any Vm of the process, or that did not compile. [any thread]
+std::vector<std::string> loaded_files();
 
 }  // namespace evlua::lua

@@ -10,7 +10,7 @@ namespace evlua::lua {
 namespace {
 
 constexpr const char* kLoad = R"lua(
-local path, first = ...
+local path, starts_once, stops_once = ...
 if path == "" then return function(_, res) res:status(404):text("Not Found\n") end end  -- static files only
 local chunk, message = loadfile(path)
 if not chunk then error(message, 0) end
@@ -18,18 +18,14 @@ local app = chunk()
 local handle = app
 if type(app) == "table" then
   handle = app.handle
-  if first and app.start_once then app.start_once() end
+  if starts_once and app.start_once then app.start_once() end
   if app.start then app.start() end
 end
 if type(handle) ~= "function" then
   error(path .. ": the app must return a function (req, res), or a table with such a function as 'handle'", 0)
 end
 if type(app) ~= "table" then return handle end
-local stop, stop_once = app.stop, first and app.stop_once
-return handle, stop_once and function()
-  if stop then stop() end
-  stop_once()
-end or stop
+return handle, app.stop, stops_once and app.stop_once or nil
 )lua";
 
 }  // namespace
@@ -59,8 +55,9 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
       self.message = fiber.failure_text();
     } else if (self.loads) {
       lua_State* L = self.app->vm_.main_state();
-      lua_settop(fiber.root(), 2);
-      lua_xmove(fiber.root(), L, 2);
+      lua_settop(fiber.root(), 3);
+      lua_xmove(fiber.root(), L, 3);
+      self.app->stop_once_ref_ = luaL_ref(L, LUA_REGISTRYINDEX);
       self.app->stop_ref_ = luaL_ref(L, LUA_REGISTRYINDEX);
       self.app->handler_ref_ = luaL_ref(L, LUA_REGISTRYINDEX);
     }
@@ -79,27 +76,46 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
   co_return 0;
 }
 
-Task<tl::expected<void, std::string>> HttpApp::load(std::string path, bool first) {
-  first_ = first;
+Task<tl::expected<void, std::string>> HttpApp::load(std::string path, Once once) {
+  once_ = once;
   auto loaded = co_await call_lua(
       [](HttpApp& app, lua_State* L, const std::string& file) {
         define_http_types(L);
         EVLUA_CHECK(luaL_loadbufferx(L, kLoad, std::char_traits<char>::length(kLoad), "=[evluaserver]", "t") == LUA_OK);
         lua_pushlstring(L, file.data(), file.size());
-        lua_pushboolean(L, app.first_ ? 1 : 0);
+        lua_pushboolean(L, app.once_ == Once::start_and_stop ? 1 : 0);
+        lua_pushboolean(L, app.once_ != Once::ignore ? 1 : 0);
       },
       std::move(path), true);
   if (!loaded) co_return tl::unexpected(std::move(loaded.error()));
   co_return tl::expected<void, std::string>();
 }
 
-Task<void> HttpApp::stop() {
-  if (stop_ref_ == LUA_REFNIL || stop_ref_ == LUA_NOREF) co_return;
+Task<void> HttpApp::call_stop(void (*push)(HttpApp&, lua_State*, const std::string&)) {
   std::string none;
-  auto stopped = co_await call_lua(
-      [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_ref_); },
-      std::move(none), false);
+  auto stopped = co_await call_lua(push, std::move(none), false);
   if (!stopped) std::fprintf(stderr, "evluaserver: error in stop: %s\n", stopped.error().c_str());
+}
+
+Task<void> HttpApp::stop(bool last) {
+  if (stop_ref_ != LUA_REFNIL && stop_ref_ != LUA_NOREF) {
+    co_await call_stop(
+        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_ref_); });
+  }
+  if (last && stop_once_ref_ != LUA_REFNIL && stop_once_ref_ != LUA_NOREF) {
+    co_await call_stop(
+        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_once_ref_); });
+  }
+}
+
+Task<void> HttpApp::drain(Instant deadline) {
+  draining_.store(true);
+  if (pending_.load() != 0) (void)co_await drained_.wait(deadline);
+}
+
+/// On the strand: whoever has drained comes by it before the app is gone.
+void HttpApp::no_longer_pending() noexcept {
+  if (pending_.fetch_sub(1) == 1 && draining_.load()) drained_.set();
 }
 
 bool HttpApp::try_handle(http::Exchange& exchange, bool& complete) noexcept {
@@ -111,6 +127,7 @@ bool HttpApp::try_handle(http::Exchange& exchange, bool& complete) noexcept {
     run(call);
     complete = call.ended_inside;
     if (!complete) {
+      pending_.fetch_add(1);
       call.inside_handle = false;
       exchange.defer();
     }
@@ -125,6 +142,7 @@ void HttpApp::queue(http::Exchange& exchange) noexcept {
     auto& queued = static_cast<Call&>(self);
     queued.app->run(queued);
   };
+  pending_.fetch_add(1);
   exchange.defer();
   vm_.strand().enqueue(call);
 }
@@ -179,6 +197,7 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     call.ended_inside = true;
   } else {
     exchange.complete();  // `call` lived in the exchange: gone from here on
+    no_longer_pending();
   }
 }
 

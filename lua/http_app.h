@@ -5,6 +5,8 @@
 // queued, the exchange is deferred and given back when the fiber ends.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -24,11 +26,16 @@ class HttpApp final {
   };
   HttpApp(Vm& vm, const Options& options) : vm_(vm), options_(options) {}
 
-  /// Loads the file and runs its `start`, and in the `first` Vm of the process `start_once` before that. The error is
-  /// what to print. [any worker]
-  Task<tl::expected<void, std::string>> load(std::string path, bool first);
-  /// Runs the app's `stop`, if any, and in the Vm that was the first `stop_once` after that; errors are printed.
-  Task<void> stop();
+  /// What this Vm has to do with `start_once` and `stop_once`: nothing; only the latter; or both.
+  enum class Once : std::uint8_t { ignore, stop, start_and_stop };
+
+  /// Loads the file and runs its `start_once`, if that is its part, and its `start`. The error is what to print.
+  /// [any worker]
+  Task<tl::expected<void, std::string>> load(std::string path, Once once);
+  /// No more requests come: returns when those under way have ended, or at `deadline`. [any worker]
+  Task<void> drain(Instant deadline);
+  /// Runs the app's `stop`, if any, and when the process ends (`last`) its `stop_once`; errors are printed.
+  Task<void> stop(bool last);
 
   /// Runs the handler now; false, and nothing has happened, when the Vm is busy.
   bool try_handle(http::Exchange& exchange, bool& complete) noexcept;
@@ -68,15 +75,21 @@ class HttpApp final {
   void run(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
   static void end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept;
+  void no_longer_pending() noexcept;
+  Task<void> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&));
   void report(http::Exchange& exchange, const std::string& text) const;
   Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
                                                 std::string text, bool loads);
 
   Vm& vm_;
   const Options options_;
-  bool first_ = false;
+  Once once_ = Once::ignore;
   int handler_ref_ = LUA_NOREF;
   int stop_ref_ = LUA_NOREF;
+  int stop_once_ref_ = LUA_NOREF;
+  std::atomic<std::uint32_t> pending_{0};  // requests that have not ended, but for those that end where they began
+  std::atomic<bool> draining_{false};
+  Event drained_;
   std::vector<Active> active_;        // by slot
   std::vector<std::uint32_t> spare_;  // slots not in use
 };

@@ -1,28 +1,17 @@
 #include "tools/certificates.h"
 
-#include <sys/stat.h>
-
 #include <cstdio>
 #include <utility>
 
 #include "core/blocking.h"
 #include "core/worker.h"
+#include "tools/file_state.h"
 
 namespace evlua::tools {
 
 namespace {
 
 constexpr Duration kLookInterval = 5 * kSecond;
-
-void add_state(std::string& to, const std::string& path) {
-  struct stat status {};
-  if (path.empty()) return;
-  if (::stat(path.c_str(), &status) != 0) status = {};
-  for (const std::int64_t part : {std::int64_t{status.st_mtim.tv_sec}, std::int64_t{status.st_mtim.tv_nsec},
-                                  static_cast<std::int64_t>(status.st_ino), std::int64_t{status.st_size}}) {
-    to += std::to_string(part) + ' ';
-  }
-}
 
 }  // namespace
 
@@ -36,19 +25,19 @@ Certificates::Loaded Certificates::load(const tls::ServerOptions& options, bool 
 }
 
 /// What changes when a file is written or replaced.
-std::string Certificates::file_state() const {
+std::string Certificates::state_of_files() const {
   std::string state;
   for (const tls::CertificateFiles& files : options_.certificates) {
-    add_state(state, files.certificate);
-    add_state(state, files.key);
-    add_state(state, files.ocsp);
+    state += file_state(files.certificate);
+    state += file_state(files.key);
+    state += file_state(files.ocsp);
   }
-  add_state(state, options_.client_ca);
+  state += file_state(options_.client_ca);
   return state;
 }
 
 void Certificates::reload(bool asked) {
-  std::string state = file_state();
+  std::string state = state_of_files();
   if (!asked && state == state_) return;
   state_ = std::move(state);  // the same broken files are complained about once
   auto context = tls::ServerContext::load(options_, keys_);

@@ -29,8 +29,8 @@ class Certificates {
  private:
   Certificates(tls::ServerOptions options, std::shared_ptr<tls::TicketKeys> keys,
                std::shared_ptr<const tls::ServerContext> context)
-      : options_(std::move(options)), keys_(std::move(keys)), slot_(std::move(context)), state_(file_state()) {}
-  std::string file_state() const;
+      : options_(std::move(options)), keys_(std::move(keys)), slot_(std::move(context)), state_(state_of_files()) {}
+  std::string state_of_files() const;
   void reload(bool asked);
 
   const tls::ServerOptions options_;

@@ -75,7 +75,8 @@ void define(CLI::App& app, CommandLine& line) {
   define_tls(app, line);
   app.add_option("--trace", line.runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", line.runtime.stats, "print what the workers counted, at the end");
-  app.add_flag("--dev", line.server.development, "show tracebacks in error pages");
+  app.add_flag("--dev", line.server.development, "show tracebacks in error pages, and --watch");
+  app.add_flag("--watch", line.server.watch, "load the app again when one of its files has changed");
   app.add_flag("-v,--version", line.version, "print the version");
 }
 
@@ -180,6 +181,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (!parse_addresses(line) || !check_tls(line)) return 2;
+  line.server.watch |= line.server.development;
   line.server.grace = evlua::duration_from_seconds(line.grace_seconds);
   line.server.vm_memory = std::size_t{line.vm_megabytes} << 20;
   if (line.cpu_seconds > 0) line.server.cpu_limit = evlua::duration_from_seconds(line.cpu_seconds);

@@ -8,31 +8,24 @@
 #include <memory>
 
 #include "core/scope.h"
-#include "lua/http_pool.h"
-#include "lua/vm.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
+#include "tools/app_handler.h"
 #include "tools/certificates.h"
+#include "tools/reloader.h"
 #include "tools/runtime.h"
 
 namespace evlua::tools {
 
 namespace {
 
-using lua::HttpApp;
-using lua::Vm;
-
-struct Instance {
-  std::unique_ptr<Vm> vm;
-  std::unique_ptr<HttpApp> app;
-};
-
 std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
-std::atomic<Certificates*> reloading{nullptr};
+std::atomic<Certificates*> certificates_in_use{nullptr};
+std::atomic<Reloader*> app_in_use{nullptr};
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once.
-void stop_serving(Vm&, int signal) {
+void stop_serving(lua::Vm&, int signal) {
   if (stops_asked.fetch_add(1) > 0) leave(128 + signal);
   http::Server* server = serving.load();
   if (server == nullptr) leave(128 + signal);
@@ -40,28 +33,20 @@ void stop_serving(Vm&, int signal) {
   server->stop();
 }
 
-Task<bool> load_all(Scheduler& scheduler, const ServerOptions& options, std::vector<Instance>& instances) {
-  Vm::Options limits;
-  limits.memory_max = options.vm_memory;
-  HttpApp::Options app_options;
-  app_options.show_errors = options.development;
-  app_options.cpu_limit = options.cpu_limit;
-  app_options.time_limit = options.limits.handler_timeout;
-  for (unsigned index = 0; index < scheduler.worker_count() * options.vms; ++index) {
-    Instance instance;
-    instance.vm = Vm::create(scheduler, limits);
-    if (instance.vm == nullptr) co_return false;
-    instance.vm->on_exit = [](int code) { leave(code); };
-    instance.app = std::make_unique<HttpApp>(*instance.vm, app_options);
-    instances.push_back(std::move(instance));
-    std::string path = options.app;
-    auto loaded = co_await instances.back().app->load(std::move(path), index == 0);
-    if (!loaded) {
-      std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
-      co_return false;
-    }
-  }
-  co_return true;
+void reload_everything() {
+  if (Certificates* certificates = certificates_in_use.load()) certificates->reload_soon();
+  if (Reloader* app = app_in_use.load()) app->reload_soon();
+}
+
+Generation::Options generation_options(const ServerOptions& options) {
+  Generation::Options made;
+  made.app = options.app;
+  made.vms = options.vms;
+  made.vm.memory_max = options.vm_memory;
+  made.app_options.show_errors = options.development;
+  made.app_options.cpu_limit = options.cpu_limit;
+  made.app_options.time_limit = options.limits.handler_timeout;
+  return made;
 }
 
 /// Null when no address wants any; false in `good` after printing what is wrong.
@@ -106,75 +91,41 @@ void announce(const ServerOptions& options, const http::ListenerSet& listeners) 
   }
 }
 
-/// One for each worker: so many instances in turn.
-std::vector<std::unique_ptr<lua::HttpPool>> make_pools(const std::vector<Instance>& instances, unsigned each) {
-  std::vector<std::unique_ptr<lua::HttpPool>> pools;
-  for (std::size_t first = 0; first < instances.size(); first += each) {
-    std::vector<HttpApp*> apps;
-    for (std::size_t i = first; i < first + each; ++i) apps.push_back(instances[i].app.get());
-    pools.push_back(std::make_unique<lua::HttpPool>(std::move(apps)));
-  }
-  return pools;
-}
-
-/// Tasks that handlers left running end with the server.
-Task<void> end_instances(std::vector<Instance>& instances) {
-  // The first one last: its stop_once comes after every stop.
-  for (auto place = instances.rbegin(); place != instances.rend(); ++place) {
-    Instance& instance = *place;
-    co_await instance.app->stop();
-    struct Cancel : Runnable {
-      Vm* vm;
-      Event done;
-    } cancel;
-    cancel.vm = instance.vm.get();
-    cancel.run = [](Runnable& self) noexcept {
-      auto& here = static_cast<Cancel&>(self);
-      here.vm->for_each_live([](lua::Fiber& fiber) { fiber.cancel(OpStop::cancelled); });
-      here.done.set();
-    };
-    instance.vm->strand().enqueue(cancel);
-    (void)co_await cancel.done.wait();
-    (void)co_await instance.vm->idle().wait();
-  }
-}
-
 }  // namespace
 
 Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals) {
-  std::vector<Instance> instances;
-  const bool loaded = co_await load_all(scheduler, options, instances);
-  bool good = loaded;
+  std::vector<AppHandler> apps(scheduler.worker_count());
+  const Reloader::Options reloading{options.grace, options.watch};
+  Reloader app(scheduler, generation_options(options), reloading, apps, signals);
+  const auto loaded = co_await app.start(stop_serving);
+  if (!loaded) std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+  bool good = loaded.has_value();
   const std::unique_ptr<Certificates> certificates = good ? load_certificates(options, good) : nullptr;
   http::ListenerSet listeners(scheduler.worker_count());
-  if (!good || !listen_all(options, certificates.get(), listeners)) co_return 1;
-
-  std::vector<std::unique_ptr<lua::HttpPool>> pools = make_pools(instances, options.vms);
   http::StaticFolders folders;
-  if (!open_folders(options, folders)) co_return 1;
+  if (!good || !listen_all(options, certificates.get(), listeners) || !open_folders(options, folders)) co_return 1;
+
   std::vector<std::unique_ptr<http::StaticHandler>> statics;
   std::vector<http::Handler*> handlers;
-  for (unsigned worker = 0; worker < scheduler.worker_count(); ++worker) {
-    http::Handler* app = pools.empty() ? nullptr : pools[worker].get();
-    if (!folders.empty()) {
-      statics.push_back(std::make_unique<http::StaticHandler>(folders, app, scheduler));
-      app = statics.back().get();
-    }
-    handlers.push_back(app);
+  for (AppHandler& own : apps) {
+    handlers.push_back(&own);
+    if (folders.empty()) continue;
+    statics.push_back(std::make_unique<http::StaticHandler>(folders, &own, scheduler));
+    handlers.back() = statics.back().get();
   }
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;
   http::Server server(scheduler, server_options, handlers);
   serving.store(&server);
+  certificates_in_use.store(certificates.get());
+  app_in_use.store(&app);
   signals.set_stuck_action(stop_serving);
-  signals.attach(*instances.front().vm, stop_serving);
+  signals.set_hangup_action(reload_everything);
+  signals.attach(app.first_vm(), stop_serving);
   TaskScope watching(scheduler);
-  if (certificates != nullptr) {
-    reloading.store(certificates.get());
-    signals.set_hangup_action([] { reloading.load()->reload_soon(); });
-    watching.spawn(certificates->watch(scheduler.pool()));
-  }
+  if (certificates != nullptr) watching.spawn(certificates->watch(scheduler.pool()));
+  watching.spawn(app.run());
   announce(options, listeners);  // who reads this may send SIGTERM
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
@@ -183,7 +134,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   co_await watching.join();
   signals.detach();
   serving.store(nullptr);
-  co_await end_instances(instances);
+  co_await app.end();
   co_return 0;
 }
 

@@ -28,6 +28,7 @@ struct ServerOptions {
   http::Limits limits;
   Duration grace = 30 * kSecond;
   bool development = false;  ///< error pages show tracebacks
+  bool watch = false;        ///< load the app again when its files have changed
   unsigned vms = 1;          ///< Lua states of each worker
   std::size_t vm_memory = std::size_t{1} << 30;
   Duration cpu_limit = kNever;  ///< of one request

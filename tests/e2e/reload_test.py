@@ -1,0 +1,169 @@
+"""The app is exchanged while requests go on: by SIGHUP, and with --watch by writing to its files."""
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+
+from support import LIMIT, check, exchange, main, serve
+
+APP = """
+local evlua = require "evlua"
+local version = require "version"
+local say = function(what) return function() io.stderr:write(what, " ", version, "\\n") end end
+return {
+  start_once = say "start_once", start = say "start", stop = say "stop", stop_once = say "stop_once",
+  handle = function(req, res)
+    if req.path == "/wait" then
+      io.stderr:write("waiting\\n")
+      evlua.sleep(tonumber(req.query_string))
+    elseif req.path == "/stream" then
+      for i = 1, 1000000 do
+        if not res:write("line\\n") then return end
+        evlua.sleep(0.005)
+      end
+    end
+    res:text(version)
+  end,
+}
+"""
+
+
+class App:
+    """A folder with an app, and evluaserver in it."""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp()
+        self.write("app.lua", APP)
+        self.write("version.lua", 'return "one"')
+        os.environ["LUA_PATH"] = self.folder + "/?.lua;;"
+        self.program, self.port = serve(self.folder + "/app.lua", *options)
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), "w") as f:
+            f.write(text)
+
+    def get(self, target="/"):
+        answer = exchange(self.port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        check(answer.startswith(b"HTTP/1.1 200"), answer)
+        return answer.split(b"\r\n\r\n", 1)[1].decode()
+
+    def wait_until(self, version):
+        deadline = time.monotonic() + LIMIT
+        while self.get() != version:
+            check(time.monotonic() < deadline, "never became", version, self.program.text)
+
+    def reload(self):
+        times = self.program.text.count("app reloaded")
+        self.program.process.send_signal(signal.SIGHUP)
+        self.wait_for_reload(times + 1)
+
+    def wait_for_reload(self, times):
+        while self.program.text.count("app reloaded") < times:
+            seen = len(self.program.text)
+            text, self.program.text = self.program.text, ""
+            self.program.wait_for("\n")
+            self.program.text = text + self.program.text
+            check(len(self.program.text) > seen, self.program.text)
+
+    def __enter__(self):
+        self.program.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.program.__exit__(*error)
+        shutil.rmtree(self.folder)
+
+
+def test_hangup_loads_the_app_again_while_a_request_goes_on():
+    with App("--workers", "2") as app:
+        check(app.get() == "one")
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(app.get("/wait?0.3")))
+        waiting.start()
+        app.program.wait_for("waiting")
+        app.write("version.lua", 'return "two"')
+        app.reload()
+        check(app.get() == "two", app.program.text)
+        waiting.join()
+        check(answers == ["one"], "the old app ends what it has begun", answers)
+        app.program.wait_for("stop one\nstop one\n")
+        check(app.program.stop() == 0, app.program.text)
+        text = app.program.text
+        check(text.count("start_once") == 1 and text.count("stop_once") == 1, text)
+        check(text.count("stop_once two") == 1 and text.count("stop two") == 2, text)
+
+
+def test_an_app_that_does_not_load_changes_nothing():
+    with App("--workers", "1") as app:
+        for wrong in ("return 1 +", "error 'no'", None):
+            if wrong:
+                app.write("version.lua", wrong)
+            else:
+                app.write("app.lua", "return 42")
+            app.program.text = ""
+            app.program.process.send_signal(signal.SIGHUP)
+            app.program.wait_for("the app stays as it was")
+            check(app.get() == "one")
+        app.write("app.lua", APP)
+        app.write("version.lua", 'return "two"')
+        app.program.text = ""
+        app.reload()
+        check(app.get() == "two")
+        check(app.program.stop() == 0, app.program.text)
+
+
+def test_no_request_fails_while_the_app_is_exchanged_again_and_again():
+    with App("--workers", "2") as app:
+        failures, stop = [], threading.Event()
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    check(app.get() in ("one", "two"))
+                except Exception as error:
+                    failures.append(repr(error))
+                    return
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for turn in range(10):
+            app.write("version.lua", 'return "two"' if turn % 2 == 0 else 'return "one"')
+            app.reload()
+        stop.set()
+        for client in clients:
+            client.join()
+        check(not failures, failures)
+        check(app.program.stop() == 0, app.program.text)
+
+
+def test_requests_of_the_old_app_end_with_their_grace():
+    with App("--workers", "1", "--grace", "0.2") as app:
+        stream = threading.Thread(target=lambda: exchange(app.port, b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"))
+        stream.start()
+        app.write("version.lua", 'return "two"')
+        app.reload()
+        stream.join(LIMIT)
+        check(not stream.is_alive(), "an endless response ends")
+        app.program.wait_for("stop one")
+        check(app.get() == "two")
+        check(app.program.stop() == 0, app.program.text)
+
+
+def test_watching_notices_what_is_written():
+    with App("--workers", "2", "--watch") as app:
+        app.wait_until("one")
+        app.write("version.lua", 'return "two"')
+        app.wait_until("two")
+        app.program.text = ""
+        app.write("version.lua", "return nonsense nonsense")
+        app.program.wait_for("the app stays as it was")
+        check(app.get() == "two")
+        app.write("app.lua", 'return function(_, res) res:text("three") end')
+        app.wait_until("three")
+        check(app.program.stop() == 0, app.program.text)
+
+
+main(globals())
