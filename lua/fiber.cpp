@@ -6,6 +6,7 @@
 
 #include "core/trace.h"
 #include "lua/slice.h"
+#include "lua/stack.h"
 
 namespace evlua::lua {
 
@@ -28,6 +29,15 @@ void SpawnSite::release() noexcept {
     SpawnSite* above = site->parent;
     delete site;
     site = above;
+  }
+}
+
+void CpuBudget::release() noexcept {
+  CpuBudget* budget = this;
+  while (budget != nullptr && --budget->references == 0) {
+    CpuBudget* around = budget->parent;
+    delete budget;
+    budget = around;
   }
 }
 
@@ -95,7 +105,8 @@ void Fiber::recycle(bool reusable) {
   }
   cancelled_ = OpStop::none;
   doom_ = nullptr;
-  cpu_left_ = time_limit_ = kNever;
+  time_limit_ = kNever;
+  if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();
   cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
   shield_ = 0;
   owner_ = nullptr;
@@ -137,7 +148,7 @@ namespace {
 
 /// "app.lua:12", where a coroutine is about to go on.
 void describe_place(lua_State* L, int arguments, Trace::Span& span) {
-  lua_Debug where;
+  lua_Debug where{};
   bool found = false;
   for (int level = 0; !found && lua_getstack(L, level, &where) != 0; ++level) {
     lua_getinfo(L, "Sl", &where);
@@ -149,7 +160,14 @@ void describe_place(lua_State* L, int arguments, Trace::Span& span) {
     where.currentline = where.linedefined;
     found = true;
   }
-  if (found) std::snprintf(span.detail(), Trace::Span::kDetailBytes, "%s:%d", where.short_src, where.currentline);
+  // What a hook has suspended before the first instruction has no line: Lua reads one from before its table.
+  const bool strange = where.lastlinedefined > 0 && where.currentline > where.lastlinedefined;
+  if (found && strange) where.currentline = where.linedefined;
+  if (found && where.currentline > 0) {
+    std::snprintf(span.detail(), Trace::Span::kDetailBytes, "%.50s:%d", where.short_src, where.currentline);
+  } else if (found) {
+    std::snprintf(span.detail(), Trace::Span::kDetailBytes, "%s", where.short_src);
+  }
 }
 
 }  // namespace
@@ -239,10 +257,25 @@ void Fiber::cancel(OpStop why) noexcept {
   if (waiting_ != nullptr && !shielded()) waiting_->cancel(*waiting_);
 }
 
+void Fiber::limit_cpu(Duration amount) {
+  cpu_budget_ = new CpuBudget{amount, cpu_budget_};
+}
+
+void Fiber::share_limits(const Fiber& other) noexcept {
+  limit_time(other.time_limit_);
+  if (cpu_budget_ == nullptr && other.cpu_budget_ != nullptr) {
+    cpu_budget_ = other.cpu_budget_;
+    ++cpu_budget_->references;
+  }
+}
+
 void Fiber::charge_cpu() noexcept {
   const Instant now = thread_cpu_time();
-  cpu_left_ -= now - std::exchange(cpu_mark_, now);
-  if (cpu_left_ <= 0) doom("CPU time limit exceeded");
+  const Duration used = now - std::exchange(cpu_mark_, now);
+  for (CpuBudget* budget = cpu_budget_; budget != nullptr; budget = budget->parent) {
+    budget->left -= used;
+    if (budget->left <= 0) doom("CPU time limit exceeded");
+  }
 }
 
 const char* Fiber::check_limits() noexcept {
@@ -341,7 +374,7 @@ std::string Fiber::failure_text() {
   });
   lua_pushvalue(root_, -1);
   lua_xmove(root_, L, 1);
-  (void)lua_pcall(L, 1, 1, 0);
+  (void)pcall_briefly(L, 1, 1);
   const char* words = lua_tostring(L, -1);
   const std::string message = words != nullptr ? words : "(error in error handling)";
   lua_pop(L, 1);

@@ -10,6 +10,7 @@
 
 #include <lua.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 #include <utility>
@@ -43,6 +44,15 @@ struct SpawnSite {
   int line = 0;
   SpawnSite* parent = nullptr;
   char source[LUA_IDSIZE] = {};
+
+  void release() noexcept;
+};
+
+/// Processor time that a task and those that it waits for in groups may use. Counts towards those of the tasks around.
+struct CpuBudget {
+  Duration left;
+  CpuBudget* parent;
+  unsigned references = 1;
 
   void release() noexcept;
 };
@@ -121,12 +131,14 @@ class Fiber final : public ListNode, private Runnable {
   void doom(const char* message, OpStop why = OpStop::cancelled) noexcept;
   const char* doom() const noexcept { return doom_; }
   /// The processor time that it may use from now on, until it ends. To a few milliseconds.
-  void limit_cpu(Duration amount) noexcept { cpu_left_ = amount; }
+  void limit_cpu(Duration amount);
   /// When its time is over. Waits that go on then are ended by whoever sets this; here it is about code that computes.
-  void limit_time(Instant until) noexcept { time_limit_ = until; }
+  void limit_time(Instant until) noexcept { time_limit_ = std::min(time_limit_, until); }
+  /// The limits of `other` are ours, too; processor time is used up by both.
+  void share_limits(const Fiber& other) noexcept;
   /// Why the fiber must not go on computing now: null, or the message of the error to be raised. [from its own code]
   const char* check_limits() noexcept;
-  bool has_cpu_limit() const noexcept { return cpu_left_ != kNever; }
+  bool has_cpu_limit() const noexcept { return cpu_budget_ != nullptr; }
   /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
   void charge_cpu() noexcept;
   /// While above zero the fiber's waits are not cancelled (clean-up).
@@ -193,7 +205,7 @@ class Fiber final : public ListNode, private Runnable {
   bool cancel_raised_ = false;
   bool identity_seen_ = false;
   const char* doom_ = nullptr;
-  Duration cpu_left_ = kNever;
+  CpuBudget* cpu_budget_ = nullptr;
   Instant time_limit_ = kNever;
   Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
   Owner* owner_ = nullptr;

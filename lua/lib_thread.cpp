@@ -171,6 +171,13 @@ int send(lua_State* L) {
       L, [&] { return do_case(channel, true, std::move(message), deadline); }, PushOne());
 }
 
+/// give_back(value, channel): sends it, there being room.
+int give_back(lua_State* L) {
+  lua_settop(L, 2);
+  lua_insert(L, 1);
+  return send(L);
+}
+
 /// receive([{timeout}])
 int receive(lua_State* L) {
   const ChannelPtr& channel = check_channel(L, 1);
@@ -307,6 +314,7 @@ int open_thread(lua_State* L) {
   define_type(L, kStateType, nullptr, state_meta);
   const luaL_Reg functions[] = {{"state", make_state}, {"pack", pack},     {"call", call},
                                 {"workers", workers},  {"select", select}, {"channel", make_channel},
+                                {"receive", receive},  {"give_back", give_back},
                                 {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;

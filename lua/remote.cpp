@@ -6,6 +6,7 @@
 #include "core/cancel.h"
 #include "core/event.h"
 #include "lua/fiber.h"
+#include "lua/stack.h"
 
 namespace evlua::lua {
 
@@ -106,7 +107,7 @@ void RemoteCall::finish(Fiber& fiber, Fiber::Outcome outcome) {
     result.trace = fiber.failure_text();
     lua_pushcfunction(L, pack_error);
     lua_xmove(fiber.root(), L, 1);
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK) result.values = std::move(packed_message(L, -1));
+    if (pcall_briefly(L, 1, 1) == LUA_OK) result.values = std::move(packed_message(L, -1));
   } else if (lua_gettop(fiber.root()) > 0) {  // nothing when it was cancelled before it began
     lua_xmove(fiber.root(), L, 1);
     result.values = std::move(packed_message(L, -1));

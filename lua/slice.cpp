@@ -8,6 +8,7 @@
 #include <ctime>
 #include <vector>
 
+#include "core/check.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
 #include "lua/fiber.h"
@@ -104,6 +105,35 @@ void take_hook(lua_State* L, int count) noexcept {
   lua_sethook(L, on_hook, LUA_MASKCOUNT, count);
 }
 
+/// What a lua_State of Lua 5.3 begins with.
+struct StateHead {
+  struct Frame {
+    void* pointers[4];
+    void* function[3];
+    std::ptrdiff_t extra;
+    short results;
+    unsigned short status;
+  };
+  void* next;
+  unsigned char kind[2];
+  unsigned short frames;
+  unsigned char status;
+  void* pointers[10];
+  Frame base;
+  lua_Hook hook;
+  std::ptrdiff_t error_handler;
+};
+
+/// Raises an error that goes to the nearest pcall at once. While the hook of a state runs there are no others in it: a
+/// message handler that xpcall was given could compute for ever, and nothing would end it.
+[[noreturn]] void raise_past_handler(lua_State* L, const char* message) {
+  auto* head = reinterpret_cast<StateHead*>(L);
+  EVLUA_CHECK(head->hook == on_hook);  // the state is laid out as we think
+  head->error_handler = 0;
+  luaL_error(L, "%s", message);
+  EVLUA_UNREACHABLE();
+}
+
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
   const Hook before = std::exchange(user_hook, Hook());
@@ -114,7 +144,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   Fiber& fiber = *vm.running();
   if (const char* ends = fiber.check_limits()) {
     take_hook(L, 1);  // for whoever catches the error
-    luaL_error(L, "%s", ends);
+    raise_past_handler(L, ends);
   }
   if (!fiber.may_wait(L)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();

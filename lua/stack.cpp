@@ -106,6 +106,17 @@ Instant check_timeout(lua_State* L, int index) {
   return deadline_after(Worker::current().backend().now(), duration_from_seconds(luaL_checknumber(L, index)));
 }
 
+int pcall_briefly(lua_State* L, int arguments, int results) {
+  const auto end = [](lua_State* state, lua_Debug*) {
+    lua_sethook(state, lua_gethook(state), LUA_MASKCOUNT, 1);  // for whoever catches the error
+    luaL_error(state, "it takes too long");
+  };
+  lua_sethook(L, end, LUA_MASKCOUNT, 1000000);
+  const int status = lua_pcall(L, arguments, results, 0);
+  lua_sethook(L, nullptr, 0, 0);
+  return status;
+}
+
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods) {
   luaL_newmetatable(L, name);
   if (metamethods != nullptr) luaL_setfuncs(L, metamethods, 0);

@@ -49,6 +49,10 @@ Instant option_deadline(lua_State* L, int index);
 /// The deadline from a plain argument in seconds, absent or nil meaning none.
 Instant check_timeout(lua_State* L, int index);
 
+/// lua_pcall for what must not run for long because no task runs it: metamethods of an error that is being reported.
+/// Fails after a million instructions.
+int pcall_briefly(lua_State* L, int arguments, int results);
+
 /// Registers `functions` as the methods of the userdata type `name`, with `__index`, `__name` and `__metatable` set.
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods);
 

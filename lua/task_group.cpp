@@ -69,6 +69,10 @@ struct GroupWait : OpWait {
   }
 
   int finish_wait(lua_State* L) {
+    if (const char* ends = Vm::of(L).running()->check_limits()) {  // what the members have used up was ours, too
+      luaL_unref(L, LUA_REGISTRYINDEX, std::exchange(group.decisive, LUA_NOREF));
+      return luaL_error(L, "%s", ends);
+    }
     if (group.decisive != LUA_NOREF) {
       lua_rawgeti(L, LUA_REGISTRYINDEX, group.decisive);
       luaL_unref(L, LUA_REGISTRYINDEX, std::exchange(group.decisive, LUA_NOREF));
@@ -93,6 +97,7 @@ int spawn(lua_State* L) {
   lua_remove(L, 1);  // the group is kept alive by whoever waits for it
   TaskHandle& handle = push_spawned(L);
   handle.group = &group;
+  if (const Fiber* spawner = Vm::of(L).running()) handle.fiber->share_limits(*spawner);
   group.members.push_back(handle);
   if (group.decisive != LUA_NOREF) handle.fiber->cancel(OpStop::cancelled);
   return 1;
@@ -151,6 +156,7 @@ void group_member_ended(lua_State* L, TaskHandle& handle) {
     group.decisive = luaL_ref(L, LUA_REGISTRYINDEX);
     group.cancel_all(OpStop::cancelled);
   }
+  if (handle.state == State::limited) group.cancel_all(OpStop::cancelled);  // the limit is that of the others, too
   if (group.members.empty() && group.waiter != nullptr) group.waiter->wake();
 }
 

@@ -1,7 +1,7 @@
 -- The module `evlua.shared`: dictionaries, locks and metrics of evlua.shared.native, and what is built of them.
 local native = require "evlua.shared.native"
 package.loaded["evlua.shared.native"] = nil  -- errors shall name functions as users know them
-local trail = require("evlua.task").trail
+local bracket = require("evlua.task").bracket
 
 local shared = {
   dict = native.dict,
@@ -10,28 +10,24 @@ local shared = {
   histogram = native.histogram,
 }
 
-local function keep_traceback(value)
-  trail(value, debug.traceback(tostring(value), 2))
-  return value
-end
-
 local function check_function(value, position, name)
   if type(value) ~= "function" then
     error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(value)), 3)
   end
 end
 
-local function unlock_after(lock, ok, ...)
-  lock:unlock()
-  if not ok then error((...), 0) end
-  return ...
+local function check_name(name, what)
+  if type(name) == "number" then name = tostring(name) end
+  if type(name) ~= "string" or name == "" then
+    local got = name == "" and 'a name expected, got ""' or "string expected, got " .. type(name)
+    error(("bad argument #1 to '%s' (%s)"):format(what, got), 3)
+  end
 end
 
 function shared.with_lock(name, f, ...)
+  check_name(name, "with_lock")
   check_function(f, 2, "with_lock")
-  local lock, message, code = native.lock(name)
-  if not lock then return nil, message, code end
-  return unlock_after(lock, xpcall(f, keep_traceback, ...))
+  return bracket(name, native.lock, native.unlock, false, f, ...)
 end
 
 -- What once has computed. Not a word of it may be lost.
@@ -47,6 +43,7 @@ local function compute(name, f, ...)
 end
 
 function shared.once(name, f, ...)
+  check_name(name, "once")
   check_function(f, 2, "once")
   local value = results:get(name)
   if value ~= nil then return value end

@@ -6,7 +6,7 @@ local error, tostring = error, tostring
 local package, searchpath = package, package.searchpath
 local yield, sleep = require("evlua.task").yield, require("evlua.task").sleep
 local trail, traceback, xpcall = require("evlua.task").trail, debug.traceback, xpcall
-local running = coroutine.running
+local running, status = coroutine.running, coroutine.status
 
 -- Skips a byte order mark and a first line that starts with '#', as luaL_loadfilex does.
 local function read_source(path)
@@ -74,6 +74,12 @@ end
 -- Modules being loaded by some task: others that require them wait, as they would for a lock.
 local loading = {}
 
+-- The coroutine that loads the module. One that a limit has ended has left its mark.
+local function loader_of(name)
+  local by = loading[name]
+  if by and status(by) ~= "dead" then return by end
+end
+
 function require(name)
   if type(name) ~= "string" and type(name) ~= "number" then
     local got = name == nil and "no value" or type(name)
@@ -84,11 +90,13 @@ function require(name)
   if loaded[name] then return loaded[name] end
   local self = running()
   -- The same task asking again is a cycle: stock Lua loads the module anew, without end; a clear error is kinder.
-  while loading[name] and loading[name] ~= self and not loaded[name] do
+  local by = loader_of(name)
+  while by and by ~= self and not loaded[name] do
     if not sleep(0.001) then break end
+    by = loader_of(name)
   end
   if loaded[name] then return loaded[name] end
-  if loading[name] == self then
+  if by == self then
     error(("loop or previous error loading module '%s'"):format(name), 2)
   end
   local searchers = package.searchers

@@ -2,7 +2,7 @@
 local native = require "evlua.thread.native"
 package.loaded["evlua.thread.native"] = nil  -- errors shall name functions as users know them
 local evlua = require "evlua"
-local trail = require("evlua.task").trail
+local bracket = require("evlua.task").bracket
 local call, pack = native.call, native.pack
 
 local thread = {
@@ -46,23 +46,18 @@ function thread.pool(size)
   return pool
 end
 
-local function keep_traceback(value)
-  trail(value, debug.traceback(tostring(value), 2))
-  return value
-end
-
-local function give_back(free, state, ok, ...)
-  free:send(state)
-  if not ok then error((...), 0) end
-  return ...
-end
-
 local function call_in(pool, message)
-  local state, failure, code
-  if not pool.free:closed() then state, failure, code = pool.free:receive() end
-  if pool.free:closed() then return nil, "the pool is closed", "EBADF" end
-  if not state then return nil, failure, code end
-  return give_back(pool.free, state, xpcall(call, keep_traceback, pool.states[state], message))
+  local entered = false
+  local function enter(state)
+    entered = true
+    if pool.free:closed() then return nil, "the pool is closed", "EBADF" end
+    return call(pool.states[state], message)
+  end
+  local function told(...)
+    if not entered and pool.free:closed() then return nil, "the pool is closed", "EBADF" end
+    return ...
+  end
+  return told(bracket(pool.free, native.receive, native.give_back, true, enter))
 end
 
 function Pool:run(f, ...) return call_in(self, (packed("run", f, ...))) end

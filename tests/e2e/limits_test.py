@@ -16,6 +16,9 @@ local acts = {
     local co = coroutine.wrap(function() while true do end end)
     while true do pcall(co) end
   end,
+  group = function() return evlua.timeout(100, function() while true do end end) end,
+  handler = function() return xpcall(error, function() while true do end end) end,
+  words = function() error(setmetatable({}, {__tostring = function() while true do end end})) end,
   sort = function() table.sort({3, 2, 1}, function() while true do end end) end,
   pieces = function() while true do for _ = 1, 1000 do end evlua.yield() end end,
   rep = function() return #string.rep("x", 10000000000) end,
@@ -61,7 +64,7 @@ def expect(program, port, path, status, words):
 def test_processor_time():
     program, port = serve(APP, "--workers", "1", "--cpu-limit", "0.05")
     with program:
-        for path in ("pieces", "pattern") + (() if THREAD_SANITIZER else ("loop", "pcall", "wrapped", "sort")):
+        for path in ("pieces", "pattern") + (() if THREAD_SANITIZER else ("loop", "pcall", "wrapped", "sort", "group", "handler")):
             expect(program, port, path, 503, "CPU time limit exceeded")
         check(program.stop() == 0, program.text)
 
@@ -69,8 +72,16 @@ def test_processor_time():
 def test_time():
     program, port = serve(APP, "--workers", "2", "--request-timeout", "0.2")
     with program:
-        for path in ("sleep", "stubborn") + (() if THREAD_SANITIZER else ("loop", "sort")):
+        for path in ("sleep", "stubborn") + (() if THREAD_SANITIZER else ("loop", "sort", "group", "handler")):
             expect(program, port, path, 503, "time limit exceeded")
+        check(program.stop() == 0, program.text)
+
+
+def test_error_whose_words_take_for_ever():
+    program, port = serve(APP, "--workers", "1")
+    with program:
+        check(get(port, "words")[0] == 500, program.text)
+        check(get(port, "hello") == (200, "hello"), program.text)
         check(program.stop() == 0, program.text)
 
 

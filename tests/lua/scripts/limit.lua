@@ -35,6 +35,37 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
   none, message, code = evlua.limit({time = 0.02}, table.sort, {3, 2, 1}, function() while true do end end)
   assert(none == nil and code == "ETIMEDOUT", code)
   exceeds(function() setmetatable({}, {__index = function() while true do end end}).x() end)
+  -- What a limit ends holds nothing any more.
+  local shared, thread = require "evlua.shared", require "evlua.thread"
+  local function endless() while true do end end
+  for name, act in pairs{with_lock = shared.with_lock, once = shared.once} do
+    exceeds(function() return act("limited", endless) end)
+    assert(evlua.timeout(5, act, "limited", function() return name end) == name)
+  end
+  local pool = thread.pool(1)
+  for _ = 1, 5 do
+    local _, _, late = evlua.limit({time = 0.02}, function() while true do pcall(pool.run, pool, endless) end end)
+    assert(late == "ETIMEDOUT")
+    assert(evlua.timeout(5, function() return pool:run(math.max, 1, 2) end) == 2)
+  end
+  package.preload.slow = function() if package.loaded.slow_once then return "loaded" end
+    package.loaded.slow_once = true
+    endless()
+  end
+  exceeds(function() return require "slow" end)
+  assert(evlua.timeout(5, require, "slow") == "loaded")
+  -- It holds for tasks that are waited for in groups, and for message handlers.
+  local slept
+  exceeds(function() return evlua.timeout(100, endless) end)
+  exceeds(function() return evlua.limit({cpu = 100}, endless) end)
+  exceeds(function() while true do pcall(evlua.all, {endless, function() slept = evlua.sleep(100) end}) end end)
+  assert(not slept)
+  none, message, code = evlua.limit({time = 0.02}, evlua.scope, endless)
+  assert(none == nil and code == "ETIMEDOUT", code)
+  exceeds(function() return xpcall(endless, endless) end)
+  exceeds(function() return xpcall(endless, function() while true do pcall(endless) end end) end)
+  local silent = evlua.spawn(function() error(setmetatable({}, {__tostring = endless})) end)
+  assert(not pcall(silent.join, silent))
   -- Others are not charged for it, and what waits is not charged at all.
   local slept = evlua.spawn(evlua.limit, {cpu = 0.02}, function() return evlua.sleep(0.05) end)
   exceeds(function() while true do end end)
