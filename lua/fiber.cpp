@@ -257,9 +257,7 @@ void Fiber::cancel(OpStop why) noexcept {
   if (waiting_ != nullptr && !shielded()) waiting_->cancel(*waiting_);
 }
 
-void Fiber::limit_cpu(Duration amount) {
-  cpu_budget_ = new CpuBudget{amount, cpu_budget_};
-}
+void Fiber::limit_cpu(Duration amount) { cpu_budget_ = new CpuBudget{amount, cpu_budget_}; }
 
 void Fiber::share_limits(const Fiber& other) noexcept {
   limit_time(other.time_limit_);

@@ -682,11 +682,8 @@ void define_types(lua_State* L) {
 }  // namespace
 
 int open_shared(lua_State* L) {
-  const luaL_Reg functions[] = {{"lock", lock},
-                                {"unlock", unlock},
-                                {"counter", counter},
-                                {"histogram", histogram},
-                                {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"lock", lock}, {"unlock", unlock}, {"counter", counter}, {"histogram", histogram}, {nullptr, nullptr}};
   define_types(L);
   luaL_newlib(L, functions);
   lua_newtable(L);  // the dictionaries that this Vm has opened

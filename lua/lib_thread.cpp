@@ -312,10 +312,9 @@ void define_channel_type(lua_State* L) {
 int open_thread(lua_State* L) {
   const luaL_Reg state_meta[] = {{"__gc", collect_state}, {nullptr, nullptr}};
   define_type(L, kStateType, nullptr, state_meta);
-  const luaL_Reg functions[] = {{"state", make_state}, {"pack", pack},     {"call", call},
-                                {"workers", workers},  {"select", select}, {"channel", make_channel},
-                                {"receive", receive},  {"give_back", give_back},
-                                {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"state", make_state}, {"pack", pack},           {"call", call},
+                                {"workers", workers},  {"select", select},       {"channel", make_channel},
+                                {"receive", receive},  {"give_back", give_back}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;
 }
