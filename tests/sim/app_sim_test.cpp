@@ -318,7 +318,8 @@ struct Site {
       vms.back()->on_exit = [](int) { std::abort(); };
       apps.push_back(std::make_unique<lua::HttpApp>(*vms.back(), lua::HttpApp::Options{}));
       std::string path = "/app.lua";
-      auto loaded = co_await apps.back()->load(std::move(path), index == 0);
+      const auto once = index == 0 ? lua::HttpApp::Once::start_and_stop : lua::HttpApp::Once::ignore;
+      auto loaded = co_await apps.back()->load(std::move(path), once);
       if (!loaded && options.strict) std::fprintf(stderr, "%s\n", loaded.error().c_str());
       if (!loaded) co_return false;
     }
