@@ -29,6 +29,8 @@ evlua_need_library(EV_LIBRARY ev libev-dev)
 evlua_need_header(XXHASH_INCLUDE xxhash.h libxxhash-dev)
 evlua_need_header(LUA_INCLUDE lua.h liblua5.3-dev lua5.3)
 evlua_need_library(LUA_LIBRARY liblua5.3.a liblua5.3-dev)
+evlua_need_header(SIMDJSON_INCLUDE simdjson.h libsimdjson-dev)
+evlua_need_library(SIMDJSON_LIBRARY simdjson libsimdjson-dev)
 evlua_need_header(LLHTTP_INCLUDE llhttp.h node-llhttp /usr/share/include/llhttp)
 evlua_need_header(LLHTTP_SOURCES llhttp.c node-llhttp /usr/share/llhttp)
 

@@ -394,6 +394,8 @@ int send(lua_State* L) { return send_as(L, nullptr); }
 int text(lua_State* L) { return send_as(L, "text/plain; charset=utf-8"); }
 int html(lua_State* L) { return send_as(L, "text/html; charset=utf-8"); }
 int xml(lua_State* L) { return send_as(L, "application/xml"); }
+/// The text; lua/lib/response.lua encodes.
+int json(lua_State* L) { return send_as(L, "application/json"); }
 
 int redirect(lua_State* L) {
   http::Exchange& exchange = response(L);
@@ -550,7 +552,8 @@ void define_http_types(lua_State* L) {
                               {"send", send},         {"text", text},         {"html", html},
                               {"xml", xml},           {"redirect", redirect}, {"write", write},
                               {"flush", flush},       {"finish", finish},     {"file", file},
-                              {"cookie", set_cookie}, {"compress", compress}, {nullptr, nullptr}};
+                              {"cookie", set_cookie}, {"compress", compress}, {"json", json},
+                              {nullptr, nullptr}};
   define_type(L, kResponseType, methods, request_meta);
   luaL_getmetatable(L, kResponseType);
   lua_getfield(L, -1, "__index");

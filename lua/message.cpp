@@ -35,6 +35,7 @@ enum class Tag : char {
   named,     // the same twice: module and field
   made,      // the same twice, number of arguments, arguments: what that function returns
   channel,   // index
+  null,      // evlua.json's
 };
 
 /// Pushes "file:line: " of the nearest Lua code that is not ours.
@@ -114,6 +115,10 @@ void Packer::value(int index) {
       break;
     case LUA_TFUNCTION:
       if (!repeated(index) && !named_function(index)) function(index);
+      break;
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(L, index) != nullptr) refuse("a light userdata");
+      put(Tag::null);
       break;
     default:
       if (const auto* channel = to_channel(L, index)) {
@@ -418,6 +423,7 @@ bool Unpacker::value() {
   luaL_checkstack(L, 8, "values nested too deeply");
   switch (get<Tag>()) {
     case Tag::nil: lua_pushnil(L); return true;
+    case Tag::null: lua_pushlightuserdata(L, nullptr); return true;
     case Tag::no:
     case Tag::yes: lua_pushboolean(L, static_cast<Tag>(message.bytes[at - 1]) == Tag::yes ? 1 : 0); return true;
     case Tag::integer: lua_pushinteger(L, get<lua_Integer>()); return true;

@@ -1,9 +1,10 @@
 // Message: Lua values on their way from one Vm to another, copied.
 //
-// nil, booleans, numbers, strings, tables (nested, shared, with cycles; without their metatables) and Lua functions
-// with their upvalues are copied. Functions of C and modules that are upvalues travel by name: `require` finds them on
-// the other side. An object whose metatable has `__transfer` travels as what that function returns for it: a module,
-// the name of a function there, and its arguments. Anything else is refused, by an error that says where it was found.
+// nil, booleans, numbers, strings, the null of evlua.json, tables (nested, shared, with cycles; without their
+// metatables) and Lua functions with their upvalues are copied. Functions of C and modules that are upvalues travel by
+// name: `require` finds them on the other side. An object whose metatable has `__transfer` travels as what that
+// function returns for it: a module, the name of a function there, and its arguments. Anything else is refused, by an
+// error that says where it was found.
 #pragma once
 
 #include <lua.hpp>

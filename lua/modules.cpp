@@ -59,6 +59,7 @@ void open_modules(lua_State* L) {
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);
   preload(L, "evlua.encoding", open_encoding);
+  preload(L, "evlua.json", open_json);
   preload(L, "evlua.shared.native", open_shared);
   preload_embedded(L, "evlua", "evlua");
   preload_embedded(L, "evlua.shared", "shared");

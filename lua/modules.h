@@ -17,6 +17,7 @@ int open_patterns(lua_State* L);   // the same for `string`
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
 int open_encoding(lua_State* L);
+int open_json(lua_State* L);
 int open_shared(lua_State* L);  // the primitives behind `evlua.shared`
 int open_thread(lua_State* L);  // the primitives behind `evlua.thread`
 void define_channel_type(lua_State* L);

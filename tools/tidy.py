@@ -38,6 +38,7 @@ LIBRARIES = [
     (re.compile(r"liburing(\.h|/)|linux/io_uring\.h|ev(\+\+)?\.h$|sys/(event|epoll)\.h"), {"backends"}),
     (re.compile(r"(lua5\.3/)?(lua|lauxlib|lualib|luaconf)\.h(pp)?$"), {"lua", "tools"}),
     (re.compile(r"llhttp\.h$"), {"net"}),
+    (re.compile(r"simdjson\.h$"), {"lua"}),
     (re.compile(r"CLI/"), {"tools"}),
     (re.compile(r"(doctest|benchmark)/|seccomp\.h$"), set()),
 ]

@@ -1,7 +1,7 @@
--- Forms, as methods of requests: what is built of the primitives of `native`.
+-- Forms and JSON, as methods of requests: what is built of the primitives of `native`.
 local native = ...
 local methods = native.methods
-local fs, encoding = require "evlua.fs", require "evlua.encoding"
+local fs, encoding, json = require "evlua.fs", require "evlua.encoding", require "evlua.json"
 
 local function checked(options, known, who)
   if options == nil then return {} end
@@ -215,6 +215,23 @@ function methods:form(options)
   local text, message, code = self:body(options.limit or 1 << 20)
   if not text then return nil, message, code end
   return native.parse_form(text), text
+end
+
+-- application/json, or a type with the suffix +json, whatever its parameters.
+local function is_json(content_type)
+  local kind = content_type:match("^%s*([^;%s]*)"):lower()
+  return kind == "application/json" or kind:find("^[^/]+/[^/]+%+json$") ~= nil
+end
+
+function methods:json(limit)
+  if limit ~= nil and (math.type(limit) ~= "integer" or limit < 0) then
+    error("bad argument #1 to 'json' (bytes expected)", 2)
+  end
+  local kind = self:header("content-type")
+  if kind and not is_json(kind) then return nil, ("not JSON: its type is '%s'"):format(kind), "EINVAL" end
+  local text, message, code = self:body(limit)
+  if not text then return nil, message, code end
+  return json.decode(text)
 end
 
 native.register(Part)

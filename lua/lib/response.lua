@@ -1,6 +1,15 @@
--- Event streams, as a method of responses.
+-- JSON and event streams, as methods of responses.
 local native = ...
 local methods = native.methods
+local json = require "evlua.json"
+
+local send_json = methods.json  -- that of C sends a text
+
+function methods:json(value, options)
+  local text, message = json.encode(value, options)
+  if not text then error("json: " .. message, 2) end
+  return send_json(self, text)
+end
 
 local Events = {__name = "evlua.events"}
 Events.__index = Events

@@ -82,6 +82,13 @@ function Request:chunks(n) end
 ---@return string[] values
 function Request:query_list(name) end
 
+---The value of a JSON body; "EINVAL" if it is none.
+---@param limit? integer
+---@return any value
+---@return string? message
+---@return string? code
+function Request:json(limit) end
+
 ---The fields of an urlencoded or multipart form, each with its first value.
 ---@param options? {limit?: integer, memory?: integer, file_limit?: integer} bytes
 ---@return table<string, string|evlua.Upload>? fields
@@ -232,6 +239,12 @@ function Response:html(body) end
 ---@param body string
 ---@return evlua.Response self
 function Response:xml(body) end
+
+---As send, encoded, as "application/json" if no Content-Type was set. What has no form in JSON raises.
+---@param value any
+---@param options? evlua.JsonEncodeOptions
+---@return evlua.Response self
+function Response:json(value, options) end
 
 ---@param url string
 ---@param status? integer 300 to 308 (302)
