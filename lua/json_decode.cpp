@@ -136,6 +136,8 @@ class Decoder {
         array_meta_(array_meta),
         big_(big) {}
 
+  lua_State* const L;
+
   /// Pushes the value; false when there is a fault, and then what is on the stack is of no use.
   bool run();
   const JsonFault& fault() const noexcept { return fault_; }
@@ -163,7 +165,6 @@ class Decoder {
   bool unexpected(const char* at) noexcept { return fail(at == end_ ? "unexpected end" : "", at); }
   const char* here() const noexcept { return text_ + *token_; }
 
-  lua_State* const L;
   const char* const text_;
   const char* const end_;
   const std::uint32_t* token_;

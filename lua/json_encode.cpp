@@ -67,6 +67,8 @@ class Encoder {
   Encoder(lua_State* state, const JsonEncodeOptions& options, int array_meta, JsonMemory& memory)
       : L(state), options_(options), array_meta_(array_meta), memory_(memory) {}
 
+  lua_State* const L;
+
   /// Writes the value on top of the stack, which stays there; false when there is a fault.
   bool value();
   int push_fault();
@@ -114,7 +116,6 @@ class Encoder {
   }
   void break_line();
 
-  lua_State* const L;
   const JsonEncodeOptions& options_;
   const int array_meta_;
   JsonMemory& memory_;
