@@ -72,6 +72,7 @@ evlua_need_header(ZLIB_INCLUDE zlib.h zlib1g-dev)
 evlua_need_library(ZLIB_LIBRARY z zlib1g-dev)
 evlua_need_header(BROTLI_INCLUDE brotli/encode.h libbrotli-dev)
 evlua_need_library(BROTLI_LIBRARY brotlienc libbrotli-dev)
+evlua_need_library(BROTLI_DECODER_LIBRARY brotlidec libbrotli-dev)
 evlua_need_header(ZSTD_INCLUDE zstd.h libzstd-dev)
 evlua_need_library(ZSTD_LIBRARY zstd libzstd-dev)
 

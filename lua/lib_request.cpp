@@ -125,12 +125,12 @@ int header(lua_State* L) {
   return 1;
 }
 
-/// headers(): a table of lower-case names; repeated fields are joined by ", ".
-int headers(lua_State* L) {
-  http::Exchange& exchange = request(L);
+/// Pushes a table of lower-case names; repeated fields are joined by ", ".
+template <class FieldAt>
+int push_fields(lua_State* L, std::size_t count, FieldAt field_at) {
   lua_newtable(L);
-  for (std::size_t i = 0; i < exchange.header_count(); ++i) {
-    const http::HeaderField field = exchange.header_at(i);
+  for (std::size_t i = 0; i < count; ++i) {
+    const http::HeaderField field = field_at(i);
     luaL_Buffer name;
     char* lower = luaL_buffinitsize(L, &name, field.name.size());
     for (std::size_t k = 0; k < field.name.size(); ++k) {
@@ -149,6 +149,38 @@ int headers(lua_State* L) {
     lua_rawset(L, -3);
   }
   return 1;
+}
+
+/// headers(): a table of all
+int headers(lua_State* L) {
+  const http::Exchange& exchange = request(L);
+  return push_fields(L, exchange.header_count(), [&exchange](std::size_t i) { return exchange.header_at(i); });
+}
+
+/// nil, message, code while it is not known what came behind the body
+int push_no_trailers(lua_State* L, const http::Exchange& exchange) {
+  if (exchange.body_failed()) return push_failure(L, "request trailers: the body could not be read", "EPROTO");
+  return push_failure(L, "request trailers: the body was not read to its end yet", "EAGAIN");
+}
+
+/// trailer(name): the first field of that name that came behind the body
+int trailer(lua_State* L) {
+  const http::Exchange& exchange = request(L);
+  const std::string_view name = check_bytes(L, 2);
+  if (!exchange.body_read()) return push_no_trailers(L, exchange);
+  const http::Trailers* fields = exchange.trailers();
+  const auto value = fields != nullptr ? fields->find(name) : std::nullopt;
+  if (value) return push_view(L, *value);
+  lua_pushnil(L);
+  return 1;
+}
+
+/// trailers(): as headers()
+int trailers(lua_State* L) {
+  const http::Exchange& exchange = request(L);
+  if (!exchange.body_read()) return push_no_trailers(L, exchange);
+  const http::Trailers* fields = exchange.trailers();
+  return push_fields(L, fields != nullptr ? fields->count() : 0, [fields](std::size_t i) { return fields->at(i); });
 }
 
 /// query(name): the first value of that parameter, decoded; "" for one without a value. query(): a table of all.
@@ -213,6 +245,21 @@ struct PushTrue {
   }
 };
 
+int push_unknown_coding(lua_State* L) {
+  return push_failure(L, "request body: its Content-Encoding is not known here", "EINVAL");
+}
+
+/// decode(flag): whether what is read of a body with a Content-Encoding is decoded
+int decode(lua_State* L) {
+  http::Exchange& exchange = request(L);
+  luaL_checktype(L, 2, LUA_TBOOLEAN);
+  if (!exchange.decode_body(lua_toboolean(L, 2) != 0)) {
+    return luaL_error(L, "decode: the body is being read already; say it before");
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
 /// body([limit]): all of it, or nil, message, "ELIMIT" when it is longer.
 int body(lua_State* L) {
   http::Exchange& exchange = request(L);
@@ -222,6 +269,7 @@ int body(lua_State* L) {
     lua_pushliteral(L, "");
     return 1;
   }
+  if (exchange.has_unknown_coding()) return push_unknown_coding(L);
   auto make = [&exchange, limit] { return exchange.read_whole_body(static_cast<std::size_t>(limit)); };
   return suspend_task<std::string>(L, make, PushWhole());
 }
@@ -231,6 +279,7 @@ int read(lua_State* L) {
   http::Exchange& exchange = request(L);
   const auto most = static_cast<std::size_t>(
       lua_isnoneornil(L, 2) ? kChunk : check_range(L, 2, 1, std::numeric_limits<std::int32_t>::max()));
+  if (exchange.has_unknown_coding()) return push_unknown_coding(L);
   Result<std::string_view> piece = std::string_view();
   if (exchange.try_read_body(most, piece)) {
     if (!piece) return push_failure(L, piece.error(), PushPiece::subject());
@@ -522,9 +571,10 @@ void push_reference(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_
 }  // namespace
 
 void define_http_types(lua_State* L) {
-  const luaL_Reg request_methods[] = {{"header", header}, {"headers", headers},       {"query", query},
-                                      {"cookie", cookie}, {"query_list", query_list}, {"body", body},
-                                      {"read", read},     {"chunks", chunks},         {nullptr, nullptr}};
+  const luaL_Reg request_methods[] = {{"header", header},   {"headers", headers},       {"query", query},
+                                      {"cookie", cookie},   {"query_list", query_list}, {"body", body},
+                                      {"read", read},       {"chunks", chunks},         {"decode", decode},
+                                      {"trailer", trailer}, {"trailers", trailers},     {nullptr, nullptr}};
   const luaL_Reg properties[] = {{"method", get_method},
                                  {"path", get_path},
                                  {"target", get_target},

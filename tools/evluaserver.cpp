@@ -58,6 +58,9 @@ void define(CLI::App& app, CommandLine& line) {
   app.add_option("--grace", line.grace_seconds, "seconds that requests may go on after SIGTERM")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--max-body", line.server.limits.buffered_body_bytes, "bytes of a body that req:body() takes");
+  app.add_option("--max-expansion", line.server.limits.expansion_ratio,
+                 "how many times what was sent a decoded body may have, beyond --max-body (default 200)")
+      ->check(CLI::Range(1, 1'000'000));
   app.add_option("--max-connections", line.server.limits.connections, "connections open at once");
   app.add_option("--vms", line.server.vms, "Lua states of each worker (default 1)")->check(CLI::Range(1, 64));
   app.add_option("--vm-memory", line.vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit");

@@ -50,9 +50,7 @@ ChunkedDecoder::State ChunkedDecoder::next(char byte, const Limits& limits) noex
     case State::data_cr: return byte == '\r' ? State::data_lf : State::invalid;
     case State::data_lf: return byte == '\n' ? State::size_first : State::invalid;
     case State::end_lf: return byte == '\n' ? State::ended : State::invalid;
-    default:
-      if (++trailer_bytes_ > limits.trailer_bytes) return State::invalid;
-      return next_in_trailer(byte);
+    default: return take_trailer_byte(byte, limits);
   }
 }
 
@@ -86,6 +84,14 @@ ChunkedDecoder::State ChunkedDecoder::next_in_extension(char byte) const noexcep
       return is_control(byte) ? State::invalid : State::extension_quoted;
     default: return is_control(byte) ? State::invalid : State::extension_quoted;
   }
+}
+
+ChunkedDecoder::State ChunkedDecoder::take_trailer_byte(char byte, const Limits& limits) noexcept {
+  const State then = next_in_trailer(byte);
+  if (then == State::end_lf || then == State::invalid) return then;
+  if (trailer_section_.size() >= limits.trailer_bytes) return State::invalid;
+  trailer_section_.append({&byte, 1});
+  return then;
 }
 
 ChunkedDecoder::State ChunkedDecoder::next_in_trailer(char byte) const noexcept {

@@ -1,11 +1,12 @@
 // The chunked transfer coding, strictly: hexadecimal sizes of at most 16 digits, CRLF and nothing else at line ends,
-// bounded extensions and trailers. Trailer fields are checked and dropped: they never become header fields.
+// bounded extensions and trailers. Trailer fields never become header fields.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "core/bytes.h"
 #include "net/http/limits.h"
 
 namespace evlua::http {
@@ -24,6 +25,9 @@ class ChunkedDecoder {
   /// Consumes from the front of `input`. `piece` points into it and has at most `piece_bytes` bytes.
   Outcome decode(std::string_view& input, std::size_t piece_bytes, const Limits& limits,
                  std::string_view& piece) noexcept;
+
+  /// The field lines behind the last chunk, each with its CRLF. REQUIRES: decode has said `end`.
+  std::string_view trailer_section() const noexcept { return trailer_section_.view(); }
 
  private:
   enum class State : std::uint8_t {
@@ -50,10 +54,11 @@ class ChunkedDecoder {
   State next_in_size(char byte) noexcept;
   State next_in_extension(char byte) const noexcept;
   State next_in_trailer(char byte) const noexcept;
+  State take_trailer_byte(char byte, const Limits& limits) noexcept;
 
   std::uint64_t remaining_ = 0;  // of the chunk
+  Bytes trailer_section_;
   std::uint32_t extension_bytes_ = 0;
-  std::uint32_t trailer_bytes_ = 0;
   State state_ = State::size_first;
   std::uint8_t digits_ = 0;
 };

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <utility>
 
+#include "core/cancel.h"
 #include "core/io_await.h"
 #include "core/worker.h"
 #include "net/http/connection.h"
@@ -26,6 +27,24 @@ constexpr std::size_t kPendingBytesKept = 16 * 1024;
 constexpr std::size_t kHeadBytesKept = 4 * 1024;
 /// What is appended in one go, under the lock.
 constexpr std::size_t kSliceBytes = 64 * 1024;
+/// Of a body, before others have their turn.
+constexpr std::size_t kDecodedInOneGo = 256 * 1024;
+
+/// The coroutine goes on when what waits for its executor has had its turn: name it, then await it.
+class GiveWay : private Runnable {
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <class Awaiting>
+  void await_suspend(std::coroutine_handle<Awaiting> awaiting) noexcept {
+    handle_ = awaiting;
+    run = [](Runnable& self) noexcept { static_cast<GiveWay&>(self).handle_.resume(); };
+    awaiting.promise().context.home->enqueue(*this);
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  std::coroutine_handle<> handle_;
+};
 
 }  // namespace
 
@@ -52,12 +71,12 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   const BodyKind kind = parser_.body_kind();
   body_ended_ = kind == BodyKind::none;
   body_remaining_ = parser_.content_length();
-  if (kind == BodyKind::chunked) chunked_.reset();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
   fed_ = stream_ != nullptr || connection_->tls() != nullptr;
 }
 
 void Exchange::reset() noexcept {
+  if (parser_.body_kind() == BodyKind::chunked) chunked_.reset();
   parser_.reset();
   response_.reset();
   head_ = {};
@@ -65,7 +84,10 @@ void Exchange::reset() noexcept {
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
   attached_.reset();
-  may_compress_ = true;
+  may_compress_ = decode_wanted_ = true;
+  body_form_ = BodyForm::undecided;
+  if (decoding_ != nullptr) decoding_.reset();
+  if (trailers_ != nullptr) trailers_.reset();
   if (compressor_ != nullptr) {
     compressor_.reset();
     packed_.release();
@@ -97,6 +119,7 @@ void Exchange::defer() noexcept {
   if (deferred_) return;
   deferred_ = true;
   if (stream_ != nullptr) return;  // all it has is its own
+  if (decoding_ != nullptr) keep_undecoded();
   // The receive buffer goes back; the handler may take its time.
   if (head_.data() != head_bytes_.data()) {
     head_bytes_.clear();
@@ -172,7 +195,7 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
   switch (chunked_.decode(input, max, *limits_, piece)) {
     case ChunkedDecoder::Outcome::more: return false;
     case ChunkedDecoder::Outcome::data: out = piece; return true;
-    case ChunkedDecoder::Outcome::end: body_ended_ = true; return true;
+    case ChunkedDecoder::Outcome::end: end_chunked(); return true;
     case ChunkedDecoder::Outcome::invalid: break;
   }
   body_broken_ = true;
@@ -192,7 +215,22 @@ bool Exchange::next_of_stream(std::size_t max, Result<std::string_view>& out) no
   return true;
 }
 
-bool Exchange::try_read_body(std::size_t max, Result<std::string_view>& out) noexcept { return next_piece(max, out); }
+void Exchange::end_chunked() noexcept {
+  body_ended_ = true;
+  if (chunked_.trailer_section().empty()) return;
+  trailers_ = std::make_unique<Trailers>();
+  trailers_->add_section(chunked_.trailer_section());
+}
+
+bool Exchange::try_read_body(std::size_t max, Result<std::string_view>& out) noexcept {
+  switch (body_form()) {
+    case BodyForm::encoded: return next_decoded(max, out);
+    case BodyForm::unreadable: out = evlua::fail(EINVAL, OpCode::protocol); return true;
+    case BodyForm::undecided:
+    case BodyForm::plain: break;
+  }
+  return next_piece(max, out);
+}
 
 void Exchange::deliver(Bytes& bytes, const Result<void>& outcome) noexcept {
   lock_.lock();
@@ -210,6 +248,13 @@ void Exchange::deliver(std::string_view bytes, bool ended) noexcept {
   delivered_ = true;
   lock_.unlock();
   if (deferred_) delivered_event_.set();
+}
+
+bool Exchange::deliver_trailer(std::string_view name, std::string_view value) noexcept {
+  // The handler's side does not look before the end of the body was delivered.
+  if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
+  trailers_->add(name, value);
+  return trailers_->section_bytes() <= limits_->trailer_bytes;
 }
 
 void Exchange::break_off(const Error& error) noexcept {
@@ -288,7 +333,7 @@ void Exchange::send_continue() noexcept {
 Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant deadline) {
   defer();
   Result<std::string_view> piece;
-  while (!next_piece(max, piece)) {
+  while (!try_read_body(max, piece)) {
     if (continue_wanted_) send_continue();
     const Instant idle_until = deadline_after(Worker::current().now(), limits_->body_timeout);
     const Result<void> received = co_await receive(std::min(deadline, idle_until));
@@ -306,16 +351,27 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
 
 Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant deadline) {
   std::string body;
-  if (parser_.body_kind() == BodyKind::length) {
+  const bool plain = body_form() == BodyForm::plain;
+  if (plain && parser_.body_kind() == BodyKind::length) {
     if (body_remaining_ > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
     body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
   }
+  std::size_t rest_at = kDecodedInOneGo;
   while (true) {
     const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
     if (!piece) co_return evlua::fail(piece.error());
     if (piece->empty()) break;
     if (body.size() + piece->size() > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
     body.append(*piece);
+    if (plain || body.size() < rest_at) continue;
+    // It need not wait for anything: a few bytes may keep it busy for long.
+    rest_at = body.size() + kDecodedInOneGo;
+    GiveWay others;
+    co_await others;
+    TaskContext& context = co_await current_context();
+    const OpStop stop = context.cancel != nullptr ? context.cancel->why() : OpStop::none;
+    if (stop != OpStop::none) co_return evlua::fail(stop == OpStop::deadline ? ETIMEDOUT : ECANCELED, OpCode::recv);
+    if (Worker::current().now() >= std::min(deadline, context.deadline)) co_return evlua::fail(ETIMEDOUT, OpCode::recv);
   }
   co_return body;
 }

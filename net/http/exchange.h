@@ -31,10 +31,12 @@
 #include "core/time.h"
 #include "net/http/chunked.h"
 #include "net/http/compressor.h"
+#include "net/http/decompressor.h"
 #include "net/http/file_body.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/response.h"
+#include "net/http/trailers.h"
 #include "net/tls/engine.h"
 
 namespace evlua::http {
@@ -112,6 +114,15 @@ class Exchange {
   /// Known for a body with Content-Length; 0 when there is no body.
   std::optional<std::uint64_t> content_length() const noexcept;
 
+  // What is read of a body with a Content-Encoding is decoded, unless that was declined. EINVAL for a coding that is
+  // not known, EPROTO for a body that is not what it claims to be, Errc::too_large for one that expands beyond the
+  // limits.
+
+  /// Whether the body is to be decoded if it is encoded. False: reading has begun, so it is too late to say.
+  bool decode_body(bool wanted) noexcept;
+  /// It is encoded in a way that cannot be decoded: no read will succeed.
+  bool has_unknown_coding() noexcept { return body_form() == BodyForm::unreadable; }
+
   /// What has arrived already, without waiting: true with at most `max` bytes in `out`, an empty view at the end of the
   /// body, or an error. False: read_body would wait. REQUIRES: max > 0.
   bool try_read_body(std::size_t max, Result<std::string_view>& out) noexcept;
@@ -121,8 +132,15 @@ class Exchange {
   /// connection closes after the response then. REQUIRES: max > 0.
   Task<Result<std::string_view>> read_body(std::size_t max, Instant deadline = kNever);
 
-  /// Everything, or Errc::too_large when it is more than `max` bytes.
+  /// Everything, or Errc::too_large when it is more than `max` bytes, decoded.
   Task<Result<std::string>> read_whole_body(std::size_t max, Instant deadline = kNever);
+
+  /// The body was read to its end (a read has said so), and nothing was wrong with it.
+  bool body_read() const noexcept;
+  /// A read has failed, and so would the next.
+  bool body_failed() const noexcept { return body_broken_ || (decoding_ != nullptr && decoding_->failure.code != 0); }
+  /// The fields that came behind the body; null if there are none, or unless body_read().
+  const Trailers* trailers() const noexcept { return body_read() ? trailers_.get() : nullptr; }
 
   // -- response -------------------------------------------------------------------------------------------------------
 
@@ -196,7 +214,7 @@ class Exchange {
   void reset() noexcept;
   /// Calls the handler; true when the exchange is ours again.
   bool be_handled_by(Handler& handler) noexcept;
-  /// The next piece of the body within the connection's input; false when that is used up. [owner]
+  /// The next piece of the body within the connection's input, as it was sent; false when that is used up. [owner]
   bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
   /// What the handler's side has asked for since last time.
   std::uint8_t take_bits() noexcept;
@@ -204,12 +222,35 @@ class Exchange {
   void deliver(Bytes& bytes, const Result<void>& outcome) noexcept;
   /// The same of HTTP/2: some more bytes; `ended`: and these are the last.
   void deliver(std::string_view bytes, bool ended) noexcept;
+  /// HTTP/2: a field that came behind the body. False: too much of them.
+  bool deliver_trailer(std::string_view name, std::string_view value) noexcept;
   /// HTTP/2: the stream is gone. Reads and writes fail from now on.
   void break_off(const Error& error) noexcept;
   /// What was delivered becomes the connection's input. False: there is nothing. [owner]
   bool take_arrived() noexcept;
 
   // -- the handler's side [owner] --
+
+  /// What reading has to do, known when it begins.
+  enum class BodyForm : std::uint8_t { undecided, plain, encoded, unreadable };
+  /// A body that is being decoded.
+  struct Decoding {
+    std::unique_ptr<Decompressor> decompressor;
+    std::string_view input;      // of the body, not decoded yet
+    Bytes input_bytes;           // where it lies after defer()
+    Bytes piece;                 // what was handed out last
+    std::uint64_t received = 0;  // of the body, all in all
+    std::uint64_t expanded = 0;
+    Error failure;      // code 0: none
+    bool full = false;  // the last piece took all the room there was: there may be more without any input
+    bool ended = false;
+  };
+
+  BodyForm body_form() noexcept;
+  void begin_decoding(ContentCoding coding) noexcept;
+  bool next_decoded(std::size_t max, Result<std::string_view>& out) noexcept;
+  Result<std::string_view> end_decoding() noexcept;
+  void keep_undecoded() noexcept;
 
   std::optional<Coding> coding_for(std::size_t size) const noexcept;
   void announce_coding(Coding coding);
@@ -221,6 +262,7 @@ class Exchange {
   void start_stream() noexcept;
   void end_output() noexcept;
   void reset_stream() noexcept;
+  void end_chunked() noexcept;
   bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
   Result<void> prepare_write(std::string_view& chunk) noexcept;
   void append_chunk(Bytes& out, std::string_view chunk) const noexcept;
@@ -242,6 +284,8 @@ class Exchange {
   std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
   ChunkedDecoder chunked_;
   ResponseHead response_;
+  std::unique_ptr<Decoding> decoding_;      // BodyForm::encoded
+  std::unique_ptr<Trailers> trailers_;      // with HTTP/2 the connection's side fills it until the body has ended
   std::unique_ptr<Compressor> compressor_;  // of a streamed body
   Bytes packed_;                            // what it has made of the last chunk
   Bytes head_bytes_;                        // a head that came in pieces, or was moved here by defer
@@ -252,6 +296,8 @@ class Exchange {
   bool may_compress_ = true;
   bool body_ended_ = true;
   bool body_broken_ = false;
+  bool decode_wanted_ = true;
+  BodyForm body_form_ = BodyForm::undecided;
   bool continue_wanted_ = false;
   bool fed_ = false;               // the connection's side receives, and delivers
   bool input_last_ = false;        // stream_: nothing comes after input_

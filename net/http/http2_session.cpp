@@ -61,10 +61,14 @@ struct Http2Session::Callbacks {
   static int header(nghttp2_session* session, const nghttp2_frame* frame, const std::uint8_t* name,
                     std::size_t name_size, const std::uint8_t* value, std::size_t value_size, std::uint8_t,
                     void* user) {
-    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;  // a trailer
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
     Http2Stream* stream = stream_of(session, frame->hd.stream_id);
     if (stream == nullptr || stream->exchange == nullptr) return 0;
     Exchange& exchange = *stream->exchange;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+      const bool fits = exchange.deliver_trailer(text(name, name_size), text(value, value_size));
+      return fits ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // resets the stream
+    }
     exchange.parser_.add_field(exchange.head_bytes_, text(name, name_size), text(value, value_size),
                                self(user).station_.limits());
     return 0;

@@ -19,6 +19,8 @@ struct Limits {
   std::uint64_t buffered_body_bytes = 10 * 1024 * 1024;  ///< what read_whole_body takes; beyond: 413
   std::uint32_t chunk_extension_bytes = 4 * 1024;        ///< all chunk extensions of one body; beyond: 400
   std::uint32_t trailer_bytes = 8 * 1024;                ///< the trailer section; beyond: 400
+  std::uint32_t expansion_ratio = 200;                   ///< a decoded body may have buffered_body_bytes, or else this
+                                                         ///< many times what came of it; beyond: Errc::too_large
   std::uint32_t drain_bytes = 256 * 1024;                ///< an unread body up to this is skipped, else we close
 
   // -- time -----------------------------------------------------------------------------------------------------------

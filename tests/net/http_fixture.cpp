@@ -48,6 +48,42 @@ std::string describe(const http::Exchange& exchange) {
   return text;
 }
 
+/// Reads a body to its end, in pieces of at most as many bytes as the query says, and tells what it saw of it.
+struct Report {
+  explicit Report(http::Exchange& of) : exchange(of), most(query_number(of)) { CHECK(exchange.trailers() == nullptr); }
+
+  /// False: there is no more to read.
+  bool take(const Result<std::string_view>& piece) {
+    if (!piece) error = piece.error().name();
+    if (!piece || piece->empty()) return false;
+    CHECK(piece->size() <= most);
+    size += piece->size();
+    for (const char byte : *piece) sum = sum * 31 + static_cast<unsigned char>(byte);
+    return true;
+  }
+
+  /// "bytes sum error a=b ..."
+  std::string end() const {
+    std::string text = std::to_string(size) + ' ' + std::to_string(sum) + ' ' + error;
+    CHECK(exchange.body_read() == (error == "-"));
+    const http::Trailers* trailers = exchange.trailers();
+    for (std::size_t index = 0; trailers != nullptr && index < trailers->count(); ++index) {
+      const http::HeaderField field = trailers->at(index);
+      text += ' ';
+      text += field.name;
+      text += '=';
+      text += field.value;
+    }
+    return text;
+  }
+
+  http::Exchange& exchange;
+  const std::size_t most;
+  std::size_t size = 0;
+  std::uint64_t sum = 0;
+  std::string error = "-";
+};
+
 }  // namespace
 
 std::size_t count_descriptors() {
@@ -107,6 +143,9 @@ class TestServer::Routes final : public http::Handler {
     }
     if (path == "/fail") return exchange.fail(static_cast<int>(query_number(exchange))), true;
     if (path == "/inline-body") return inline_body(exchange);
+    if (path == "/inline-report") return inline_report(exchange);
+    if (path == "/raw-echo") CHECK(exchange.decode_body(false));
+    if (path == "/begin-inline") return begin_inline(exchange);
     if (path == "/unknown") return exchange.fail(404), true;
     return defer(exchange, path);
   }
@@ -130,6 +169,35 @@ class TestServer::Routes final : public http::Handler {
     return text(exchange, body);
   }
 
+  static bool inline_report(http::Exchange& exchange) {
+    Report report(exchange);
+    Result<std::string_view> piece;
+    while (exchange.try_read_body(report.most, piece)) {
+      if (!report.take(piece)) return text(exchange, report.end());
+    }
+    return text(exchange, "would wait");
+  }
+
+  static Task<void> report(http::Exchange& exchange, Report report) {
+    while (report.error == "-") {
+      const Result<std::string_view> piece = co_await exchange.read_body(report.most);
+      if (!report.take(piece)) break;
+    }
+    CHECK(exchange.send(report.end()));
+    exchange.complete();
+  }
+
+  /// Reads a piece here, if there is one, and the rest elsewhere.
+  bool begin_inline(http::Exchange& exchange) {
+    Report begun(exchange);
+    Result<std::string_view> piece;
+    if (exchange.try_read_body(begun.most, piece) && !begun.take(piece)) return text(exchange, begun.end());
+    CHECK_FALSE(exchange.decode_body(false));
+    exchange.defer();
+    server_.scope_->spawn_on(other_.pinned(), report(exchange, begun));
+    return false;
+  }
+
   bool defer(http::Exchange& exchange, const std::string& path) {
     exchange.defer();
     Executor& here = own_.pinned();
@@ -141,6 +209,12 @@ class TestServer::Routes final : public http::Handler {
       scope.spawn_on(there, echo(exchange));
     else if (path == "/echo-anywhere")
       scope.spawn(echo(exchange));
+    else if (path == "/raw-echo")
+      scope.spawn_on(there, echo(exchange));
+    else if (path == "/report")
+      scope.spawn_on(here, report(exchange, Report(exchange)));
+    else if (path == "/report-there")
+      scope.spawn_on(there, report(exchange, Report(exchange)));
     else if (path == "/stream-echo")
       scope.spawn_on(there, stream_echo(exchange));
     else if (path == "/stream")

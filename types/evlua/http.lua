@@ -57,7 +57,25 @@ function Request:query(name) end
 ---@return string? value as sent, without quotation marks around it
 function Request:cookie(name) end
 
----The whole body; "ELIMIT" when it is longer than `limit` (10 MiB).
+---The first field of that name that came behind the body; "EAGAIN" before the body was read to its end.
+---@param name string in any case
+---@return string? value
+---@return string? message
+---@return string? code
+function Request:trailer(name) end
+
+---The fields that came behind the body; "EAGAIN" before it was read to its end, "EPROTO" if that failed.
+---@return table<string, string>? trailers lower-case names; repeated fields joined by ", "
+---@return string? message
+---@return string? code
+function Request:trailers() end
+
+---Whether what is read of a body with a Content-Encoding is decoded (true). To be said before reading.
+---@param flag boolean
+---@return evlua.Request self
+function Request:decode(flag) end
+
+---The whole body; "ELIMIT" when it is longer than `limit` (10 MiB), decoded.
 ---@param limit? integer
 ---@return string? body
 ---@return string? message
