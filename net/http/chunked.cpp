@@ -38,10 +38,13 @@ ChunkedDecoder::State ChunkedDecoder::next(char byte, const Limits& limits) noex
   switch (state_) {
     case State::size_first:
     case State::size: return next_in_size(byte);
-    case State::extension_first:
-    case State::extension:
+    case State::extension_name_first:
+    case State::extension_name:
+    case State::extension_value_first:
+    case State::extension_value:
     case State::extension_quoted:
     case State::extension_escape:
+    case State::extension_end:
       if (++extension_bytes_ > limits.chunk_extension_bytes) return State::invalid;
       return next_in_extension(byte);
     case State::size_lf:
@@ -61,7 +64,7 @@ ChunkedDecoder::State ChunkedDecoder::next_in_size(char byte) noexcept {
   } else if (byte == '\r') {
     return State::size_lf;
   } else if (byte == ';') {
-    return State::extension_first;
+    return State::extension_name_first;
   }
   // 16 digits are 64 bits: the size cannot overflow.
   if (!is_hex_digit(byte) || digits_ == 16) return State::invalid;
@@ -70,16 +73,23 @@ ChunkedDecoder::State ChunkedDecoder::next_in_size(char byte) noexcept {
   return State::size;
 }
 
+/// ;name, ;name=token or ;name="..." (RFC 9112 7.1.1). No blanks: senders may not make them, and what a chunk size is
+/// followed by must look the same to everybody.
 ChunkedDecoder::State ChunkedDecoder::next_in_extension(char byte) const noexcept {
   switch (state_) {
-    case State::extension_first: return is_token_byte(byte) ? State::extension : State::invalid;
-    case State::extension:
-      if (byte == '\r') return State::size_lf;
-      if (byte == ';') return State::extension_first;
+    case State::extension_name_first: return is_token_byte(byte) ? State::extension_name : State::invalid;
+    case State::extension_value_first:
       if (byte == '"') return State::extension_quoted;
-      return is_token_byte(byte) || byte == '=' ? State::extension : State::invalid;
+      return is_token_byte(byte) ? State::extension_value : State::invalid;
+    case State::extension_name:
+    case State::extension_value:
+    case State::extension_end:
+      if (byte == '\r') return State::size_lf;
+      if (byte == ';') return State::extension_name_first;
+      if (byte == '=' && state_ == State::extension_name) return State::extension_value_first;
+      return is_token_byte(byte) && state_ != State::extension_end ? state_ : State::invalid;
     case State::extension_quoted:
-      if (byte == '"') return State::extension;
+      if (byte == '"') return State::extension_end;
       if (byte == '\\') return State::extension_escape;
       return is_control(byte) ? State::invalid : State::extension_quoted;
     default: return is_control(byte) ? State::invalid : State::extension_quoted;

@@ -21,9 +21,12 @@ namespace {
 constexpr std::uint64_t kDiskPiece = 256 * 1024;
 constexpr std::size_t kSealBytes = 64 * 1024;
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr std::string_view kSpokeHttp =
-    "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\n"
-    "Connection: close\r\n\r\nThis port speaks HTTPS, and not HTTP.\n";
+/// The answer of a port with TLS to a client without.
+std::string https_hint() {
+  return "HTTP/1.1 400 Bad Request\r\nDate: " + std::string(ResponseHead::standard_date()) +
+         "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\nConnection: close\r\n\r\n"
+         "This port speaks HTTPS, and not HTTP.\n";
+}
 
 }  // namespace
 
@@ -114,7 +117,8 @@ Task<bool> Connection::shake_hands() {
     co_await send_sealed();
     if (spoke_http) {
       linger_ = true;
-      co_await send_plain(kSpokeHttp);
+      const std::string text = https_hint();
+      co_await send_plain(text);
     }
     if (error_.code != 0) co_return false;
   }
@@ -497,6 +501,8 @@ Connection::Next Connection::read_head() noexcept {
   input_.remove_prefix(parser.head_bytes() - before);
   if (before != 0) stored.truncate(parser.head_bytes());
   const std::string_view head = so_far.substr(0, parser.head_bytes());
+  // Nobody has proved here whose origin that would be (RFC 9110 7.4).
+  if (parser.asks_for_https() && secure_ == nullptr) return refuse(421);
   if (!ahead_ || secure_ != nullptr || has_whole_body(parser)) return answer(head);
   // The rest of the body may be received on another worker.
   if (before == 0) stored.append(head);

@@ -17,6 +17,27 @@ namespace {
 constexpr std::uint32_t kEmptyLinesMax = 4;  // before a request line; RFC 9112 2.2 asks for one
 constexpr std::size_t kVersionBytes = 8;     // "HTTP/1.1"
 
+/// A host without the port that it has anyway.
+std::string_view without_port(std::string_view host, std::string_view port) noexcept {
+  if (host.ends_with(port)) host.remove_suffix(port.size());
+  if (host.ends_with(':')) host.remove_suffix(1);
+  return host;
+}
+
+/// Codings of which the last one is "chunked", and no other: a body that has an end, and that we cannot decode.
+bool chunks_something(std::string_view codings) noexcept {
+  const std::size_t last = codings.rfind(',');
+  if (last == std::string_view::npos || !equal_ignoring_case(trim(codings.substr(last + 1)), "chunked")) return false;
+  codings = codings.substr(0, last);
+  while (true) {
+    const std::size_t comma = std::min(codings.find(','), codings.size());
+    const std::string_view coding = trim(codings.substr(0, comma));
+    if (!valid_field_name(coding) || equal_ignoring_case(coding, "chunked")) return false;
+    if (comma == codings.size()) return true;
+    codings.remove_prefix(comma + 1);
+  }
+}
+
 }  // namespace
 
 struct RequestParser::Callbacks {
@@ -112,7 +133,7 @@ RequestParser::Outcome RequestParser::scan_lines(std::string_view head, const Li
     const std::size_t at = find_control(head, state_.scanned_bytes);
     const bool in_request_line = state_.fields_start == 0;
     if (in_request_line) {
-      if (at - state_.line_start > limits.request_line_bytes) return refuse(414, "request line too long");
+      if (at - state_.line_start > limits.request_line_bytes) return refuse_long_line(head, limits);
     } else {
       // Looked at first, since it is known first.
       const bool starts = state_.line_start < head.size();
@@ -141,12 +162,18 @@ RequestParser::Outcome RequestParser::scan_lines(std::string_view head, const Li
   }
 }
 
+/// What is too long may be the method, which then is none that we know (RFC 9112 3).
+RequestParser::Outcome RequestParser::refuse_long_line(std::string_view head, const Limits& limits) noexcept {
+  const std::string_view line = head.substr(state_.line_start, limits.request_line_bytes);
+  if (line.find(' ') == std::string_view::npos) return refuse(501, "method too long");
+  return refuse(414, "request line too long");
+}
+
 /// Gives llhttp the whole lines it has not seen. `complete` says only that it had no objection.
 RequestParser::Outcome RequestParser::feed(std::string_view head) noexcept {
   if (state_.line_start == state_.fed_bytes) return Outcome::complete;
-  fed_from_ = head.data() + state_.fed_bytes;
-  const llhttp_errno_t error = llhttp_execute(&llhttp_, fed_from_, state_.line_start - state_.fed_bytes);
   const std::uint32_t fed_before = state_.fed_bytes;
+  const llhttp_errno_t error = execute(head);
   state_.fed_bytes = state_.line_start;
   if (error == HPE_OK || error == HPE_PAUSED) return Outcome::complete;
   if (error == HPE_INVALID_URL) return refuse(400, "invalid target");
@@ -154,6 +181,20 @@ RequestParser::Outcome RequestParser::feed(std::string_view head) noexcept {
   const bool in_request_line = fed_before == state_.start && llhttp_.error_pos < head.data() + state_.fields_start;
   if (in_request_line) return refuse(501, "unknown method");
   return refuse(400, llhttp_.reason != nullptr ? llhttp_.reason : "invalid head");
+}
+
+/// llhttp knows no HTTP/1.2. For it, as for the handler, that is 1.1 (RFC 9110 2.5).
+llhttp_errno_t RequestParser::execute(std::string_view head) noexcept {
+  const std::uint32_t minor = state_.fields_start - 3;  // "1\r\n"
+  if (state_.fed_bytes < minor && head[minor] > '1') {
+    fed_from_ = head.data() + state_.fed_bytes;
+    llhttp_errno_t error = llhttp_execute(&llhttp_, fed_from_, minor - state_.fed_bytes);
+    if (error == HPE_OK) error = llhttp_execute(&llhttp_, "1", 1);
+    if (error != HPE_OK) return error;
+    state_.fed_bytes = minor + 1;
+  }
+  fed_from_ = head.data() + state_.fed_bytes;
+  return llhttp_execute(&llhttp_, fed_from_, state_.line_start - state_.fed_bytes);
 }
 
 /// `line` goes from the start of the head to the end of the request line.
@@ -170,8 +211,8 @@ RequestParser::Outcome RequestParser::check_request_line(std::string_view line) 
   if (name.substr(0, 5) != "HTTP/" || !is_digit(name[5]) || name[6] != '.' || !is_digit(name[7])) {
     return refuse(400, "invalid version");
   }
-  if (name[5] != '1' || name[7] > '1') return refuse(505, "unsupported version");
-  state_.version_minor = static_cast<std::uint8_t>(name[7] - '0');
+  if (name[5] != '1') return refuse(505, "unsupported version");
+  state_.version_minor = name[7] == '0' ? 0 : 1;
   state_.target = range(end + 1, version - 1);
   return check_target(line);
 }
@@ -199,6 +240,7 @@ RequestParser::Outcome RequestParser::check_target(std::string_view head) noexce
   const std::size_t end = std::min(all.find_first_of("/?", authority), all.size());
   state_.host = range(from + authority, from + end);
   state_.absolute = true;
+  state_.https = authority == 8;
   state_.path = range(from + end, from + std::max(end, query));
   const std::string_view host_name = view(head, state_.host);
   if (host_name.empty() || !valid_host(host_name)) return refuse(400, "invalid target");
@@ -233,12 +275,18 @@ RequestParser::Outcome RequestParser::take_field(std::string_view head, const Fi
       if (equal_ignoring_case(name, "connection")) take_connection(value);
       break;
     case 14:
-      if (equal_ignoring_case(name, "content-length")) return take_length(value);
+      if (equal_ignoring_case(name, "content-length")) {
+        if (has_tab(head, field)) return refuse(400, "tab in Content-Length");
+        return take_length(value);
+      }
       break;
     case 17:
       if (equal_ignoring_case(name, "transfer-encoding")) {
         if (state_.has_coding) return refuse(400, "repeated Transfer-Encoding");
-        if (!equal_ignoring_case(value, "chunked")) return refuse(400, "unknown Transfer-Encoding");
+        if (has_tab(head, field)) return refuse(400, "tab in Transfer-Encoding");
+        if (!equal_ignoring_case(value, "chunked")) {
+          return refuse(chunks_something(value) ? 501 : 400, "unknown Transfer-Encoding");
+        }
         state_.has_coding = true;
       }
       break;
@@ -247,14 +295,26 @@ RequestParser::Outcome RequestParser::take_field(std::string_view head, const Fi
   return Outcome::complete;
 }
 
+/// Tabs are legal blanks around a value, and an old trick to hide a framing field from a reader less exact (RFC 9112
+/// 11.2). Nobody else puts them there.
+bool RequestParser::has_tab(std::string_view head, const Field& field) noexcept {
+  const std::size_t from = field.name.at;
+  return head.substr(from, head.find('\r', from) - from).find('\t') != std::string_view::npos;
+}
+
 RequestParser::Outcome RequestParser::take_host(std::string_view head, Range value) noexcept {
   if (state_.has_host) return refuse(400, "repeated Host");
   state_.has_host = true;
   const std::string_view name = view(head, value);
-  // Empty: the client's idea of the target has no authority. It cannot say that and name one in the target.
-  if (name.empty() ? state_.absolute : !valid_host(name)) return refuse(400, "invalid Host");
-  if (!state_.absolute) state_.host = value;
-  return Outcome::complete;
+  if (!valid_host(name)) return refuse(400, "invalid Host");  // no http URI has an empty one (RFC 9110 4.2.1)
+  if (!state_.absolute) {
+    state_.host = value;
+    return Outcome::complete;
+  }
+  // They have to be the same (RFC 9112 3.2): whom else was the client, or somebody before us, made to believe in?
+  const std::string_view port = state_.https ? ":443" : ":80";
+  const bool same = equal_ignoring_case(without_port(name, port), without_port(host(head), port));
+  return same ? Outcome::complete : refuse(400, "Host is not the target's");
 }
 
 RequestParser::Outcome RequestParser::take_length(std::string_view value) noexcept {
@@ -285,6 +345,7 @@ RequestParser::Outcome RequestParser::check_framing() noexcept {
   } else if (state_.content_length != 0) {
     state_.body_kind = BodyKind::length;
   }
+  if (llhttp_.method == HTTP_TRACE && state_.body_kind != BodyKind::none) return refuse(400, "TRACE with a body");
   state_.keep_alive = !state_.asks_close && (state_.version_minor > 0 || state_.asks_keep_alive);
   return Outcome::complete;
 }

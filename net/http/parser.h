@@ -83,6 +83,8 @@ class RequestParser {
   std::uint64_t content_length() const noexcept { return state_.content_length; }
   bool has_content_length() const noexcept { return state_.has_length; }
   bool keep_alive() const noexcept { return state_.keep_alive; }
+  /// The target is an absolute one with the scheme https.
+  bool asks_for_https() const noexcept { return state_.https; }
   bool expects_continue() const noexcept { return state_.expects_continue; }
 
  private:
@@ -116,6 +118,7 @@ class RequestParser {
     bool has_length = false;
     bool has_coding = false;
     bool absolute = false;  // the target names the host
+    bool https = false;     // and its scheme is that
     bool asks_close = false;
     bool asks_keep_alive = false;
   };
@@ -135,11 +138,14 @@ class RequestParser {
   Outcome refuse(int status, const char* reason) noexcept;
   Outcome check_start(std::string_view head) noexcept;
   Outcome scan_lines(std::string_view head, const Limits& limits) noexcept;
+  Outcome refuse_long_line(std::string_view head, const Limits& limits) noexcept;
   Outcome feed(std::string_view head) noexcept;
+  llhttp_errno_t execute(std::string_view head) noexcept;
   Outcome check_request_line(std::string_view line) noexcept;
   Outcome check_target(std::string_view head) noexcept;
   Outcome check_fields(std::string_view head) noexcept;
   Outcome check_framing() noexcept;
+  static bool has_tab(std::string_view head, const Field& field) noexcept;
   Outcome take_field(std::string_view head, const Field& field) noexcept;
   void join_cookies(Bytes& head) noexcept;
   Outcome take_host(std::string_view head, Range value) noexcept;

@@ -1,5 +1,7 @@
 #include "net/http/syntax.h"
 
+#include <arpa/inet.h>
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -20,6 +22,14 @@ unsigned control_mask(const char* bytes) noexcept {
   return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(tab, low), del)));
 }
 #endif
+
+bool is_ipv6(std::string_view text) noexcept {
+  char copy[INET6_ADDRSTRLEN] = {};
+  if (text.size() >= sizeof copy) return false;
+  text.copy(copy, text.size());
+  in6_addr address;
+  return ::inet_pton(AF_INET6, copy, &address) == 1;
+}
 
 }  // namespace
 
@@ -69,10 +79,7 @@ bool valid_host(std::string_view host) noexcept {
   std::size_t at = 0;
   if (!host.empty() && host[0] == '[') {
     const std::size_t close = host.find(']');
-    if (close == std::string_view::npos || close < 3) return false;
-    for (const char byte : host.substr(1, close - 1)) {
-      if (!is_hex_digit(byte) && byte != ':' && byte != '.') return false;
-    }
+    if (close == std::string_view::npos || !is_ipv6(host.substr(1, close - 1))) return false;
     at = close + 1;
   } else {
     for (; at < host.size() && host[at] != ':'; ++at) {
@@ -88,10 +95,12 @@ bool valid_host(std::string_view host) noexcept {
   if (at == host.size()) return true;
   const std::string_view port = host.substr(at + 1);
   if (host[at] != ':' || port.size() > 5) return false;
+  unsigned number = 0;
   for (const char byte : port) {
     if (!is_digit(byte)) return false;
+    number = number * 10 + static_cast<unsigned>(byte - '0');
   }
-  return true;
+  return number <= 65535;
 }
 
 bool valid_field_name(std::string_view name) noexcept {

@@ -110,7 +110,10 @@ const std::vector<Case>& cases() {
       {"9110 5.6.2: a method with a parenthesis", request_line("(GET) / HTTP/1.1"), 400},
       {"9110 5.6.2: a field line in place of the request line", "Host: a\r\n\r\n", 400},
       // -- versions: RFC 9112 2.3 --
-      {"9112 2.3: 1.2", request_line("GET / HTTP/1.2"), 505},
+      {"9110 2.5: 1.2 is taken for 1.1", request_line("GET / HTTP/1.2"), kAccepted},
+      {"9110 2.5: 1.9 is taken for 1.1", request_line("GET / HTTP/1.9"), kAccepted},
+      {"9112 3.2: 1.2 needs a Host", "GET / HTTP/1.2\r\n\r\n", 400},
+      {"9110 9.1: an unknown method with 1.2", request_line("FOO / HTTP/1.2"), 501},
       {"9112 2.3: 2.0", request_line("GET / HTTP/2.0"), 505},
       {"9112 2.3: 0.9", request_line("GET / HTTP/0.9"), 505},
       {"9112 2.3: 9.9", request_line("GET / HTTP/9.9"), 505},
@@ -128,10 +131,17 @@ const std::vector<Case>& cases() {
       {"9112 3.2.1: double slash", request_line("GET //a HTTP/1.1"), kAccepted},
       {"9112 3.2.1: punctuation", request_line("GET /-._~!$&'()*+,;=:@ HTTP/1.1"), kAccepted},
       {"9112 3.2.1: second question mark", request_line("GET /?a?b HTTP/1.1"), kAccepted},
-      {"9112 3.2.2: absolute form", request_line("GET http://b/x HTTP/1.1"), kAccepted},
-      {"9112 3.2.2: absolute form, https", request_line("GET HTTPS://b:8443/x HTTP/1.1"), kAccepted},
-      {"9112 3.2.2: absolute form without path", request_line("GET http://b HTTP/1.1"), kAccepted},
-      {"9112 3.2.2: absolute form, IPv6", request_line("GET http://[::1]:80/ HTTP/1.1"), kAccepted},
+      {"9112 3.2.2: absolute form", request_line("GET http://a/x HTTP/1.1"), kAccepted},
+      {"9112 3.2.2: absolute form, https", "GET HTTPS://b:8443/x HTTP/1.1\r\nHost: b:8443\r\n\r\n", kAccepted},
+      {"9112 3.2.2: absolute form without path", request_line("GET http://a HTTP/1.1"), kAccepted},
+      {"9112 3.2.2: absolute form, IPv6", "GET http://[::1]:81/ HTTP/1.1\r\nHost: [::1]:81\r\n\r\n", kAccepted},
+      {"9112 3.2: absolute form, Host in capitals", "GET http://ab/ HTTP/1.1\r\nHost: AB\r\n\r\n", kAccepted},
+      {"9112 3.2: absolute form, default port", request_line("GET http://a:80/ HTTP/1.1"), kAccepted},
+      {"9112 3.2: absolute form, default port of https", request_line("GET https://a:443/ HTTP/1.1"), kAccepted},
+      {"9112 3.2: absolute form, empty port", request_line("GET http://a:/ HTTP/1.1"), kAccepted},
+      {"9112 3.2: absolute form, another Host", request_line("GET http://b/x HTTP/1.1"), 400},
+      {"9112 3.2: absolute form, another port", request_line("GET http://a:443/x HTTP/1.1"), 400},
+      {"9112 3.2: absolute form, 1.0 without Host", "GET http://b/x HTTP/1.0\r\n\r\n", kAccepted},
       {"9110 4.2.1: no host in the target", request_line("GET http:///x HTTP/1.1"), 400},
       {"9110 4.2.4: userinfo in the target", request_line("GET http://u:p@b/x HTTP/1.1"), 400},
       {"9110 4.2: another scheme", request_line("GET ftp://b/x HTTP/1.1"), 400},
@@ -184,8 +194,9 @@ const std::vector<Case>& cases() {
       {"9112 3.2: two Hosts", request("Host: b\r\n"), 400},
       {"9112 3.2: two equal Hosts", request("host: a\r\n"), 400},
       {"9112 3.2: two Hosts in 1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400},
-      {"9112 3.2: empty Host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", kAccepted},
-      {"9112 3.2: empty Host, OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: \r\n\r\n", kAccepted},
+      {"9110 4.2.1: empty Host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 400},
+      {"9110 4.2.1: empty Host, OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: \r\n\r\n", 400},
+      {"9110 4.2.1: empty Host, HTTP/1.0", "GET / HTTP/1.0\r\nHost:\r\n\r\n", 400},
       {"9112 3.2: empty Host, absolute form", "GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", 400},
       {"9110 7.2: name and port", request_host("example.org:8080"), kAccepted},
       {"9110 7.2: IPv4", request_host("127.0.0.1:1"), kAccepted},
@@ -204,6 +215,12 @@ const std::vector<Case>& cases() {
       {"9110 7.2: port alone", request_host(":80"), 400},
       {"9110 7.2: open bracket", request_host("[::1"), 400},
       {"9110 7.2: after the bracket", request_host("[::1]x"), 400},
+      {"9110 7.2: largest port", request_host("a:65535"), kAccepted},
+      {"9110 7.2: port beyond it", request_host("a:65536"), 400},
+      {"9110 7.2: colons in brackets", request_host("[:::]"), 400},
+      {"9110 7.2: IPv4 in brackets", request_host("[1.2.3.4]"), 400},
+      {"9110 7.2: IPv6 with an IPv4 part", request_host("[::ffff:1.2.3.4]"), kAccepted},
+      {"9110 7.2: far too long in brackets", request_host("[" + std::string(200, ':') + "]"), 400},
       {"9110 7.2: letters in brackets", request_host("[evil.example]"), 400},
       {"9110 7.2: broken percent-encoding", request_host("a%2"), 400},
       {"9110 7.2: question mark", request_host("a?b"), 400},
@@ -213,7 +230,9 @@ const std::vector<Case>& cases() {
       // -- Content-Length: RFC 9112 6.2, 6.3 --
       {"9110 8.6: zero", request("Content-Length: 0\r\n"), kAccepted},
       {"9110 8.6: a number", request("Content-Length: 12345\r\n"), kAccepted},
-      {"9110 8.6: blanks around", request("Content-Length: \t5 \r\n"), kAccepted},
+      {"9110 8.6: blanks around", request("Content-Length:  5 \r\n"), kAccepted},
+      {"9112 11.2: tab before", request("Content-Length:\t5\r\n"), 400},
+      {"9112 11.2: tab behind", request("Content-Length: 5\t\r\n"), 400},
       {"9110 8.6: eighteen digits", request("Content-Length: 999999999999999999\r\n"), kAccepted},
       {"9112 6.3: nineteen digits", request("Content-Length: 1999999999999999999\r\n"), 400},
       {"9112 6.3: overflow", request("Content-Length: 18446744073709551616\r\n"), 400},
@@ -251,7 +270,12 @@ const std::vector<Case>& cases() {
       {"9112 6.1: chunkedx", request("Transfer-Encoding: chunkedx\r\n"), 400},
       {"9112 6.1: chunked with a parameter", request("Transfer-Encoding: chunked;a=b\r\n"), 400},
       {"9112 6.1: quoted", request("Transfer-Encoding: \"chunked\"\r\n"), 400},
-      {"9112 6.1: gzip, chunked", request("Transfer-Encoding: gzip, chunked\r\n"), 400},
+      {"9112 6.1: gzip, chunked", request("Transfer-Encoding: gzip, chunked\r\n"), 501},
+      {"9112 6.1: deflate, gzip, chunked", request("Transfer-Encoding: deflate,gzip , CHUNKED\r\n"), 501},
+      {"9112 6.3: gzip, chunked, chunked", request("Transfer-Encoding: gzip, chunked, chunked\r\n"), 400},
+      {"9112 6.3: an empty element", request("Transfer-Encoding: gzip,, chunked\r\n"), 400},
+      {"9112 11.2: tab before", request("Transfer-Encoding:\tchunked\r\n"), 400},
+      {"9112 11.2: tab behind", request("Transfer-Encoding: chunked\t\r\n"), 400},
       {"9112 6.1: chunked, gzip", request("Transfer-Encoding: chunked, gzip\r\n"), 400},
       {"9112 6.1: chunked twice in a list", request("Transfer-Encoding: chunked, chunked\r\n"), 400},
       {"9112 6.1: chunked twice in fields", request("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
@@ -262,6 +286,8 @@ const std::vector<Case>& cases() {
       {"9112 6.1: vertical tab before", request("Transfer-Encoding: \vchunked\r\n"), 400},
       {"9112 6.1: space before the colon", request("Transfer-Encoding : chunked\r\n"), 400},
       {"9112 6.1: NUL in the value", request("Transfer-Encoding: chunked\0\r\n"s), 400},
+      {"9110 9.3.8: TRACE with a body", "TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", 400},
+      {"9110 9.3.8: TRACE with chunks", "TRACE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
       // -- Connection, Expect --
       {"9110 7.6.1: several options", request("Connection: keep-alive, Upgrade\r\nUpgrade: x\r\n"), kAccepted},
       {"9110 10.1.1: 100-continue", request("Expect: 100-Continue\r\nContent-Length: 1\r\n"), kAccepted},
@@ -351,8 +377,8 @@ TEST_CASE("what a head says can be looked up") {
   }
 }
 
-TEST_CASE("an absolute target wins over the Host field") {
-  const std::string head = "GET http://b:81?q HTTP/1.1\r\nHost: a\r\n\r\n";
+TEST_CASE("an absolute target names the host") {
+  const std::string head = "GET http://b:81?q HTTP/1.1\r\nHost: b:81\r\n\r\n";
   RequestParser parser;
   REQUIRE(parse_whole(parser, head) == kAccepted);
   CHECK(parser.host(head) == "b:81");
@@ -436,6 +462,10 @@ TEST_CASE("a head without an end is refused before it fills the memory") {
   const Limits limits;
   RequestParser line;
   CHECK(parse_whole(line, "GET /" + std::string(8192, 'a'), limits) == 414);
+  RequestParser method;
+  CHECK(parse_whole(method, std::string(8193, 'A'), limits) == 501);
+  method.reset();
+  CHECK(parse_whole(method, std::string(9000, 'A') + " / HTTP/1.1\r\n", limits) == 501);
   RequestParser block;
   CHECK(parse_whole(block, "GET / HTTP/1.1\r\nX: " + std::string(40'000, 'a'), limits) == 431);
   Limits generous;
@@ -512,6 +542,13 @@ const std::vector<ChunkedCase>& chunked_cases() {
       {"bare LF after an extension", "5;a\nhello\r\n0\r\n\r\n", nullptr, ""},
       {"LF in an extension value", "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", nullptr, ""},
       {"NUL in an extension", "5;a\0b\r\nhello\r\n0\r\n\r\n"s, nullptr, ""},
+      {"empty quoted extension", "5;a=\"\"\r\nhello\r\n0\r\n\r\n", "hello", ""},
+      {"extension without a name", "5;=b\r\nhello\r\n0\r\n\r\n", nullptr, ""},
+      {"extension without a value", "5;a=\r\nhello\r\n0\r\n\r\n", nullptr, ""},
+      {"extension with two values", "5;a=b=c\r\nhello\r\n0\r\n\r\n", nullptr, ""},
+      {"extension that goes on behind quotes", "5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", nullptr, ""},
+      {"extension with quotes in its value", "5;a=b\"c\"\r\nhello\r\n0\r\n\r\n", nullptr, ""},
+      {"semicolon at the end", "5;a;\r\nhello\r\n0\r\n\r\n", nullptr, ""},
       {"bare semicolon", "5;\r\nhello\r\n0\r\n\r\n", nullptr, ""},
       {"two semicolons", "5;;a\r\nhello\r\n0\r\n\r\n", nullptr, ""},
       {"bare LF after data", "5\r\nhello\n0\r\n\r\n", nullptr, ""},
