@@ -182,7 +182,9 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     const std::string text = fiber != nullptr ? fiber->failure_text() : "not enough memory for a handler";
     report(exchange, text);
     const bool limited = fiber != nullptr && (fiber->doom() != nullptr || fiber->cancelled() == OpStop::deadline);
-    const int status = limited ? 503 : 500;
+    // A handler that wanted a body and got none has done what it could: assert(req:body()).
+    const int refusal = exchange.body_refusal() != 0 ? exchange.body_refusal() : 500;
+    const int status = limited ? 503 : refusal;
     if (!exchange.headers_sent() && options_.show_errors) {
       (void)exchange.set_status(status);
       (void)exchange.set_header("Content-Type", "text/plain; charset=utf-8");

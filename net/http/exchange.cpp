@@ -83,6 +83,7 @@ void Exchange::reset() noexcept {
   head_bytes_.capacity() > kHeadBytesKept ? head_bytes_.release() : head_bytes_.clear();
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
+  body_refusal_ = 0;
   attached_.reset();
   may_compress_ = decode_wanted_ = true;
   body_form_ = BodyForm::undecided;
@@ -199,6 +200,7 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
     case ChunkedDecoder::Outcome::invalid: break;
   }
   body_broken_ = true;
+  body_refusal_ = 400;
   keep_alive_ = false;
   out = evlua::fail(EPROTO, OpCode::protocol);
   return true;
@@ -342,7 +344,10 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
       // A caller's own deadline or cancellation leaves the body readable.
       const bool own_limit = error.is(ETIMEDOUT) && idle_until <= deadline;
       if (own_limit || (!error.is(ETIMEDOUT) && !error.is(ECANCELED))) body_broken_ = true;
-      if (body_broken_) keep_alive_ = false;
+      if (body_broken_) {
+        keep_alive_ = false;
+        body_refusal_ = own_limit ? 408 : 400;
+      }
       co_return evlua::fail(error);
     }
   }
@@ -353,7 +358,10 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
   std::string body;
   const bool plain = body_form() == BodyForm::plain;
   if (plain && parser_.body_kind() == BodyKind::length) {
-    if (body_remaining_ > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
+    if (body_remaining_ > max) {
+      body_refusal_ = 413;
+      co_return evlua::fail(Errc::too_large, OpCode::recv);
+    }
     body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
   }
   std::size_t rest_at = kDecodedInOneGo;
@@ -361,7 +369,10 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
     if (!piece) co_return evlua::fail(piece.error());
     if (piece->empty()) break;
-    if (body.size() + piece->size() > max) co_return evlua::fail(Errc::too_large, OpCode::recv);
+    if (body.size() + piece->size() > max) {
+      body_refusal_ = 413;
+      co_return evlua::fail(Errc::too_large, OpCode::recv);
+    }
     body.append(*piece);
     if (plain || body.size() < rest_at) continue;
     // It need not wait for anything: a few bytes may keep it busy for long.
@@ -482,9 +493,11 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
       body = packed.view();
     }
   }
-  const bool speaks_of_length = status_has_body(status()) ? length_known || declared : status() == 304 && declared;
+  const bool empty_by_rule = status() == 205;  // and must say so, unlike 204 (RFC 9110 15.3.6)
+  const bool speaks_of_length =
+      status_has_body(status()) ? length_known || declared : empty_by_rule || (status() == 304 && declared);
   const Framing framing = speaks_of_length ? Framing::length : Framing::none;
-  const std::uint64_t length = declared.value_or(body.size());
+  const std::uint64_t length = empty_by_rule ? 0 : declared.value_or(body.size());
   if (!with_body) body = {};
   headers_sent_ = finished_ = true;
   if (stream_ != nullptr) {
@@ -516,7 +529,7 @@ bool Exchange::attach(std::unique_ptr<FileBody>& body) {
 }
 
 void Exchange::start_stream() noexcept {
-  const std::optional<std::uint64_t> declared = response_.content_length();
+  const std::optional<std::uint64_t> declared = status() == 205 ? 0 : response_.content_length();
   framing_ = Framing::none;
   if (declared && status() != 204) {
     framing_ = Framing::length;

@@ -141,6 +141,9 @@ class Exchange {
   bool body_failed() const noexcept { return body_broken_ || (decoding_ != nullptr && decoding_->failure.code != 0); }
   /// The fields that came behind the body; null if there are none, or unless body_read().
   const Trailers* trailers() const noexcept { return body_read() ? trailers_.get() : nullptr; }
+  /// The status that answers a request whose body could not be read: 400 when it was broken, 408 when it did not come,
+  /// 413 when it was more than the reader took, 415 for a coding that we do not know; 0 when nothing of that has happened.
+  int body_refusal() const noexcept;
 
   // -- response -------------------------------------------------------------------------------------------------------
 
@@ -298,6 +301,7 @@ class Exchange {
   bool body_broken_ = false;
   bool decode_wanted_ = true;
   BodyForm body_form_ = BodyForm::undecided;
+  std::int16_t body_refusal_ = 0;
   bool continue_wanted_ = false;
   bool fed_ = false;               // the connection's side receives, and delivers
   bool input_last_ = false;        // stream_: nothing comes after input_

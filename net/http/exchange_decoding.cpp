@@ -113,4 +113,12 @@ bool Exchange::body_read() const noexcept {
   return body_ended_ && !body_failed() && (decoding_ == nullptr || decoding_->ended);
 }
 
+int Exchange::body_refusal() const noexcept {
+  if (body_form_ == BodyForm::unreadable) return 415;
+  const Error failure = decoding_ != nullptr ? decoding_->failure : Error();
+  if (failure.is(EPROTO)) return 400;
+  if (failure.is(Errc::too_large)) return 413;
+  return body_refusal_;
+}
+
 }  // namespace evlua::http

@@ -22,8 +22,10 @@ enum class Framing : std::uint8_t {
 
 /// "Not Found"; empty for a code without a name.
 std::string_view reason_phrase(int status) noexcept;
-/// 1xx, 204 and 304 have no body, whatever is said.
-constexpr bool status_has_body(int status) noexcept { return status >= 200 && status != 204 && status != 304; }
+/// 1xx, 204, 205 and 304 have no body, whatever is said.
+constexpr bool status_has_body(int status) noexcept {
+  return status >= 200 && status != 204 && status != 205 && status != 304;
+}
 
 class ResponseHead {
  public:

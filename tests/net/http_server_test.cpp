@@ -285,6 +285,9 @@ TEST_CASE("responses to HEAD, 204 and 304 have no body") {
     }
     CHECK(client.get("/status?204").status == 204);
     CHECK(client.get("/status?304").status == 304);
+    const Response reset = client.get("/status?205");
+    CHECK(reset.status == 205);
+    CHECK(reset.fields.at("content-length") == "0");
     CHECK(client.get("/").body == "hello");  // nothing was left over
   });
 }
@@ -302,7 +305,10 @@ TEST_CASE("bad requests are refused and nothing after them is answered") {
         {"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400},
         {"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
         {"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501},
-        {"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505},
+        {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
+        {"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 421},
+        {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400},
+        {std::string(100'000, 'A') + " / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
         {"GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n", 417},
         {"GET /" + std::string(9000, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
         {"GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(40'000, 'a') + "\r\n\r\n", 431},
