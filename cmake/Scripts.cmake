@@ -15,8 +15,9 @@ endforeach()
 
 # tests/lua/scripts/NAME.lua: exit code 0, and the output of NAME.expected if that is there.
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lua/scripts/*.lua)
-# tests/e2e/*_test.sh and *_test.py: once per backend.
-file(GLOB e2e CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.sh ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.py)
+# tests/e2e/*_test.sh and *_test.py: once per backend. tests/conformance the same, for what protocols demand.
+file(GLOB e2e CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.sh ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.py
+  ${CMAKE_SOURCE_DIR}/tests/conformance/*_test.py)
 if(EVLUA_SANITIZE STREQUAL "thread")
   # TSan holds signals back until the thread makes a system call, so that no slice of Lua can be ended.
   list(FILTER scripts EXCLUDE REGEX "/slices[^/]*$")
@@ -48,12 +49,14 @@ if(TARGET evlua AND TARGET evluaserver)
   foreach(test ${e2e})
     get_filename_component(name ${test} NAME_WE)
     get_filename_component(kind ${test} LAST_EXT)
+    get_filename_component(folder ${test} DIRECTORY)
+    get_filename_component(folder ${folder} NAME)
     set(interpreter ${BASH})
     if(kind STREQUAL ".py")
       set(interpreter ${PYTHON3})
     endif()
     foreach(backend ${EVLUA_TEST_BACKENDS})
-      evlua_add_test(e2e/${name}/${backend} e2e
+      evlua_add_test(${folder}/${name}/${backend} ${folder}
         DIRECTORY ${CMAKE_SOURCE_DIR}
         ENVIRONMENT ${program_env} EVLUA_BACKEND=${backend}
         COMMAND ${interpreter} ${test})
