@@ -5,7 +5,7 @@ local routes = {}
 
 -- The body, or why there is none.
 routes["/echo"] = function(req, res)
-  local body, _, code = req:body()
+  local body, _, code = req:decode(false):body()
   if not body then return res:status(code == "ELIMIT" and 413 or 400):text(code) end
   res:text(body)
 end

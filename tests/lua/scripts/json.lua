@@ -199,6 +199,7 @@ for _ = 1, 50 do
   local t = json.decode(text)
   assert(#t == 501 and t[500].a[3] == "x\n" and json.encode(t) == text)
 end
+collectgarbage()
 assert(ran > 0)
 -- So may several tasks, and other states.
 local results = {}
