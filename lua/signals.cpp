@@ -6,7 +6,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <tuple>
 
 #include "lua/bridge.h"
 #include "lua/stack.h"
@@ -102,6 +104,20 @@ void SignalHub::detach() {
   vm_ = nullptr;
 }
 
+void SignalHub::set_action(int signal, void (*action)()) noexcept {
+  static_assert(std::size(kSignals) == std::tuple_size_v<decltype(actions_)>);
+  for (std::size_t i = 0; i < actions_.size(); ++i) {
+    if (kSignals[i].number == signal) actions_[i].store(action);
+  }
+}
+
+void (*SignalHub::action_for(int signal) const noexcept)() {
+  for (std::size_t i = 0; i < actions_.size(); ++i) {
+    if (kSignals[i].number == signal) return actions_[i].load();
+  }
+  return nullptr;
+}
+
 void SignalHub::receive() noexcept {
   ::pthread_setname_np(::pthread_self(), "evlua-signals");
   const sigset_t set = interesting();
@@ -115,12 +131,13 @@ void SignalHub::receive() noexcept {
 }
 
 void SignalHub::deliver(int signal) noexcept {
-  if (const auto hangup = hangup_.load(); signal == SIGHUP && hangup != nullptr) hangup();
+  const auto action = action_for(signal);
+  if (action != nullptr) action();
   auto seen = std::make_shared<std::atomic<bool>>(false);
   {
     const std::lock_guard guard(lock_);
     if (vm_ == nullptr) {
-      apply_default(signal);
+      if (action == nullptr) apply_default(signal);
       return;
     }
     auto* delivery = new Delivery;
@@ -153,7 +170,7 @@ void SignalHub::deliver(int signal) noexcept {
       if (handled) return;
       if (message->signal == SIGINT || message->signal == SIGTERM) {
         message->owner->fallback_(vm, message->signal);
-      } else if (message->signal != SIGHUP || message->owner->hangup_.load() == nullptr) {
+      } else if (message->owner->action_for(message->signal) == nullptr) {
         apply_default(message->signal);
       }
     };

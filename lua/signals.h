@@ -7,6 +7,7 @@
 
 #include <lua.hpp>
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -33,19 +34,21 @@ class SignalHub {
     last_resort_ = last_resort;
   }
   void detach();
-  /// Called on the receiver's thread for SIGHUP, which then ends nothing; a Lua handler runs besides.
-  void set_hangup_action(void (*action)()) noexcept { hangup_.store(action); }
+  /// What the program does for one of the signals that Lua may handle but SIGINT and SIGTERM, on the receiver's thread.
+  /// The signal then ends nothing; a Lua handler runs besides. Null: nothing.
+  void set_action(int signal, void (*action)()) noexcept;
 
  private:
   struct Delivery;
 
   void receive() noexcept;
   void deliver(int signal) noexcept;
+  void (*action_for(int signal) const noexcept)();
 
   std::mutex lock_;
   Vm* vm_ = nullptr;
   void (*fallback_)(Vm&, int) = nullptr;
-  std::atomic<void (*)()> hangup_{nullptr};
+  std::array<std::atomic<void (*)()>, 8> actions_{};  // as kSignals
   void (*stuck_)(Vm&, int) = nullptr;
   void (*last_resort_)(Vm&, int) = nullptr;
   std::thread thread_;

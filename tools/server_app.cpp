@@ -121,7 +121,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   certificates_in_use.store(certificates.get());
   app_in_use.store(&app);
   signals.set_stuck_action(stop_serving);
-  signals.set_hangup_action(reload_everything);
+  signals.set_action(SIGHUP, reload_everything);
   signals.attach(app.first_vm(), stop_serving);
   TaskScope watching(scheduler);
   if (certificates != nullptr) watching.spawn(certificates->watch(scheduler.pool()));
@@ -129,7 +129,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   announce(options, listeners);  // who reads this may send SIGTERM
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
-  signals.set_hangup_action(nullptr);
+  signals.set_action(SIGHUP, nullptr);
   watching.cancel();
   co_await watching.join();
   signals.detach();
