@@ -138,11 +138,14 @@ class Exchange {
   /// The body was read to its end (a read has said so), and nothing was wrong with it.
   bool body_read() const noexcept;
   /// A read has failed, and so would the next.
-  bool body_failed() const noexcept { return body_broken_ || (decoding_ != nullptr && decoding_->failure.code != 0); }
+  bool body_failed() const noexcept {
+    return body_broken_ || body_form_ == BodyForm::unreadable || (decoding_ != nullptr && decoding_->failure.code != 0);
+  }
   /// The fields that came behind the body; null if there are none, or unless body_read().
   const Trailers* trailers() const noexcept { return body_read() ? trailers_.get() : nullptr; }
   /// The status that answers a request whose body could not be read: 400 when it was broken, 408 when it did not come,
-  /// 413 when it was more than the reader took, 415 for a coding that we do not know; 0 when nothing of that has happened.
+  /// 413 when it was more than the reader took, 415 for a coding that we do not know; 0 when nothing of that has
+  /// happened.
   int body_refusal() const noexcept;
 
   // -- response -------------------------------------------------------------------------------------------------------

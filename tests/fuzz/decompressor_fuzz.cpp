@@ -13,7 +13,7 @@ namespace {
 
 using namespace evlua::http;
 
-constexpr std::size_t kMost = 1 << 20;  // of a bomb
+constexpr std::size_t kMost = 1 << 17;  // of a bomb
 
 struct Decoded {
   std::string text;

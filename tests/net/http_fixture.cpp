@@ -66,6 +66,7 @@ struct Report {
   std::string end() const {
     std::string text = std::to_string(size) + ' ' + std::to_string(sum) + ' ' + error;
     CHECK(exchange.body_read() == (error == "-"));
+    CHECK(exchange.body_failed() == (error != "-"));
     const http::Trailers* trailers = exchange.trailers();
     for (std::size_t index = 0; trailers != nullptr && index < trailers->count(); ++index) {
       const http::HeaderField field = trailers->at(index);
