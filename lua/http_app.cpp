@@ -10,7 +10,7 @@ namespace evlua::lua {
 namespace {
 
 constexpr const char* kLoad = R"lua(
-local path, starts_once, stops_once = ...
+local path, starts, starts_once, stops_once = ...
 if path == "" then return function(_, res) res:status(404):text("Not Found\n") end end  -- static files only
 local chunk, message = loadfile(path)
 if not chunk then error(message, 0) end
@@ -19,13 +19,13 @@ local handle = app
 if type(app) == "table" then
   handle = app.handle
   if starts_once and app.start_once then app.start_once() end
-  if app.start then app.start() end
+  if starts and app.start then app.start() end
 end
 if type(handle) ~= "function" then
   error(path .. ": the app must return a function (req, res), or a table with such a function as 'handle'", 0)
 end
 if type(app) ~= "table" then return handle end
-return handle, app.stop, stops_once and app.stop_once or nil
+return handle, starts and app.stop or nil, stops_once and app.stop_once or nil
 )lua";
 
 }  // namespace
@@ -83,8 +83,10 @@ Task<tl::expected<void, std::string>> HttpApp::load(std::string path, Once once)
         define_http_types(L);
         EVLUA_CHECK(luaL_loadbufferx(L, kLoad, std::char_traits<char>::length(kLoad), "=[evluaserver]", "t") == LUA_OK);
         lua_pushlstring(L, file.data(), file.size());
-        lua_pushboolean(L, app.once_ == Once::start_and_stop ? 1 : 0);
-        lua_pushboolean(L, app.once_ != Once::ignore ? 1 : 0);
+        const bool starts = app.options_.start;
+        lua_pushboolean(L, starts ? 1 : 0);
+        lua_pushboolean(L, starts && app.once_ == Once::start_and_stop ? 1 : 0);
+        lua_pushboolean(L, starts && app.once_ != Once::ignore ? 1 : 0);
       },
       std::move(path), true);
   if (!loaded) co_return tl::unexpected(std::move(loaded.error()));

@@ -21,6 +21,7 @@ class HttpApp final {
  public:
   struct Options {
     bool show_errors = false;      ///< tracebacks in error pages
+    bool start = true;             ///< run the app's `start_once`, `start` and the like
     Duration cpu_limit = kNever;   ///< processor time of one request
     Duration time_limit = kNever;  ///< http::Limits::handler_timeout, for handlers that compute
   };

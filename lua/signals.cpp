@@ -178,10 +178,10 @@ void SignalHub::deliver(int signal) noexcept {
   }
   if (signal != SIGINT && signal != SIGTERM) return;
   // Lua code that never waits keeps the strand busy; the program's own action must not depend on it.
-  for (const auto action : {&SignalHub::stuck_, &SignalHub::last_resort_}) {
+  for (const auto last : {&SignalHub::stuck_, &SignalHub::last_resort_}) {
     for (int step = 0; step < 50 && !seen->load(); ++step) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     const std::lock_guard guard(lock_);
-    if (!seen->load() && vm_ != nullptr && this->*action != nullptr) (this->*action)(*vm_, signal);
+    if (!seen->load() && vm_ != nullptr && this->*last != nullptr) (this->*last)(*vm_, signal);
   }
 }
 

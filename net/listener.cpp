@@ -102,6 +102,13 @@ Task<void> Listener::close() {
   (void)co_await io::close(fd);
 }
 
+Listener adopt_listener(int fd) {
+  Socket socket(fd);
+  socket.set_mode();
+  std::string path(socket.local_address().path());
+  return Listener(std::move(socket), std::move(path));
+}
+
 Result<Listener> listen(const Address& address, const ListenOptions& options) {
   Result<Socket> socket = Socket::make(address.family());
   if (!socket) return fail(socket.error());

@@ -30,6 +30,9 @@ class Listener {
   /// Ends an accept in progress, waits for it, closes. Calling it again does nothing.
   Task<void> close();
 
+  /// The file of a Unix socket stays: somebody else listens on it, too.
+  void leave_file() noexcept { unlink_path_.clear(); }
+
   bool is_open() const noexcept { return socket_.is_open() && !closing_; }
   Address local_address() const noexcept { return socket_.local_address(); }
   int fd() const noexcept { return socket_.fd(); }
@@ -42,6 +45,9 @@ class Listener {
   bool closing_ = false;
   std::unique_ptr<Event> idle_ = std::make_unique<Event>();
 };
+
+/// A socket that listens already. [worker]
+Listener adopt_listener(int fd);
 
 /// Binds and listens. A Unix socket file that nobody answers on is replaced. [worker]
 Result<Listener> listen(const Address& address, const ListenOptions& options);

@@ -1,5 +1,6 @@
 #include "net/socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
@@ -15,6 +16,12 @@ Result<Socket> Socket::make(int family) noexcept {
   const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | mode, 0);
   if (fd < 0) return fail(errno, OpCode::connect);
   return Socket(fd);
+}
+
+void Socket::set_mode() noexcept {
+  const bool nonblocking = Worker::current().backend().capabilities().nonblocking_sockets;
+  const int flags = ::fcntl(fd_, F_GETFL);
+  if (flags >= 0) (void)::fcntl(fd_, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
 void Socket::reset() noexcept {

@@ -26,6 +26,9 @@ class Socket {
   /// A new stream socket of that family, close-on-exec, blocking or not as the worker's backend wants. [worker]
   static Result<Socket> make(int family) noexcept;
 
+  /// Blocking or not as the worker's backend wants; for one that `make` has not made. [worker]
+  void set_mode() noexcept;
+
   int fd() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
   int release() noexcept { return std::exchange(fd_, -1); }

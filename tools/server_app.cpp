@@ -1,12 +1,16 @@
 #include "tools/server_app.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
+#include "core/blocking.h"
+#include "core/event.h"
 #include "core/scope.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
@@ -14,6 +18,7 @@
 #include "tools/certificates.h"
 #include "tools/reloader.h"
 #include "tools/runtime.h"
+#include "tools/service.h"
 
 namespace evlua::tools {
 
@@ -23,6 +28,7 @@ std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
 std::atomic<Certificates*> certificates_in_use{nullptr};
 std::atomic<Reloader*> app_in_use{nullptr};
+Event successor_wanted;
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once.
 void stop_serving(lua::Vm&, int signal) {
@@ -49,20 +55,10 @@ Generation::Options generation_options(const ServerOptions& options) {
   return made;
 }
 
-/// Null when no address wants any; false in `good` after printing what is wrong.
-std::unique_ptr<Certificates> load_certificates(const ServerOptions& options, bool& good) {
-  const bool wanted = std::any_of(options.listen.begin(), options.listen.end(), [](const auto& at) { return at.tls; });
-  if (!wanted) return nullptr;
-  Certificates::Loaded loaded = Certificates::load(options.tls, options.tls_development);
-  if (loaded) return std::move(*loaded);
-  std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
-  good = false;
-  return nullptr;
-}
-
-bool listen_all(const ServerOptions& options, Certificates* certificates, http::ListenerSet& listeners) {
+bool listen_all(const ServerOptions& options, Prepared& prepared, http::ListenerSet& listeners) {
   for (const auto& [address, tls] : options.listen) {
-    const Result<void> added = listeners.add(address, tls ? &certificates->slot() : nullptr);
+    const std::vector<int> handed = prepared.sockets.take(address);
+    const Result<void> added = listeners.add(address, tls ? &prepared.certificates->slot() : nullptr, handed);
     if (added) continue;
     const bool in_use = added.error().is(EADDRINUSE);
     std::fprintf(stderr, "evluaserver: cannot listen on %s: %s%s\n", address.to_string().c_str(),
@@ -82,7 +78,48 @@ bool open_folders(const ServerOptions& options, http::StaticFolders& folders) {
   return true;
 }
 
-void announce(const ServerOptions& options, const http::ListenerSet& listeners) {
+/// When it returns true another process serves, and this one may stop. False: it was cancelled.
+Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, http::ListenerSet& listeners) {
+  while (true) {
+    const Result<void> wanted = co_await successor_wanted.wait();
+    if (!wanted) co_return false;
+    successor_wanted.reset();
+    Successor successor;
+    const Result<void> started = successor.start(options.program, listeners.sockets());
+    if (!started) {
+      std::fprintf(stderr, "evluaserver: cannot start %s: %s; we go on\n", options.program.file.c_str(),
+                   started.error().message().c_str());
+      continue;
+    }
+    auto waiting = blocking(
+        scheduler.pool(), [&successor] { return successor.wait_until_it_serves(); }, PoolJob::Class::slow);
+    const std::optional<bool> serves = co_await waiting;
+    if (serves.value_or(false)) {
+      std::fprintf(stderr, "evluaserver: process %d takes over\n", static_cast<int>(successor.pid()));
+      notify_manager("MAINPID=" + std::to_string(successor.pid()));
+      co_return true;
+    }
+    std::fprintf(stderr, "evluaserver: the new process does not serve; we go on\n");
+  }
+}
+
+Task<void> stop_when_handed_over(Scheduler& scheduler, const ServerOptions& options, http::ListenerSet& listeners,
+                                 http::Server& server) {
+  const bool handed_over = co_await hand_over(scheduler, options, listeners);
+  if (!handed_over) co_return;
+  listeners.leave_files();
+  server.stop();
+}
+
+/// Everybody may know that we serve.
+void announce(const ServerOptions& options, const http::ListenerSet& listeners, PidFile& pid_file) {
+  const Result<void> written = pid_file.write(options.pid_file);
+  if (!written) {
+    std::fprintf(stderr, "evluaserver: cannot write %s: %s\n", options.pid_file.c_str(),
+                 written.error().message().c_str());
+  }
+  tell_predecessor();
+  notify_manager("READY=1\nMAINPID=" + std::to_string(::getpid()));
   for (std::size_t i = 0; i < options.listen.size(); ++i) {
     const net::Address& address = listeners.addresses()[i];
     const char* scheme = options.listen[i].tls ? "https://" : "http://";
@@ -93,17 +130,38 @@ void announce(const ServerOptions& options, const http::ListenerSet& listeners) 
 
 }  // namespace
 
-Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals) {
+tl::expected<std::unique_ptr<Certificates>, std::string> load_certificates(const ServerOptions& options) {
+  const bool wanted = std::any_of(options.listen.begin(), options.listen.end(), [](const auto& at) { return at.tls; });
+  if (!wanted) return nullptr;
+  return Certificates::load(options.tls, options.tls_development);
+}
+
+Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
+  Generation::Options only = generation_options(options);
+  only.vms = 1;
+  only.app_options.start = false;
+  http::StaticFolders folders;
+  if (!open_folders(options, folders)) co_return 1;
+  const Generation::Loaded loaded = co_await Generation::load(scheduler, only, true);
+  if (!loaded) {
+    std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+    co_return 1;
+  }
+  std::fprintf(stderr, "evluaserver: %s is good\n", options.app.empty() ? "the configuration" : options.app.c_str());
+  co_await (*loaded)->end(0, false);
+  co_return 0;
+}
+
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals) {
   std::vector<AppHandler> apps(scheduler.worker_count());
   const Reloader::Options reloading{options.grace, options.watch};
   Reloader app(scheduler, generation_options(options), reloading, apps, signals);
   const auto loaded = co_await app.start(stop_serving);
   if (!loaded) std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
-  bool good = loaded.has_value();
-  const std::unique_ptr<Certificates> certificates = good ? load_certificates(options, good) : nullptr;
+  PidFile pid_file;
   http::ListenerSet listeners(scheduler.worker_count());
   http::StaticFolders folders;
-  if (!good || !listen_all(options, certificates.get(), listeners) || !open_folders(options, folders)) co_return 1;
+  if (!loaded || !listen_all(options, prepared, listeners) || !open_folders(options, folders)) co_return 1;
 
   std::vector<std::unique_ptr<http::StaticHandler>> statics;
   std::vector<http::Handler*> handlers;
@@ -118,18 +176,23 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::Si
   server_options.grace = options.grace;
   http::Server server(scheduler, server_options, handlers);
   serving.store(&server);
-  certificates_in_use.store(certificates.get());
+  certificates_in_use.store(prepared.certificates.get());
   app_in_use.store(&app);
   signals.set_stuck_action(stop_serving);
   signals.set_action(SIGHUP, reload_everything);
+  signals.set_action(SIGUSR2, [] { successor_wanted.set(); });
   signals.attach(app.first_vm(), stop_serving);
   TaskScope watching(scheduler);
-  if (certificates != nullptr) watching.spawn(certificates->watch(scheduler.pool()));
+  if (prepared.certificates != nullptr) watching.spawn(prepared.certificates->watch(scheduler.pool()));
   watching.spawn(app.run());
-  announce(options, listeners);  // who reads this may send SIGTERM
+  watching.spawn(feed_watchdog(scheduler));
+  watching.spawn(stop_when_handed_over(scheduler, options, listeners, server));
+  announce(options, listeners, pid_file);  // who reads this may send SIGTERM
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
+  notify_manager("STOPPING=1");
   signals.set_action(SIGHUP, nullptr);
+  signals.set_action(SIGUSR2, nullptr);
   watching.cancel();
   co_await watching.join();
   signals.detach();

@@ -1,6 +1,7 @@
 // evluaserver's life: Vms, the app in each, listeners, serving, draining.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 #include "net/http/limits.h"
 #include "net/http/static_handler.h"
 #include "net/tls/context.h"
+#include "tools/certificates.h"
+#include "tools/handover.h"
 
 namespace evlua::tools {
 
@@ -32,9 +35,23 @@ struct ServerOptions {
   unsigned vms = 1;          ///< Lua states of each worker
   std::size_t vm_memory = std::size_t{1} << 30;
   Duration cpu_limit = kNever;  ///< of one request
+  std::string pid_file;
+  ProgramStart program;  ///< who is started on SIGUSR2
 };
 
-/// The exit code. REQUIRES: `options` and `signals` outlive the task.
-Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, lua::SignalHub& signals);
+/// What wants privileges that may be gone later.
+struct Prepared {
+  http::HandedSockets sockets;
+  std::unique_ptr<Certificates> certificates;  ///< null when no address wants any
+};
+
+/// Reads the certificates. The error is what to print. Blocks.
+tl::expected<std::unique_ptr<Certificates>, std::string> load_certificates(const ServerOptions& options);
+
+/// Loads the app without starting it, prints what is wrong or that it is good; the exit code.
+Task<int> check_server(Scheduler& scheduler, const ServerOptions& options);
+
+/// The exit code. REQUIRES: what it refers to outlives the task.
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals);
 
 }  // namespace evlua::tools

@@ -394,7 +394,8 @@ void Connection::begin_receive(Op& op) noexcept {
   } else if (head_deadline_ != kNever) {
     deadline_ = head_deadline_;
   } else {
-    deadline_ = deadline_after(now, served_ ? limits.keep_alive_timeout : limits.header_timeout);
+    const Duration idle_for = served_ ? limits.keep_alive_timeout : limits.header_timeout;
+    deadline_ = deadline_after(now, stopping() ? std::min(idle_for, limits.stop_idle_timeout) : idle_for);
     if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
     station_.give_back(output_);
     if (secure_ != nullptr) station_.give_back(secure_->plain);
@@ -414,7 +415,8 @@ void Connection::expire() noexcept {
 
 void Connection::stop() noexcept {
   if (http2_ != nullptr) return http2_->stop();
-  if (idle() && waiting_ != nullptr && waiting_->code == OpCode::recv) Worker::cancel(*waiting_);
+  if (!idle() || waiting_ == nullptr || waiting_->code != OpCode::recv) return;
+  deadline_ = std::min(deadline_, deadline_after(station_.worker().now(), station_.limits().stop_idle_timeout));
 }
 
 void Connection::abandon() noexcept {
@@ -470,7 +472,7 @@ Connection::Next Connection::advance() noexcept {
 }
 
 Connection::Next Connection::read_head() noexcept {
-  if (input_.empty()) return idle() && station_.stopping() ? close_now() : Next::receive;
+  if (input_.empty()) return Next::receive;
   const Limits& limits = station_.limits();
   if (exchange_ == nullptr) {
     exchange_ = station_.take_exchange();

@@ -41,7 +41,7 @@ class Connection final : public ListNode, private Runnable {
     if (waiting_ != nullptr && now >= deadline_) time_out();
     if (now >= handler_deadline_) expire();
   }
-  /// The server stops: closes at once if idle, else after the response under way.
+  /// The server stops: closes after the response under way or, if it is idle, the one that may be on its way.
   void stop() noexcept;
   /// The grace period is over: whatever it waits for ends now.
   void abandon() noexcept;

@@ -24,12 +24,13 @@ struct Limits {
   std::uint32_t drain_bytes = 256 * 1024;                ///< an unread body up to this is skipped, else we close
 
   // -- time -----------------------------------------------------------------------------------------------------------
-  Duration header_timeout = 10 * kSecond;      ///< from a request's first byte to the end of its head; beyond: 408
-  Duration body_timeout = 30 * kSecond;        ///< between two pieces of a body; beyond: 408
-  Duration keep_alive_timeout = 15 * kSecond;  ///< between two requests; then a quiet close
-  Duration send_timeout = 30 * kSecond;        ///< without the peer taking a single byte; then we close
-  Duration handler_timeout = kNever;           ///< from a request's head to its response; then Handler::expire
-  Duration linger_timeout = 2 * kSecond;       ///< how long a closing connection discards what still comes in
+  Duration header_timeout = 10 * kSecond;           ///< from a request's first byte to the end of its head; beyond: 408
+  Duration body_timeout = 30 * kSecond;             ///< between two pieces of a body; beyond: 408
+  Duration keep_alive_timeout = 15 * kSecond;       ///< between two requests; then a quiet close
+  Duration send_timeout = 30 * kSecond;             ///< without the peer taking a single byte; then we close
+  Duration handler_timeout = kNever;                ///< from a request's head to its response; then Handler::expire
+  Duration stop_idle_timeout = 500 * kMillisecond;  ///< after stop: an idle connection's next request may be on its way
+  Duration linger_timeout = 2 * kSecond;            ///< how long a closing connection discards what still comes in
 
   // -- compression ----------------------------------------------------------------------------------------------------
   int compression_level = 0;              ///< 1 to 9; 0: responses are sent as they are

@@ -1,0 +1,237 @@
+"""evluaserver as a process: taken over by the next one, started by systemd, unprivileged, configured by a file."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+from support import EVLUASERVER, LIMIT, Program, check, exchange, main
+
+APP = """
+local evlua, fs = require "evlua", require "evlua.fs"
+local acts = {
+  ["/wait"] = function() io.stderr:write("waiting\\n") evlua.sleep(0.3) end,
+  ["/write"] = function(res, query) return select(3, fs.write(query, "x")) end,
+  ["/read"] = function(res, query) return select(3, fs.read(query)) end,
+}
+return {
+  start = function() if os.getenv "BROKEN" then error "broken" end end,
+  handle = function(req, res)
+    local act = acts[req.path]
+    res:text(tostring(act and act(res, req.query_string) or "hello"))
+  end,
+}
+"""
+FOLDER = tempfile.mkdtemp()
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def write(name, text):
+    with open(path(name), "w") as f:
+        f.write(text)
+    return path(name)
+
+
+APP_FILE = write("app.lua", APP)
+
+
+def poll(condition, *about):
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        check(time.monotonic() < deadline, "not in time:", *about)
+
+
+def content(name):
+    try:
+        with open(path(name)) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def get(port, target="/"):
+    answer = exchange(port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    check(answer.startswith(b"HTTP/1.1 200"), answer)
+    return answer.split(b"\r\n\r\n", 1)[1].decode()
+
+
+def get_unix(name):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(LIMIT)
+        s.connect(path(name))
+        s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while got := s.recv(65536):
+            answer += got
+    return answer
+
+
+def end(pid):
+    """Stops a process that is not our child; it is gone when nobody answers."""
+    os.kill(pid, signal.SIGTERM)
+    poll(lambda: not os.path.exists(f"/proc/{pid}"), pid)
+
+
+def run_with(environment, *options, **more):
+    command = [EVLUASERVER, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False,
+                          env=dict(os.environ, **environment), **more)
+
+
+def test_another_process_takes_over_and_no_request_fails():
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--listen", "unix:" + path("app.sock"),
+                 "--workers", "2", "--pid-file", path("pid")) as first:
+        port = int(first.word_after("http://127.0.0.1:"))
+        poll(lambda: content("pid").strip() == str(first.process.pid), content("pid"))
+        failures, stop, served = [], threading.Event(), []
+
+        def ask():
+            with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
+                count = 0
+                while not stop.is_set():
+                    try:
+                        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                        answer = b""
+                        while not answer.endswith(b"hello"):
+                            got = connection.recv(65536)
+                            check(got, "cut", answer)
+                            answer += got
+                        count += 1
+                        if b"Connection: close" in answer:
+                            connection.close()
+                            connection = socket.create_connection(("127.0.0.1", port), LIMIT)
+                    except Exception as error:
+                        failures.append(repr(error))
+                        return
+                served.append(count)
+                connection.close()
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        waited = []
+        waiting = threading.Thread(target=lambda: waited.append(get(port, "/wait")))
+        waiting.start()
+        first.wait_for("waiting")
+        pid = first.process.pid
+        for _ in range(2):
+            os.kill(pid, signal.SIGUSR2)
+            poll(lambda: content("pid").strip() not in ("", str(pid)), content("pid"), first.text)
+            pid = int(content("pid"))
+        check(first.process.wait(LIMIT) == 0)
+        waiting.join()
+        check(waited == ["hello"], waited)
+        check(b"hello" in get_unix("app.sock"), "the file of the socket is still there")
+        stop.set()
+        for client in clients:
+            client.join()
+        check(not failures and len(served) == 4 and min(served) > 0, failures, served)
+        end(pid)
+        check(not os.path.exists(path("app.sock")) and not os.path.exists(path("pid")), os.listdir(FOLDER))
+
+
+def test_a_process_that_does_not_start_takes_nothing_over():
+    broken = write("broken.lua", "return function(_, res) res:text('hello') end")
+    with Program(EVLUASERVER, broken, "--listen", "127.0.0.1:0", "--workers", "1") as first:
+        port = int(first.word_after("http://127.0.0.1:"))
+        for _ in range(2):
+            write("broken.lua", "error 'no'")
+            first.text = ""
+            os.kill(first.process.pid, signal.SIGUSR2)
+            first.wait_for("we go on")
+            check(get(port) == "hello")
+        check(first.stop() == 0, first.text)
+
+
+def handed(count, environment, *options):
+    """A program with a listening socket as systemd passes it; LISTEN_PID has to be its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    script = ('exec 3<&%d; export LISTEN_FDS=%d LISTEN_PID=$$; exec "$@"' % (listener.fileno(), count))
+    command = ["bash", "-c", script, "bash", EVLUASERVER, *options]
+    environment = dict(os.environ, **environment)
+    process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, env=environment)
+    return listener.getsockname()[1], process, listener
+
+
+def test_sockets_and_messages_of_systemd():
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(LIMIT)
+    manager.bind(path("notify.sock"))
+    environment = {"NOTIFY_SOCKET": path("notify.sock"), "WATCHDOG_USEC": "200000"}
+    port, process, listener = handed(1, environment, APP_FILE, "--workers", "2")
+    with listener:
+        message = manager.recv(4096)
+        check(message == b"READY=1\nMAINPID=%d" % process.pid, message)
+        for _ in range(3):
+            check(manager.recv(4096) == b"WATCHDOG=1")
+        check([get(port) for _ in range(20)] == ["hello"] * 20)
+        process.terminate()
+        while (message := manager.recv(4096)) == b"WATCHDOG=1":
+            pass
+        check(message == b"STOPPING=1", message)
+        check(process.wait(LIMIT) == 0, process.stderr.read())
+        process.stderr.close()
+    manager.close()
+
+
+def test_privileges_are_dropped():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    secret = write("secret", "s")
+    os.chmod(secret, 0o600)
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--user", "nobody", "--workers", "2") as program:
+        port = int(program.word_after("http://127.0.0.1:"))
+        with open(f"/proc/{program.process.pid}/status") as f:
+            lines = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        check(set(lines["Uid"].split()) == {"65534"} and "0" not in lines["Groups"].split(), lines)
+        check(get(port, "/write?" + path("new")) == "EACCES" and get(port, "/read?" + secret) == "EACCES")
+        check([get(port) for _ in range(20)] == ["hello"] * 20)
+        check(program.stop() == 0, program.text)
+    got = run_with({}, APP_FILE, "--user", "no-such-user")
+    check(got.returncode == 1 and "there is no user 'no-such-user'" in got.stderr, got)
+
+
+def test_configuration():
+    config = write("server.toml", f'app = "{APP_FILE}"\nlisten = ["127.0.0.1:0"]\nworkers = 1\nmax-body = 1000\n'
+                   'no-http2 = true\n')
+    got = run_with({"EVLUASERVER_MAX_BODY": "2000", "EVLUASERVER_VMS": "2"}, "--config", config, "--vms", "3",
+                   "--print-config")
+    for line in ("max-body=2000", "vms=3", "workers=1", "no-http2=true", 'listen="127.0.0.1:0"', "grace=30"):
+        check(got.returncode == 0 and line in got.stdout.replace("[", "").replace("]", ""), line, got)
+    printed = write("printed.toml", got.stdout)
+    again = run_with({}, "--config", printed, "--print-config")
+    check(again.stdout == got.stdout, again)
+    with Program(EVLUASERVER, "--config", config) as program:
+        check(get(int(program.word_after("http://127.0.0.1:"))) == "hello")
+        check(program.stop() == 0, program.text)
+    for text, words in (("max-bodies = 1\n", "max-bodies"), ("workers = 0\n", "workers")):
+        got = run_with({}, APP_FILE, "--config", write("wrong.toml", text))
+        check(got.returncode == 2 and words in got.stderr, got)
+    got = run_with({"EVLUASERVER_WORKERS": "many"}, APP_FILE)
+    check(got.returncode == 2 and "workers" in got.stderr, got)
+    got = run_with({}, APP_FILE, "--config", path("none.toml"))
+    check(got.returncode == 2 and "none.toml" in got.stderr, got)
+
+
+def test_checking():
+    for arguments in (["--check", APP_FILE], ["check", APP_FILE], ["-t", APP_FILE]):
+        got = run_with({"BROKEN": "1"}, *arguments)  # nothing is started
+        check(got.returncode == 0 and "is good" in got.stderr, got)
+    wrong = write("wrong.lua", "return 1 +")
+    for arguments in ([wrong], [APP_FILE, "--static", path("no-folder")],
+                      [APP_FILE, "--tls-cert", wrong, "--tls-key", wrong]):
+        got = run_with({}, "check", *arguments)
+        check(got.returncode == 1 and "is good" not in got.stderr and got.stderr, got)
+
+
+try:
+    main(globals())
+finally:
+    shutil.rmtree(FOLDER)

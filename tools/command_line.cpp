@@ -1,0 +1,227 @@
+#include "tools/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+namespace evlua::tools {
+
+namespace {
+
+/// EVLUASERVER_MAX_BODY for max-body.
+std::string variable_of(const std::string& option) {
+  std::string name = "EVLUASERVER_" + option;
+  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+bool is_given(const std::vector<std::string>& arguments, const std::string& option) {
+  return std::any_of(arguments.begin(), arguments.end(), [&](const std::string& argument) {
+    return argument == option || argument.starts_with(option + "=");
+  });
+}
+
+/// What the environment says of options that are not given. As arguments: CLI11's own variables count less than the
+/// file. The app, which is no option, is left to these.
+void add_variables(CLI::App& app, std::vector<std::string>& arguments) {
+  std::vector<std::string> added;
+  for (CLI::Option* option : app.get_options()) {
+    if (!option->get_configurable()) continue;
+    if (option->get_positional()) {
+      option->envname(variable_of(option->get_single_name()));
+      continue;
+    }
+    const std::string name = "--" + option->get_single_name();
+    const char* value = std::getenv(variable_of(option->get_single_name()).c_str());
+    if (value != nullptr && !is_given(arguments, name)) added.push_back(name + "=" + value);
+  }
+  arguments.insert(arguments.begin(), added.begin(), added.end());
+}
+
+/// As a file for --config; what is not set stands there as a comment.
+void print_config(const CLI::App& app) {
+  std::istringstream lines(app.config_to_str(true, true));
+  for (std::string line; std::getline(lines, line);) {
+    const bool unset = line.ends_with("=\"\"") || line.ends_with("=\"[]\"");
+    std::printf("%s%s\n", unset ? "#" : "", line.c_str());
+  }
+}
+
+}  // namespace
+
+void ServerCommandLine::define_tls(CLI::App& app) {
+  app.add_option("--tls-cert", certificates, "PEM file of a certificate and its chain, repeatable: by name (SNI)")
+      ->allow_extra_args(false);
+  app.add_option("--tls-key", keys, "PEM file of its key, as often as --tls-cert")->allow_extra_args(false);
+  app.add_option("--tls-ocsp", staples, "DER file of an OCSP response to staple, for the certificates in turn")
+      ->allow_extra_args(false);
+  app.add_flag("--tls-auto-dev", server.tls_development, "HTTPS with a self-signed certificate, for development");
+  app.add_flag("--no-http2", no_http2_, "do not offer HTTP/2");
+  app.add_option("--tls-client", client_certificates, "client certificates: off, optional or required")
+      ->check(CLI::IsMember({"off", "optional", "required"}));
+  app.add_option("--tls-client-ca", server.tls.client_ca, "PEM file of whom we trust to sign them");
+}
+
+void ServerCommandLine::define_limits(CLI::App& app) {
+  app.add_option("--grace", grace_seconds, "seconds that requests may go on after SIGTERM")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--max-body", server.limits.buffered_body_bytes, "bytes of a body that req:body() takes");
+  app.add_option("--max-expansion", server.limits.expansion_ratio,
+                 "how many times what was sent a decoded body may have, beyond --max-body (default 200)")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--max-connections", server.limits.connections, "connections open at once");
+  app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit");
+  app.add_option("--cpu-limit", cpu_seconds, "seconds of processor time for one request; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--request-timeout", request_seconds, "seconds until a handler's time is over; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void ServerCommandLine::define_process(CLI::App& app) {
+  app.add_option("--user", user, "become this user once the sockets and certificates are open");
+  app.add_option("--group", group, "and this group, instead of the user's");
+  app.add_option("--pid-file", server.pid_file, "file for the process id");
+  app.set_config("--config", "", "TOML file with these options")->configurable(false);
+  app.add_flag("-t,--check", check, "load the certificates and the app, and tell whether they are good")
+      ->configurable(false);
+  app.add_flag("--print-config", print_config_, "print the options as a file for --config")->configurable(false);
+  app.add_flag("-v,--version", version_, "print the version")->configurable(false);
+}
+
+void ServerCommandLine::define(CLI::App& app) {
+  app.option_defaults()->always_capture_default();
+  app.add_option("app", server.app, "Lua file that returns a handler");
+  app.add_option("--listen", listen,
+                 "[http://|https://]ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080); without a scheme "
+                 "it is HTTPS if there is a certificate")
+      ->allow_extra_args(false);
+  app.add_option("--host", host, "address to listen on, with --port");
+  app.add_option("--port", port, "port to listen on, with --host")->check(CLI::Range(0, 65535));
+  app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")->check(CLI::Range(1, 1024));
+  app.add_option("--backend", runtime.backend, "io_uring, libev or auto");
+  app.add_option("--vms", server.vms, "Lua states of each worker (default 1)")->check(CLI::Range(1, 64));
+  app.add_option("--compress", server.limits.compression_level,
+                 "compress responses, 1 (fast) to 9 (small); 0, the default: as they are")
+      ->check(CLI::Range(0, 9));
+  app.add_option("--static", folders, "DIR or DIR=PREFIX, repeatable: files that are served before the app is asked")
+      ->allow_extra_args(false);
+  app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");
+  define_limits(app);
+  define_tls(app);
+  app.add_option("--trace", runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
+  app.add_flag("--stats", runtime.stats, "print what the workers counted, at the end");
+  app.add_flag("--dev", server.development, "show tracebacks in error pages, and --watch");
+  app.add_flag("--watch", server.watch, "load the app again when one of its files has changed");
+  define_process(app);
+  app.allow_config_extras(CLI::config_extras_mode::error);
+}
+
+std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
+  CLI::App app("HTTP server that hands requests to Lua", "evluaserver");
+  define(app);
+  // `evluaserver check app.lua` is what people try first.
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && arguments.front() == "check") arguments.front() = "--check";
+  add_variables(app, arguments);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (version_) {
+    std::printf("%s\n", version_line("evluaserver").c_str());
+    return 0;
+  }
+  if (print_config_) {
+    print_config(app);
+    return 0;
+  }
+  address_given_ = !listen.empty() || app.count("--host") + app.count("--port") != 0;
+  add_folders();
+  if (server.app.empty() && server.folders.empty()) {
+    std::fprintf(stderr, "evluaserver: which app? usage: evluaserver app.lua [options], or --static DIR; see --help\n");
+    return 2;
+  }
+  server.watch |= server.development;
+  server.tls.http2 = !no_http2_;
+  server.grace = duration_from_seconds(grace_seconds);
+  server.vm_memory = std::size_t{vm_megabytes} << 20;
+  if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);
+  if (request_seconds > 0) server.limits.handler_timeout = duration_from_seconds(request_seconds);
+  return std::nullopt;
+}
+
+bool ServerCommandLine::complete(const http::HandedSockets& handed) {
+  if (!address_given_) {
+    for (const net::Address& address : handed.addresses()) listen.push_back(address.to_string());
+  }
+  return parse_addresses() && check_tls();
+}
+
+/// False after printing what is wrong.
+bool ServerCommandLine::parse_addresses() {
+  if (listen.empty()) {
+    const bool v6 = host.find(':') != std::string::npos;
+    listen.push_back((v6 ? "[" + host + "]" : host) + ":" + std::to_string(port));
+  }
+  const bool secure = !certificates.empty() || server.tls_development;
+  for (const std::string& text : listen) {
+    const bool plain = text.starts_with("http://");
+    const bool https = text.starts_with("https://");
+    const Result<net::Address> address = net::Address::parse(std::string_view(text).substr(plain ? 7 : https ? 8 : 0));
+    if (!address) {
+      std::fprintf(stderr, "evluaserver: '%s' is no address: ADDRESS:PORT, [IPv6]:PORT or unix:PATH expected\n",
+                   text.c_str());
+      return false;
+    }
+    if (https && !secure) {
+      std::fprintf(stderr, "evluaserver: '%s' needs --tls-cert and --tls-key, or --tls-auto-dev\n", text.c_str());
+      return false;
+    }
+    server.listen.push_back({*address, secure && !plain});
+  }
+  return true;
+}
+
+/// False after printing what is wrong.
+bool ServerCommandLine::check_tls() {
+  tls::ServerOptions& options = server.tls;
+  const char* wrong = nullptr;
+  if (certificates.size() != keys.size()) {
+    wrong = "as many --tls-key as --tls-cert are needed";
+  } else if (staples.size() > certificates.size()) {
+    wrong = "there are more --tls-ocsp than --tls-cert";
+  } else if ((client_certificates != "off") != !options.client_ca.empty()) {
+    wrong = "--tls-client and --tls-client-ca belong together";
+  }
+  if (wrong != nullptr) {
+    std::fprintf(stderr, "evluaserver: %s\n", wrong);
+    return false;
+  }
+  for (std::size_t i = 0; i < certificates.size(); ++i) {
+    const std::string staple = i < staples.size() ? staples[i] : std::string();
+    options.certificates.push_back({certificates[i], keys[i], staple});
+  }
+  if (client_certificates == "optional") options.client_certificates = tls::ClientCertificates::optional;
+  if (client_certificates == "required") options.client_certificates = tls::ClientCertificates::required;
+  return true;
+}
+
+/// DIR=PREFIX; a folder whose name has an equals sign needs the prefix.
+void ServerCommandLine::add_folders() {
+  for (const std::string& text : folders) {
+    const std::size_t equals = text.find_last_of('=');
+    http::StaticFolder folder;
+    folder.directory = text.substr(0, equals);
+    folder.prefix = equals == std::string::npos ? "/" : text.substr(equals + 1);
+    if (!folder.prefix.starts_with('/')) folder.prefix.insert(0, "/");
+    folder.cache_control = cache_control;
+    server.folders.push_back(std::move(folder));
+  }
+}
+
+}  // namespace evlua::tools

@@ -1,0 +1,143 @@
+#include "tools/handover.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+#include <string_view>
+
+namespace evlua::tools {
+
+namespace {
+
+constexpr const char* kSockets = "EVLUA_SOCKETS";
+constexpr const char* kReady = "EVLUA_READY_FD";
+constexpr int kFirstFromSystemd = 3;
+
+void take_from_predecessor(http::HandedSockets& sockets) {
+  const char* text = ::getenv(kSockets);
+  if (text == nullptr) return;
+  std::istringstream lines(text);
+  std::string name;
+  for (int fd = 0; lines >> fd && std::getline(lines >> std::ws, name);) (void)sockets.add(fd, name);
+  ::unsetenv(kSockets);
+}
+
+void take_from_systemd(http::HandedSockets& sockets) {
+  const char* pid = ::getenv("LISTEN_PID");
+  const char* count = ::getenv("LISTEN_FDS");
+  if (pid != nullptr && count != nullptr && std::atol(pid) == ::getpid()) {
+    for (int fd = kFirstFromSystemd; fd < kFirstFromSystemd + std::atoi(count); ++fd) {
+      if (!sockets.add(fd, "")) std::fprintf(stderr, "evluaserver: descriptor %d is no listening socket\n", fd);
+    }
+  }
+  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
+}
+
+/// Ours, but for what concerned only this process.
+std::vector<std::string> environment_for_successor(const std::vector<http::ListenerSet::Open>& sockets, int ready) {
+  std::vector<std::string> made;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    if (!text.starts_with("WATCHDOG_PID=")) made.emplace_back(text);
+  }
+  std::string lines = std::string(kSockets) + "=";
+  for (const auto& [fd, name] : sockets) lines += std::to_string(fd) + " " + name + "\n";
+  made.push_back(std::move(lines));
+  made.push_back(std::string(kReady) + "=" + std::to_string(ready));
+  return made;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> made;
+  for (std::string& text : strings) made.push_back(text.data());
+  made.push_back(nullptr);
+  return made;
+}
+
+/// posix_spawn(3): safe where other threads run. 0 or an errno.
+int spawn(const ProgramStart& program, std::vector<std::string> environment,
+          const std::vector<http::ListenerSet::Open>& sockets, int ready, pid_t& pid) {
+  std::vector<std::string> arguments = program.arguments;
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&files);
+  ::posix_spawnattr_init(&attributes);
+  for (const auto& open : sockets) ::posix_spawn_file_actions_adddup2(&files, open.fd, open.fd);  // no close-on-exec
+  ::posix_spawn_file_actions_adddup2(&files, ready, ready);
+  sigset_t none;
+  sigset_t piped;
+  sigemptyset(&none);
+  sigemptyset(&piped);
+  sigaddset(&piped, SIGPIPE);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigdefault(&attributes, &piped);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  const int error = ::posix_spawn(&pid, program.file.c_str(), &files, &attributes, pointers(arguments).data(),
+                                  pointers(environment).data());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&files);
+  return error;
+}
+
+}  // namespace
+
+http::HandedSockets inherited_sockets() {
+  http::HandedSockets sockets;
+  take_from_predecessor(sockets);
+  take_from_systemd(sockets);
+  if (const char* ready = ::getenv(kReady)) (void)::fcntl(std::atoi(ready), F_SETFD, FD_CLOEXEC);
+  return sockets;
+}
+
+void tell_predecessor() noexcept {
+  const char* ready = ::getenv(kReady);
+  if (ready == nullptr) return;
+  const int fd = std::atoi(ready);
+  (void)!::write(fd, "1", 1);
+  ::close(fd);
+  ::unsetenv(kReady);
+}
+
+ProgramStart ProgramStart::of(int argc, char** argv) {
+  ProgramStart program;
+  char path[PATH_MAX] = "";
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
+  program.file = size > 0 ? std::string(path, static_cast<std::size_t>(size)) : std::string(argv[0]);
+  program.arguments.assign(argv, argv + argc);
+  return program;
+}
+
+Successor::~Successor() {
+  if (ready_fd_ >= 0) ::close(ready_fd_);
+}
+
+Result<void> Successor::start(const ProgramStart& program, const std::vector<http::ListenerSet::Open>& sockets) {
+  int pipe[2];
+  if (::pipe2(pipe, O_CLOEXEC) != 0) return fail(errno);
+  ready_fd_ = pipe[0];
+  const int error = spawn(program, environment_for_successor(sockets, pipe[1]), sockets, pipe[1], pid_);
+  ::close(pipe[1]);
+  if (error != 0) return fail(error);
+  return {};
+}
+
+bool Successor::wait_until_it_serves() noexcept {
+  pollfd ready{ready_fd_, POLLIN, 0};
+  char byte = 0;
+  if (::poll(&ready, 1, -1) == 1 && ::read(ready_fd_, &byte, 1) == 1) return true;
+  ::kill(pid_, SIGKILL);  // it has ended, or must not outlive us now
+  ::waitpid(pid_, nullptr, 0);
+  return false;
+}
+
+}  // namespace evlua::tools

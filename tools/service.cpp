@@ -1,0 +1,109 @@
+#include "tools/service.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "core/io_await.h"
+#include "core/scope.h"
+#include "core/worker.h"
+
+namespace evlua::tools {
+
+namespace {
+
+Task<void> pass_by() { co_return; }
+
+/// Half of what the manager waits for.
+Duration watchdog_interval() noexcept {
+  const char* wanted = ::getenv("WATCHDOG_USEC");
+  const char* pid = ::getenv("WATCHDOG_PID");
+  if (wanted == nullptr || (pid != nullptr && std::atol(pid) != ::getpid())) return kNever;
+  const long long microseconds = std::atoll(wanted);
+  return microseconds > 0 ? microseconds * kMicrosecond / 2 : kNever;
+}
+
+}  // namespace
+
+void notify_manager(const std::string& state) noexcept {
+  const char* path = ::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  if (path == nullptr || std::strlen(path) >= sizeof address.sun_path) return;
+  address.sun_family = AF_UNIX;
+  const std::size_t length = std::strlen(path);
+  std::memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';  // an abstract one
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+  (void)::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), size);
+  ::close(fd);
+}
+
+Task<void> feed_watchdog(Scheduler& scheduler) {
+  const Duration interval = watchdog_interval();
+  if (interval == kNever) co_return;
+  while (true) {
+    TaskScope round(scheduler);
+    for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
+      round.spawn_on(scheduler.worker(index).pinned(), pass_by());
+    }
+    co_await round.join();
+    notify_manager("WATCHDOG=1");
+    const Result<std::int32_t> slept = co_await io::sleep_until(deadline_after(Worker::current().now(), interval));
+    if (!slept && slept.error().is(ECANCELED)) co_return;
+  }
+}
+
+PidFile::~PidFile() {
+  long written = 0;
+  if (path_.empty() || !(std::ifstream(path_) >> written) || written != ::getpid()) return;
+  (void)::unlink(path_.c_str());
+}
+
+Result<void> PidFile::write(const std::string& path) {
+  if (path.empty()) return {};
+  // Renamed into place: whoever reads it finds a whole one.
+  const std::string temporary = path + "." + std::to_string(::getpid());
+  std::ofstream file(temporary);
+  file << ::getpid() << '\n';
+  file.close();
+  if (!file || ::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    (void)::unlink(temporary.c_str());
+    return fail(error);
+  }
+  path_ = path;
+  return {};
+}
+
+tl::expected<void, std::string> drop_privileges(const std::string& user, const std::string& group) {
+  if (user.empty()) {
+    if (group.empty()) return {};
+    return tl::unexpected(std::string("--group needs --user"));
+  }
+  const passwd* entry = ::getpwnam(user.c_str());
+  if (entry == nullptr) return tl::unexpected("there is no user '" + user + "'");
+  const uid_t uid = entry->pw_uid;
+  gid_t gid = entry->pw_gid;
+  if (!group.empty()) {
+    const ::group* named = ::getgrnam(group.c_str());
+    if (named == nullptr) return tl::unexpected("there is no group '" + group + "'");
+    gid = named->gr_gid;
+  }
+  if (::getuid() == uid && ::geteuid() == uid) return {};
+  if (::initgroups(user.c_str(), gid) != 0 || ::setgid(gid) != 0 || ::setuid(uid) != 0) {
+    return tl::unexpected("cannot become user '" + user + "': " + std::strerror(errno));
+  }
+  return {};
+}
+
+}  // namespace evlua::tools
