@@ -69,6 +69,7 @@ void push_parameter(lua_State* L, std::string_view text, std::string_view wanted
   for (std::string_view value; push_name(L, text, value); lua_pop(L, 1)) {
     if (top(L) != wanted) continue;
     push_decoded(L, value);
+    lua_remove(L, -2);
     return;
   }
   lua_pushnil(L);

@@ -14,6 +14,7 @@
 #include "lua/http_app.h"
 #include "lua/iterate.h"
 #include "lua/stack.h"
+#include "net/http/cookies.h"
 #include "net/http/files.h"
 #include "net/http/syntax.h"
 
@@ -207,18 +208,8 @@ int cookie(lua_State* L) {
   for (std::size_t i = 0; i < exchange.header_count(); ++i) {
     const http::HeaderField field = exchange.header_at(i);
     if (field.name.size() != 6 || strncasecmp(field.name.data(), "cookie", 6) != 0) continue;
-    std::string_view rest = field.value;
-    while (!rest.empty()) {
-      const std::size_t end = rest.find(';');
-      std::string_view pair = rest.substr(0, end);
-      rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-      while (!pair.empty() && (pair.front() == ' ' || pair.front() == '\t')) pair.remove_prefix(1);
-      const std::size_t equals = pair.find('=');
-      if (equals == std::string_view::npos || pair.substr(0, equals) != wanted) continue;
-      std::string_view value = pair.substr(equals + 1);
-      if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
-      return push_view(L, value);
-    }
+    const std::optional<std::string_view> value = http::find_cookie(field.value, wanted);
+    if (value) return push_view(L, *value);
   }
   lua_pushnil(L);
   return 1;
