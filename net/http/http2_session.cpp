@@ -200,7 +200,8 @@ class Http2Session::Wake {
 };
 
 void Http2Session::wake_sender() noexcept {
-  if (sender_parked_) std::exchange(sender_parked_, nullptr).resume();
+  if (sender_parked_) return std::exchange(sender_parked_, nullptr).resume();
+  wake_reader();  // a handler may have been the last to be waited for
 }
 
 void Http2Session::wake_reader() noexcept {
@@ -232,7 +233,7 @@ Task<void> Http2Session::serve(std::string_view received) {
       more = connection_.decrypt(*lease);
       bytes = connection_.secure_->plain.view();
     }
-    if (!bytes.empty()) receive(bytes);
+    if (!bytes.empty() && !lost_) receive(bytes);  // nobody could be answered any more
     if (!more) lose();
     if (connection_.secure_ != nullptr) station_.give_back(connection_.secure_->plain);
     wake_sender();
