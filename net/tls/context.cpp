@@ -8,11 +8,13 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -34,7 +36,6 @@ constexpr const char* kCiphers =
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 constexpr const char* kCurves = "X25519:P-256:P-384";
 constexpr std::uint32_t kSessionSeconds = 24 * 3600;
-constexpr std::string_view kSessionContext = "evlua";
 constexpr long kDevelopmentSeconds = 30L * 24 * 3600;
 
 std::string lower_case(std::string_view text) {
@@ -239,8 +240,6 @@ ServerContext::ContextPointer ServerContext::make_context() {
   SSL_CTX_set_tlsext_ticket_key_cb(made, seal_or_open_ticket);
   SSL_CTX_set_timeout(made, kSessionSeconds);
   SSL_CTX_set_session_psk_dhe_timeout(made, kSessionSeconds);
-  const auto* id = reinterpret_cast<const std::uint8_t*>(kSessionContext.data());
-  SSL_CTX_set_session_id_context(made, id, kSessionContext.size());
   return context;
 }
 
@@ -273,10 +272,25 @@ Outcome ServerContext::add_development() {
   return {};
 }
 
+/// A session says that its client was found to be good; that is so for those who asked for the same, of the same
+/// authorities. Certificates of ours may change without it.
+void ServerContext::resume_only(const ServerOptions& options, const std::string& authorities) {
+  std::array<std::uint8_t, SHA256_DIGEST_LENGTH> id{};
+  const std::string asked = std::to_string(static_cast<int>(options.client_certificates)) + authorities;
+  SHA256(reinterpret_cast<const std::uint8_t*>(asked.data()), asked.size(), id.data());
+  for (const ContextPointer& context : contexts_) {
+    EVLUA_CHECK(SSL_CTX_set_session_id_context(context.get(), id.data(), id.size()) == 1);
+  }
+}
+
 Outcome ServerContext::check_clients(const ServerOptions& options) {
-  if (options.client_certificates == ClientCertificates::off) return {};
+  if (options.client_certificates == ClientCertificates::off) {
+    resume_only(options, {});
+    return {};
+  }
   const auto text = read_file(options.client_ca);
   if (!text) return tl::unexpected(text.error());
+  resume_only(options, *text);
   const bssl::UniquePtr<BIO> bio = bio_of(*text);
   const int mode = options.client_certificates == ClientCertificates::required
                        ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT

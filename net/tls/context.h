@@ -71,6 +71,7 @@ class ServerContext {
   tl::expected<void, std::string> add(const CertificateFiles& files);
   tl::expected<void, std::string> add_development();
   tl::expected<void, std::string> check_clients(const ServerOptions& options);
+  void resume_only(const ServerOptions& options, const std::string& authorities);
   void keep(ContextPointer context);
 
   std::shared_ptr<TicketKeys> keys_;

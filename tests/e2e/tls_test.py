@@ -137,6 +137,94 @@ def test_versions_and_ciphers():
         check(program.stop() == 0, program.text)
 
 
+def accepts(port, context):
+    try:
+        with connect(port, context) as stream:
+            return stream.cipher()[0]
+    except (ssl.SSLError, ConnectionResetError):
+        return None
+
+
+def test_nothing_weak_is_offered():
+    program, port = serve("--tls-cert", path("one.pem"), "--tls-key", path("one.key"),
+                          "--tls-cert", path("two.pem"), "--tls-key", path("two.key"))
+    with program:
+        # Every suite that OpenSSL knows, one by one.
+        for name, key in (("one.test", "ECDSA"), ("a.two.test", "RSA")):
+            every = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            every.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
+            accepted = set()
+            for suite in every.get_ciphers():
+                if suite["protocol"] == "TLSv1.3":
+                    continue
+                one = client(maximum_version=ssl.TLSVersion.TLSv1_2, check_hostname=False)
+                one.set_ciphers(suite["name"] + ":@SECLEVEL=0")
+                try:
+                    with connect(port, one, name):
+                        accepted.add(suite["name"])
+                except (ssl.SSLError, ConnectionResetError):
+                    pass
+            check(accepted == {f"ECDHE-{key}-AES128-GCM-SHA256", f"ECDHE-{key}-AES256-GCM-SHA384",
+                               f"ECDHE-{key}-CHACHA20-POLY1305"}, accepted)
+        unknown = client()
+        unknown.set_alpn_protocols(["spdy/3"])
+        check(accepts(port, unknown) is None, "a protocol that we do not speak was agreed on")
+        for curve, good in (("X25519", True), ("P-256", True), ("P-384", True), ("P-521", False), ("X448", False)):
+            got = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-curves", curve],
+                                 stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT)
+            check((b"Cipher is TLS_" in got.stdout) == good, curve, got)
+        check(program.stop() == 0, program.text)
+
+
+class Talk:
+    """`openssl s_client`, which has commands of one letter."""
+
+    def __init__(self, port, *options):
+        self.process = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.text = b""
+
+    def say(self, text):
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def wait_for(self, words, count=1):
+        deadline = time.monotonic() + LIMIT
+        while self.text.count(words) < count:
+            left = deadline - time.monotonic()
+            check(left > 0 and select.select([self.process.stdout], [], [], left)[0], "no", words, self.text[-500:])
+            got = os.read(self.process.stdout.fileno(), 65536)
+            check(got, "ended without", words, self.text[-500:])
+            self.text += got
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_keys_change_and_renegotiation_is_refused():
+    program, port = serve_one()
+    with program:
+        request = b"GET /size HTTP/1.1\r\nHost: x\r\n\r\n"
+        with Talk(port, "-tls1_3") as talk:
+            talk.wait_for(b"Verify return code")
+            for count in (1, 2, 3):
+                talk.say(request)
+                talk.wait_for(b"Content-Length: 1\r\n", count)
+                talk.say(b"K\n")  # new keys, and the peer shall change its own
+                talk.wait_for(b"KEYUPDATE", count)
+        with Talk(port, "-tls1_2") as talk:
+            talk.wait_for(b"Verify return code")
+            talk.say(b"R\n")
+            talk.wait_for(b"no renegotiation")
+        with connect(port) as stream:
+            check(get(stream, "/") == b"hello")
+        check(program.stop() == 0, program.text)
+
+
 def test_names():
     program, port = serve("--tls-cert", path("one.pem"), "--tls-key", path("one.key"),
                           "--tls-cert", path("two.pem"), "--tls-key", path("two.key"))
@@ -247,6 +335,30 @@ def test_sessions_outlive_a_reload():
         program.wait_for("does not belong to the certificate")
         with connect(port) as stream:
             check(get(stream, "/") == b"hello")
+        check(program.stop() == 0, program.text)
+
+
+def test_sessions_end_with_the_authority_that_vouched():
+    shutil.copy(path("ca.pem"), path("trusted.pem"))
+    program, port = serve_one("--tls-client", "required", "--tls-client-ca", path("trusted.pem"), "--workers", "2")
+    with program:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            own = client(maximum_version=version)
+            own.load_cert_chain(path("ann.pem"), path("ann.key"))
+            _, session = resumed(port, own)
+            again, session = resumed(port, own, session)
+            check(again, version)
+            # Nobody trusts her any more, whatever her ticket says.
+            for authority, allowed in (("other.pem", False), ("ca.pem", True)):
+                shutil.copy(path(authority), path("trusted.pem"))
+                program.text = ""
+                program.process.send_signal(signal.SIGHUP)
+                program.wait_for("certificates read again")
+                try:
+                    resumed(port, own, session)
+                    check(allowed, version, "a session outlived its authority")
+                except (ssl.SSLError, ConnectionError, AssertionError) as error:
+                    check(not allowed and "outlived" not in str(error), version, error)
         check(program.stop() == 0, program.text)
 
 
