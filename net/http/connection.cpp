@@ -129,17 +129,24 @@ Task<bool> Connection::shake_hands() {
 Task<void> Connection::send_sealed() {
   tls::Engine& engine = secure_->engine;
   std::string_view plain = output_.view();
+  Bytes sealed;  // `feed` may have the engine say more meanwhile
   while (error_.code == 0 && (!plain.empty() || !engine.outgoing().empty())) {
     station_.take_buffer(engine.outgoing());
     const std::string_view slice = plain.substr(0, kSealBytes);
     plain.remove_prefix(slice.size());
-    if (!slice.empty() && !engine.send(slice)) send_failed(Error{EPROTO, ErrorDomain::system, OpCode::protocol});
-    Bytes sealed;  // `feed` may have the engine say more meanwhile
+    seal(slice);
+    sealed.clear();
     sealed.swap(engine.outgoing());
     co_await send_plain(sealed.view());
-    station_.give_back(sealed);
   }
+  station_.give_back(sealed);
+  station_.give_back(engine.outgoing());
   output_.clear();
+}
+
+void Connection::seal(std::string_view bytes) noexcept {
+  if (bytes.empty() || error_.code != 0 || secure_->engine.send(bytes)) return;
+  send_failed(Error{EPROTO, ErrorDomain::system, OpCode::protocol});
 }
 
 /// Sends as it is.
@@ -209,6 +216,64 @@ Task<void> Connection::send_from_disk(int file, std::uint64_t offset, std::uint6
   }
 }
 
+/// The same over TLS, the head of the response included.
+Task<void> Connection::seal_attached() {
+  const std::unique_ptr<FileBody> body = std::move(exchange_->attached_);
+  tls::Engine& engine = secure_->engine;
+  seal(output_.view());
+  output_.clear();
+  Bytes sealed;
+  for (FileBody::Part& part : body->parts) {
+    seal(part.head);
+    while (part.size > 0 && error_.code == 0) {
+      const Result<std::size_t> taken = seal_cached(body->file.fd, part.offset, part.size);
+      std::uint64_t done = taken ? *taken : 0;
+      if (!taken && taken.error().is(EAGAIN)) {
+        done = std::min<std::uint64_t>(part.size, kDiskPiece);
+        co_await seal_from_disk(body->file.fd, part.offset, done);
+      } else if (done == 0) {  // it has become shorter, and the client must notice
+        send_failed(taken ? Error{EIO, ErrorDomain::system, OpCode::read} : taken.error());
+      }
+      part.offset += done;
+      part.size -= done;
+      if (engine.outgoing().size() < kSealBytes) continue;
+      sealed.clear();
+      sealed.swap(engine.outgoing());
+      co_await send_plain(sealed.view());
+    }
+  }
+  seal(body->tail);
+  station_.give_back(sealed);
+  co_await send_sealed();
+}
+
+/// What is in memory, in pieces that stay in the processor's cache on their way; EAGAIN when it is not.
+Result<std::size_t> Connection::seal_cached(int file, std::uint64_t offset, std::uint64_t size) noexcept {
+  Bytes piece;
+  station_.take_buffer(piece);
+  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(size, piece.capacity()));
+  const Result<std::size_t> got = read_cached(file, piece.data(), most, offset);
+  if (got) seal({piece.data(), *got});
+  station_.give_back(piece);
+  return got;
+}
+
+Task<void> Connection::seal_from_disk(int file, std::uint64_t offset, std::uint64_t size) {
+  const auto buffer = std::make_unique<char[]>(static_cast<std::size_t>(size));
+  while (size > 0 && error_.code == 0) {
+    IoAwait reading = io::read(file, buffer.get(), static_cast<std::uint32_t>(size), static_cast<std::int64_t>(offset));
+    const Result<std::int32_t> got = co_await reading;
+    if (!got || *got == 0) {
+      send_failed(got ? Error{EIO, ErrorDomain::system, OpCode::read} : got.error());
+      co_return;
+    }
+    seal({buffer.get(), static_cast<std::size_t>(*got)});
+    co_await send_sealed();
+    offset += static_cast<std::uint64_t>(*got);
+    size -= static_cast<std::uint64_t>(*got);
+  }
+}
+
 /// From here to the end.
 Task<void> Connection::serve_http2() {
   http2_ = std::make_unique<Http2Session>(*this);
@@ -268,6 +333,10 @@ Task<void> Connection::serve() {
   }
   while (true) {
     const Next step = advance();
+    if (secure_ != nullptr && step == Next::file) {
+      co_await seal_attached();
+      continue;
+    }
     if (secure_ != nullptr) {
       const bool sends = !output_.empty() || must_seal();
       if (sends) co_await send_sealed();

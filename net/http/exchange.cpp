@@ -517,7 +517,7 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
 }
 
 bool Exchange::attach(std::unique_ptr<FileBody>& body) {
-  if (fed_ || headers_sent_ || !sends_body()) return false;
+  if (stream_ != nullptr || headers_sent_ || !sends_body()) return false;
   headers_sent_ = finished_ = true;
   framing_ = Framing::length;
   const ResponseHead::Persistence lasting = persistence(framing_);

@@ -166,8 +166,8 @@ class Exchange {
   /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
   Result<void> send(std::string_view body);
 
-  /// The whole response: takes `body`, which is sent without copying once the exchange is given back. False: that
-  /// cannot be (what is sent has to be encrypted or framed).
+  /// The whole response: takes `body`, which is sent from the page cache once the exchange is given back. False: that
+  /// cannot be (HTTP/2 frames it).
   bool attach(std::unique_ptr<FileBody>& body);
 
   /// Streams: the head first, then `chunk`, which must stay valid until the task ends. Returns when it is on its way

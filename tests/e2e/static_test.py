@@ -135,6 +135,8 @@ def test_every_protocol():
                     check(fields["content-length"] == "5000000" and fields["accept-ranges"] == "bytes", fields)
                 status, _, body = curl(at + target, option, "-r", "1000000-3999999")
                 check(status == 206 and body == BIG[1000000:4000000], at, option, target, len(body))
+                status, _, body = curl(at + target, option, "-r", "0-99,200000-399999")
+                check(status == 206 and BIG[:100] in body and BIG[200000:400000] in body, at, option, target, len(body))
                 status, fields, body = curl(at + target, option, "-I")
                 check(status == 200 and body == b"" and fields["content-length"] == "5000000", at, option, fields)
         check(program.stop() == 0, program.text)
