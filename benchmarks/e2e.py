@@ -6,7 +6,7 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|fairness|sharing|threads|files|lua|process]
+              [--only http|front|transfers|fairness|sharing|threads|files|lua|process] [--section WORDS]
 """
 import argparse
 import json
@@ -19,10 +19,13 @@ import subprocess
 import tempfile
 import time
 
+from front import bench_front
 from process import bench_process
 from report import markdown
 from servers import HERE, PEERS, SERVER_CORE
 from serving import bench_fairness, bench_http, bench_sharing
+from transfers import bench_transfers
+
 
 def output_of(command, env=None):
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **(env or {})))
@@ -114,6 +117,11 @@ def machine():
             "kernel": platform.release().split("-")[0], "date": time.strftime("%Y-%m-%d")}
 
 
+BENCHES = {"http": bench_http, "front": bench_front, "transfers": bench_transfers, "fairness": bench_fairness,
+           "sharing": bench_sharing, "threads": bench_threads, "files": bench_files, "lua": bench_lua,
+           "process": bench_process}
+
+
 def main():
     parser = argparse.ArgumentParser(description="End-to-end benchmarks against peers")
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build", "release"))
@@ -121,12 +129,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     parser.add_argument("--markdown")
-    parser.add_argument("--only", choices=["http", "fairness", "sharing", "threads", "files", "lua", "process"])
+    parser.add_argument("--only", choices=BENCHES)
+    parser.add_argument("--section", help="of front: only those with these words in their names")
     options = parser.parse_args()
     results = {}
-    for name, bench in (("http", bench_http), ("fairness", bench_fairness), ("sharing", bench_sharing),
-                        ("threads", bench_threads), ("files", bench_files), ("lua", bench_lua),
-                        ("process", bench_process)):
+    for name, bench in BENCHES.items():
         if options.only in (None, name):
             bench(options, results)
     report = {"machine": machine(), "seconds": options.seconds, "rounds": options.rounds, "results": results}

@@ -5,12 +5,15 @@ HEADINGS = {
     "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
-    "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
+    "grows_by_kib": "resident KiB more", "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
 }
 # Section: the column that is also given as a multiple of a peer's.
 COMPARED = {
     "http keep-alive": ("cpu_us_per_request", "nginx + Lua", "CPU, nginx + Lua = 1"),
     "http pipelined 16": ("requests_per_s", "nginx + Lua", "requests, nginx + Lua = 1"),
+    **{section: ("cpu_us_per_request", "nginx + Lua", "CPU, nginx + Lua = 1")
+       for section in ("static file, 1 KiB", "static file, 1 MiB", "gzip of 10 KiB", "https keep-alive",
+                       "https static file, 1 MiB", "http/2", "full handshake and a request")},
     "file 4 KiB random read": ("operations_per_s", "Node.js fs/promises", "reads, Node.js = 1"),
 }
 NOTES = {
@@ -18,6 +21,16 @@ NOTES = {
                        "the same in their languages.",
     "http pipelined 16": "The same, 16 requests at a time on each connection. wrk tells no latency of pipelined "
                          "requests that could be trusted.",
+    "static file, 1 KiB": "`wrk -t1 -c64`; nginx with sendfile and tcp_nopush.",
+    "static file, 1 MiB": "`wrk -t1 -c16`.",
+    "gzip of 10 KiB": "A Lua handler sends a page, which is packed at level 5; `wrk -t1 -c16`.",
+    "https keep-alive": "\"Hello, World!\" of the Lua handler over TLS 1.3 (AES-256-GCM), `wrk -t1 -c64`.",
+    "https static file, 1 MiB": "`wrk -t1 -c16`.",
+    "http/2": "The same handler over HTTP/2 and TLS 1.3, `h2load -c16 -m32`.",
+    "full handshake and a request": "A connection for each request, TLS 1.3, X25519 and a P-256 certificate, no "
+                                    "resumption: eight of `openssl s_time -new` at once.",
+    "memory while 4 GiB are moved": "An upload that a handler reads piece by piece, and a download of a sparse file: "
+                                    "the peak of resident memory over what it was before.",
     "beside a handler that computes": "One client calls, again and again, a handler that computes for 200 ms; "
                                       "meanwhile 32 connections call one that answers at once (`wrk -t1 -c32`): their "
                                       "99th percentile. With two workers the server has both cores and shares one with "

@@ -1,6 +1,5 @@
-"""HTTP servers that the benchmarks run: how to start each, what processor time it has used, and load for it."""
+"""HTTP servers that the benchmarks run: how to start each, and what processor time it has used."""
 import os
-import re
 import shutil
 import signal
 import socket
@@ -10,7 +9,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = os.path.join(HERE, "peers")
 TICK = os.sysconf("SC_CLK_TCK")
-SERVER_CORE, LOAD_CORE = "0", "1"
+SERVER_CORE = "0"
+NGINX_MODULES = "".join(f"load_module {m};\n" for m in ("/usr/lib/nginx/modules/ndk_http_module.so",
+                                                         "/usr/lib/nginx/modules/ngx_http_lua_module.so")
+                        if os.path.exists(m))
 
 NGINX_CONF = """
 daemon off; worker_processes {workers}; pid {dir}/nginx.pid; error_log {dir}/error.log;
@@ -130,19 +132,19 @@ class Server:
                 self.process.wait()
 
 
-def nginx_command(port, directory, workers=1):
+def nginx_program():
+    """None when it or its Lua module is missing."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not os.path.exists(nginx):
-        return None
-    modules = "".join(f"load_module {m};\n" for m in ("/usr/lib/nginx/modules/ndk_http_module.so",
-                                                       "/usr/lib/nginx/modules/ngx_http_lua_module.so")
-                      if os.path.exists(m))
-    if "lua" not in modules:
+    return nginx if os.path.exists(nginx) and "lua" in NGINX_MODULES else None
+
+
+def nginx_command(port, directory, workers=1):
+    if nginx_program() is None:
         return None
     conf = os.path.join(directory, "nginx.conf")
     with open(conf, "w") as f:
-        f.write(NGINX_CONF.format(dir=directory, port=port, modules=modules, workers=workers))
-    return [nginx, "-c", conf, "-p", directory]
+        f.write(NGINX_CONF.format(dir=directory, port=port, modules=NGINX_MODULES, workers=workers))
+    return [nginx_program(), "-c", conf, "-p", directory]
 
 
 def node_command(port, _directory):
@@ -157,17 +159,3 @@ def go_command(port, directory):
         subprocess.run(["go", "build", "-o", binary, f"{PEERS}/hello.go"], check=True,
                        env=dict(os.environ, GOFLAGS="-mod=mod", GO111MODULE="off"))
     return [binary, str(port)]
-
-
-def run_wrk(port, seconds, pipelined=False, connections=64):
-    """(requests, requests/s, p99 in µs, what went wrong or None)"""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-    if pipelined:
-        command += ["-s", f"{PEERS}/pipeline.lua"]
-    text = subprocess.run(command + [f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True).stdout
-    requests = int(re.search(r"(\d+) requests in", text).group(1))
-    per_second = float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
-    scale = {"us": 1, "ms": 1e3, "s": 1e6}[p99.group(2)]
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: .*", text)
-    return requests, per_second, float(p99.group(1)) * scale, bad.group(0) if bad else None

@@ -6,7 +6,9 @@ import sys
 import tempfile
 import threading
 
-from servers import PEERS, Server, cpu_seconds, go_command, nginx_command, node_command, run_wrk
+from load import run_wrk
+from rounds import in_turn, start_all
+from servers import PEERS, Server, go_command, nginx_command, node_command
 
 
 def evlua_servers(options, app, workers, suffix=""):
@@ -25,30 +27,11 @@ def peers():
 def bench_http(options, results):
     servers = evlua_servers(options, "hello.lua", 1) + peers()
     with tempfile.TemporaryDirectory() as directory:
-        running = []
         try:
-            for server in servers:
-                if server.start(directory):
-                    running.append(server)
-                else:
-                    print(f"left out, not installed: {server.name}", file=sys.stderr)
+            running = start_all(servers, directory)
             for kind, pipelined in (("keep-alive", False), ("pipelined 16", True)):
-                samples = {server.name: [] for server in running}
-                for round_number in range(options.rounds + 1):
-                    for server in running:
-                        before = cpu_seconds(server.process.pid)
-                        requests, rate, p99, bad = run_wrk(server.port, options.seconds, pipelined)
-                        spent = cpu_seconds(server.process.pid) - before
-                        if bad:
-                            print(f"{server.name}, {kind}: {bad}", file=sys.stderr)
-                        if round_number > 0:  # the first warms up
-                            samples[server.name].append((spent / requests * 1e6, rate, p99))
-                for name, rows in samples.items():
-                    cpu, rate, p99 = (statistics.median(column) for column in zip(*rows))
-                    spread = (max(r[0] for r in rows) - min(r[0] for r in rows)) / cpu if cpu else 0
-                    results[f"http {kind}: {name}"] = {
-                        "cpu_us_per_request": round(cpu, 3), "requests_per_s": round(rate), "p99_us": round(p99, 1),
-                        "spread": round(spread, 3)}
+                in_turn(options, f"http {kind}", running,
+                        lambda server: run_wrk(server.port, options.seconds, pipelined), results)
         finally:
             for server in servers:
                 server.stop()
