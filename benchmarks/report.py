@@ -5,7 +5,8 @@ HEADINGS = {
     "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
-    "grows_by_kib": "resident KiB more", "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
+    "grows_by_kib": "resident KiB more",
+    "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
 }
 # Section: the column that is also given as a multiple of a peer's.
 COMPARED = {
