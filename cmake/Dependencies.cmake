@@ -28,20 +28,24 @@ evlua_need_header(EV_INCLUDE ev.h libev-dev)
 evlua_need_library(EV_LIBRARY ev libev-dev)
 evlua_need_header(XXHASH_INCLUDE xxhash.h libxxhash-dev)
 evlua_need_header(LUA_INCLUDE lua.h liblua5.3-dev lua5.3)
-evlua_need_library(LUA_LIBRARY liblua5.3.a liblua5.3-dev)
 evlua_need_header(SIMDJSON_INCLUDE simdjson.h libsimdjson-dev)
 evlua_need_library(SIMDJSON_LIBRARY simdjson libsimdjson-dev)
 evlua_need_header(LLHTTP_INCLUDE llhttp.h node-llhttp /usr/share/include/llhttp)
 evlua_need_header(LLHTTP_SOURCES llhttp.c node-llhttp /usr/share/llhttp)
 
+# What `tools/dev setup` makes of source packages: evlua_need_made(VARIABLE name)
+function(evlua_need_made variable name)
+  set(home $ENV{${variable}})
+  if(NOT home AND DEFINED ENV{XDG_CACHE_HOME})
+    set(home $ENV{XDG_CACHE_HOME}/evlua/${name})
+  elseif(NOT home)
+    set(home $ENV{HOME}/.cache/evlua/${name})
+  endif()
+  set(${variable} ${home} CACHE PATH "Where tools/dev setup has put ${name}")
+endfunction()
+
 # BoringSSL comes from no package that could stand beside an OpenSSL: tools/boringssl compiles Debian's source of it.
-set(boringssl_home $ENV{EVLUA_BORINGSSL})
-if(NOT boringssl_home AND DEFINED ENV{XDG_CACHE_HOME})
-  set(boringssl_home $ENV{XDG_CACHE_HOME}/evlua/boringssl)
-elseif(NOT boringssl_home)
-  set(boringssl_home $ENV{HOME}/.cache/evlua/boringssl)
-endif()
-set(EVLUA_BORINGSSL ${boringssl_home} CACHE PATH "Where tools/boringssl has put BoringSSL")
+evlua_need_made(EVLUA_BORINGSSL boringssl)
 if(NOT EXISTS ${EVLUA_BORINGSSL}/lib/libssl.a)
   message(FATAL_ERROR "BoringSSL not found in ${EVLUA_BORINGSSL}: tools/dev setup makes it")
 endif()
@@ -81,11 +85,26 @@ target_compile_definitions(evlua_llhttp PRIVATE LLHTTP_STRICT_MODE=1)
 target_include_directories(evlua_llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
 target_compile_options(evlua_llhttp PRIVATE ${EVLUA_LTO_COMPILE})
 
-# The C build of Lua, whole, so that a C module loaded by require finds every function of the API in the program, which
-# exports its symbols (ENABLE_EXPORTS). Static: one library less to load at start-up, and calls do not go through a
-# table. A module that names liblua5.3.so still binds to the program's copy, which comes first.
-add_library(evlua_lua_archive STATIC IMPORTED)
-set_target_properties(evlua_lua_archive PROPERTIES IMPORTED_LOCATION ${LUA_LIBRARY})
+# Lua from Debian's source (tools/lua_source), since two things have to be chosen when it is compiled: all bytes of a
+# key are hashed, not every second or third of a long one, and the seed is random; who sends us tables (JSON, forms)
+# could make all keys collide. The headers are those of liblua5.3-dev, for which C modules are compiled.
+#
+# As C, whole, so that a C module loaded by require finds every function of the API in the program, which exports its
+# symbols (ENABLE_EXPORTS). Static: one library less to load at start-up, and calls do not go through a table. A module
+# that names liblua5.3.so still binds to the program's copy, which comes first.
+evlua_need_made(EVLUA_LUA lua)
+if(NOT EXISTS ${EVLUA_LUA}/src/lapi.c)
+  message(FATAL_ERROR "the source of Lua not found in ${EVLUA_LUA}: tools/dev setup gets it")
+endif()
+file(GLOB lua_sources ${EVLUA_LUA}/src/l*.c)
+list(FILTER lua_sources EXCLUDE REGEX "/(lua|luac|lstate)\\.c$")
+add_library(evlua_lua_archive STATIC ${lua_sources} ${CMAKE_SOURCE_DIR}/cmake/lua/seeded_state.c)
+target_include_directories(evlua_lua_archive PRIVATE ${EVLUA_LUA}/src)
+target_compile_definitions(evlua_lua_archive PRIVATE LUA_USE_LINUX LUA_COMPAT_5_2 LUAI_HASHLIMIT=31)
+target_compile_options(evlua_lua_archive PRIVATE -w
+  -fomit-frame-pointer # worth 8 % of a recursion
+  -fno-sanitize=all)   # an interpreter that is watched is too slow for tests about time
+set_target_properties(evlua_lua_archive PROPERTIES POSITION_INDEPENDENT_CODE ON)
 add_library(evlua_lua_vm INTERFACE)
 target_include_directories(evlua_lua_vm SYSTEM INTERFACE ${LUA_INCLUDE})
 target_link_libraries(evlua_lua_vm INTERFACE $<LINK_LIBRARY:WHOLE_ARCHIVE,evlua_lua_archive> m ${CMAKE_DL_LIBS})
