@@ -89,19 +89,14 @@ struct PreemptWait : Suspension, Runnable {
   Behind behind = Behind::nobody;
 };
 
-/// The hook that debug.sethook has set, while ours takes its place for a few instructions.
-struct Hook {
-  lua_Hook function = nullptr;
-  int mask = 0;
-  int count = 0;
-};
-thread_local constinit Hook user_hook;
 thread_local constinit bool just_asked = false;  // by the monitor, and not by ourselves
 
 void on_hook(lua_State* L, lua_Debug* where);
 
+/// Ours takes the place of the one that debug.sethook has set, for a few instructions. If that cannot be kept now, it
+/// does not: the monitor asks again.
 void take_hook(lua_State* L, int count) noexcept {
-  user_hook = {lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L)};
+  if (lua_gethook(L) != nullptr && !Vm::of(L).set_hooks().keep(L)) return;
   lua_sethook(L, on_hook, LUA_MASKCOUNT, count);
 }
 
@@ -136,8 +131,7 @@ struct StateHead {
 
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
-  const Hook before = std::exchange(user_hook, Hook());
-  lua_sethook(L, before.function, before.mask, before.count);
+  vm.set_hooks().give_back(L);
   SliceClock& clock = Slice::clock();
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over

@@ -18,6 +18,7 @@
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
+#include "lua/set_hooks.h"
 #include "lua/task_errors.h"
 
 namespace evlua::lua {
@@ -110,6 +111,8 @@ class Vm {
   /// Vms of this process. [any thread]
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
+  SetHooks& set_hooks() noexcept { return set_hooks_; }
+
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
 
@@ -158,6 +161,7 @@ class Vm {
   Event idle_;
   std::string trail_;
   TaskErrors task_errors_;
+  SetHooks set_hooks_;
 };
 
 }  // namespace evlua::lua

@@ -96,7 +96,7 @@ bool Dict::Value::operator==(const Value& other) const noexcept {
 }
 
 struct alignas(64) Dict::Shard {
-  SpinLock lock;
+  BasicSpinLock<PlainAtomics> lock;
   struct Bucket {
     Entry* first = nullptr;
   };
@@ -359,8 +359,8 @@ namespace {
 
 /// Its lock, if there is an entry.
 template <class Entry>
-std::unique_lock<SeqLock> hold(Entry* entry) {
-  return entry != nullptr ? std::unique_lock(entry->lock) : std::unique_lock<SeqLock>();
+std::unique_lock<EntryLock> hold(Entry* entry) {
+  return entry != nullptr ? std::unique_lock(entry->lock) : std::unique_lock<EntryLock>();
 }
 
 }  // namespace
@@ -381,7 +381,7 @@ Dict::Outcome Dict::store_when(std::string_view key, const Value& value, Instant
     existed = entry != nullptr;
     if (value.kind == Kind::nil || (entry != nullptr && entry->string_size == 0)) {
       stored = true;
-      const std::unique_lock<SeqLock> held = hold(entry);
+      const std::unique_lock<EntryLock> held = hold(entry);
       outcome = allowed(entry);
       if (outcome == Outcome::done && entry != nullptr) {
         if (value.kind == Kind::nil) {
@@ -423,7 +423,7 @@ Dict::Outcome Dict::store_new(std::uint64_t hash, std::string_view key, const Va
   if (outcome == Outcome::done) {
     const std::lock_guard guard(shard.lock);
     Entry* old = find(shard, hash, key, removed);
-    const std::unique_lock<SeqLock> held = hold(old);
+    const std::unique_lock<EntryLock> held = hold(old);
     outcome = allowed(old);
     if (outcome == Outcome::done) outcome = charge(made->charge, old != nullptr ? old->charge : 0);
     if (outcome == Outcome::done) {

@@ -21,10 +21,13 @@
 
 namespace evlua {
 
+// A dictionary may outlive a simulated run, and what a cache knows depends on where strings lie.
+using EntryLock = BasicSeqLock<PlainAtomics>;
+
 /// The bytes of the key lie behind it, then those of a string.
 struct alignas(kCacheLine) Dict::Entry {
   template <class T>
-  using Atomic = StdAtomics::Atomic<T>;
+  using Atomic = PlainAtomics::Atomic<T>;
   using Kind = Value::Kind;
 
   /// What it holds at one moment.
@@ -38,7 +41,7 @@ struct alignas(kCacheLine) Dict::Entry {
 
   // -- one cache line: all that a known entry is read and incremented by --
 
-  SeqLock lock;
+  EntryLock lock;
   Atomic<Kind> kind{Kind::nil};
   Atomic<bool> unlinked{false};
   Atomic<bool> used{false};  // by somebody who did not move it in its shard's list

@@ -119,9 +119,25 @@ local counted = 0
 local function hook() counted = counted + 1 end
 debug.sethook(hook, "", 1000)
 interrupted("with a hook", 3, check)
-local now_set, mask, count = debug.gethook()
+local now_set, mask, count
+repeat now_set, mask, count = debug.gethook() until now_set ~= "external hook"  -- the end of a slice, just now
 assert(now_set == hook and mask == "" and count == 1000 and counted > 1000)
 debug.sethook()
+
+-- Also those of a coroutine that waits often and goes on wherever there is time.
+local hooked = coroutine.create(function()
+  debug.sethook(hook, "", 1000)
+  for _ = 1, 300 do
+    burn(20000)
+    evlua.sleep(0)
+    assert(debug.gethook() == hook or debug.gethook() == "external hook")
+  end
+  debug.sethook()
+end)
+local busy = evlua.spawn(function() while coroutine.status(hooked) ~= "dead" do burn(5000) evlua.yield() end end)
+assert(coroutine.resume(hooked))
+assert(coroutine.status(hooked) == "dead")
+busy:join()
 
 -- Two endless computations share.
 local progress, stopped = {0, 0}, false
