@@ -43,6 +43,9 @@ struct GroupWait : OpWait {
 
   void begin_wait(Fiber& waiter) noexcept {
     group.waiter = this;
+    // A time slice that ended between spawning and waiting lets members end before.
+    const bool over = group.members.empty();
+    if (over) deadline = kNever;
     if (deadline != kNever) {
       begin(waiter);
     } else {
@@ -58,6 +61,7 @@ struct GroupWait : OpWait {
         wait.group.cancel_all(OpStop::deadline);
       }
     };
+    if (over) home->enqueue(*this);
   }
 
   void wake() noexcept {

@@ -139,6 +139,14 @@ assert(coroutine.resume(hooked))
 assert(coroutine.status(hooked) == "dead")
 busy:join()
 
+-- A slice may end between spawning a member of a group and waiting for it, and then the member has ended.
+for _, seconds in ipairs{false, 10} do
+  local group = require("evlua.task").group()
+  local member = group:spawn(math.max, 1, 2)
+  while member:status() ~= "done" do evlua.yield() end
+  assert(group:wait(seconds or nil) == false and member:join() == 2)
+end
+
 -- Two endless computations share.
 local progress, stopped = {0, 0}, false
 local sharing = {}
