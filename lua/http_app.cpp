@@ -1,8 +1,9 @@
 #include "lua/http_app.h"
 
-#include <cstdio>
+#include <array>
 #include <new>
 
+#include "core/log.h"
 #include "lua/bridge.h"
 
 namespace evlua::lua {
@@ -96,7 +97,7 @@ Task<tl::expected<void, std::string>> HttpApp::load(std::string path, Once once)
 Task<void> HttpApp::call_stop(void (*push)(HttpApp&, lua_State*, const std::string&)) {
   std::string none;
   auto stopped = co_await call_lua(push, std::move(none), false);
-  if (!stopped) std::fprintf(stderr, "evluaserver: error in stop: %s\n", stopped.error().c_str());
+  if (!stopped) Log::error("error in stop: %s", stopped.error().c_str());
 }
 
 Task<void> HttpApp::stop(bool last) {
@@ -206,7 +207,10 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
 }
 
 void HttpApp::report(http::Exchange& exchange, const std::string& text) const {
-  std::fprintf(stderr, "evluaserver: request %llu: %s\n", static_cast<unsigned long long>(exchange.id()), text.c_str());
+  std::array<char, http::Exchange::kRequestIdRoom> room;
+  const std::string_view id = exchange.request_id(room);
+  Log::error("request %.*s (req.id %llu, trace %s): %s", static_cast<int>(id.size()), id.data(),
+             static_cast<unsigned long long>(exchange.id()), exchange.trace().id_text().c_str(), text.c_str());
 }
 
 /// On the strand of its Vm, if the exchange has not ended by then.

@@ -3,8 +3,10 @@
 #include <lua.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -75,6 +77,10 @@ int get_id(lua_State* L) {
   lua_pushinteger(L, static_cast<lua_Integer>(request(L).id()));
   return 1;
 }
+int get_request_id(lua_State* L) {
+  std::array<char, http::Exchange::kRequestIdRoom> room;
+  return push_view(L, request(L).request_id(room));
+}
 void set_text(lua_State* L, const char* name, const std::string& text) {
   lua_pushlstring(L, text.data(), text.size());
   lua_setfield(L, -2, name);
@@ -94,6 +100,38 @@ void push_peer(lua_State* L, const tls::PeerCertificate& peer) {
   set_text(L, "not_before", peer.not_before);
   set_text(L, "not_after", peer.not_after);
   set_text(L, "pem", peer.pem);
+}
+
+void push_hex(lua_State* L, std::uint64_t number) {
+  std::array<char, 17> text;
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(number));
+  lua_pushlstring(L, text.data(), 16);
+}
+
+/// A table, made anew each time. Nothing in here has a destructor.
+int get_trace(lua_State* L) {
+  const http::TraceContext trace = request(L).trace();
+  lua_createtable(L, 0, 5);
+  push_hex(L, trace.id[0]);
+  push_hex(L, trace.id[1]);
+  lua_concat(L, 2);
+  lua_setfield(L, -2, "id");
+  push_hex(L, trace.span);
+  lua_setfield(L, -2, "span");
+  if (trace.parent != 0) {
+    push_hex(L, trace.parent);
+    lua_setfield(L, -2, "parent");
+  }
+  lua_pushboolean(L, trace.sampled() ? 1 : 0);
+  lua_setfield(L, -2, "sampled");
+  lua_pushliteral(L, "00-");
+  lua_getfield(L, -2, "id");
+  lua_pushliteral(L, "-");
+  lua_getfield(L, -4, "span");
+  lua_pushstring(L, trace.sampled() ? "-01" : "-00");
+  lua_concat(L, 5);
+  lua_setfield(L, -2, "traceparent");
+  return 1;
 }
 
 /// false, or a table of what was agreed on.
@@ -576,6 +614,8 @@ void define_http_types(lua_State* L) {
                                  {"id", get_id},
                                  {"version", get_version},
                                  {"tls", get_tls},
+                                 {"trace", get_trace},
+                                 {"request_id", get_request_id},
                                  {nullptr, nullptr}};
   const luaL_Reg request_meta[] = {{"__tostring", describe}, {nullptr, nullptr}};
   define_type(L, kRequestType, nullptr, request_meta);

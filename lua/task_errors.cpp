@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "core/log.h"
 #include "core/worker.h"
 #include "lua/vm.h"
 
@@ -14,7 +15,7 @@ constexpr Duration kTimeToJoin = 1'000'000'000;
 void tell(TaskError& error) {
   if (std::exchange(error.told, true)) return;
   std::fflush(stdout);
-  std::fprintf(stderr, "evlua: error in a task that nobody joined: %s\n", error.trace.c_str());
+  Log::error("error in a task that nobody joined: %s", error.trace.c_str());
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #include "tools/certificates.h"
 
-#include <cstdio>
 #include <utility>
 
 #include "core/blocking.h"
+#include "core/log.h"
 #include "core/worker.h"
 #include "tools/file_state.h"
 
@@ -43,9 +43,9 @@ void Certificates::reload(bool asked) {
   auto context = tls::ServerContext::load(options_, keys_);
   if (context) {
     slot_.set(std::move(*context));
-    std::fprintf(stderr, "evluaserver: certificates read again\n");
+    Log::info("certificates read again");
   } else {
-    std::fprintf(stderr, "evluaserver: the certificates stay as they were: %s\n", context.error().c_str());
+    Log::error("the certificates stay as they were: %s", context.error().c_str());
   }
 }
 

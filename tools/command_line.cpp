@@ -111,6 +111,7 @@ void ServerCommandLine::define(CLI::App& app) {
   app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");
   define_limits(app);
   define_tls(app);
+  define_observe(app, server.observe);
   app.add_option("--trace", runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", runtime.stats, "print what the workers counted, at the end");
   app.add_flag("--dev", server.development, "show tracebacks in error pages, and --watch");
@@ -148,6 +149,7 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   }
   server.watch |= server.development;
   server.tls.http2 = !no_http2_;
+  server.limits.request_ids = request_ids_of(server.observe);
   server.grace = duration_from_seconds(grace_seconds);
   server.vm_memory = std::size_t{vm_megabytes} << 20;
   if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);

@@ -1,7 +1,7 @@
 // evluaserver: an HTTP server that hands requests to Lua.
-#include <cstdio>
 #include <utility>
 
+#include "core/log.h"
 #include "core/scheduler.h"
 #include "core/trace.h"
 #include "lua/signals.h"
@@ -16,7 +16,7 @@ namespace evlua::tools {
 namespace {
 
 int complain(const std::string& what) {
-  std::fprintf(stderr, "evluaserver: %s\n", what.c_str());
+  Log::error("%s", what.c_str());
   return 1;
 }
 
@@ -25,6 +25,9 @@ tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared&
   auto certificates = load_certificates(line.server);
   if (!certificates) return tl::unexpected(certificates.error());
   prepared.certificates = std::move(*certificates);
+  auto observer = Observer::open(line.server.observe, worker_count(line.runtime));
+  if (!observer) return tl::unexpected(observer.error());
+  prepared.observer = std::move(*observer);
   if (line.user.empty() || line.check) return {};
   for (const ListenAddress& listen : line.server.listen) {
     if (prepared.sockets.has(listen.address)) continue;
@@ -58,6 +61,7 @@ int main(int argc, char** argv) {
   ServerCommandLine line;
   line.server.program = ProgramStart::of(argc, argv);
   if (const std::optional<int> code = line.parse(argc, argv)) return *code;
+  if (!open_error_log(line.server.observe)) return 2;
   Prepared prepared;
   prepared.sockets = inherited_sockets();
   if (!line.complete(prepared.sockets)) return 2;

@@ -10,10 +10,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+
+#include "core/log.h"
 
 namespace evlua::tools {
 
@@ -37,7 +38,7 @@ void take_from_systemd(http::HandedSockets& sockets) {
   const char* count = ::getenv("LISTEN_FDS");
   if (pid != nullptr && count != nullptr && std::atol(pid) == ::getpid()) {
     for (int fd = kFirstFromSystemd; fd < kFirstFromSystemd + std::atoi(count); ++fd) {
-      if (!sockets.add(fd, "")) std::fprintf(stderr, "evluaserver: descriptor %d is no listening socket\n", fd);
+      if (!sockets.add(fd, "")) Log::error("descriptor %d is no listening socket", fd);
     }
   }
   for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);

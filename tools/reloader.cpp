@@ -1,11 +1,11 @@
 #include "tools/reloader.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "core/blocking.h"
+#include "core/log.h"
 #include "core/worker.h"
 #include "lua/bytecode.h"
 #include "tools/file_state.h"
@@ -82,13 +82,13 @@ Task<void> Reloader::reload() {
   files_ = std::move(*now);
   Generation::Loaded loaded = co_await Generation::load(scheduler_, app_, false);
   if (!loaded) {
-    std::fprintf(stderr, "evluaserver: the app stays as it was: %s\n", loaded.error().c_str());
+    Log::error("the app stays as it was: %s", loaded.error().c_str());
     co_return;
   }
   std::unique_ptr<Generation> old = std::exchange(present_, std::move(*loaded));
   co_await take_over();
   signals_.attach(present_->first_vm(), stop_action_);
-  std::fprintf(stderr, "evluaserver: app reloaded in %.1f ms\n", static_cast<double>(monotonic_now() - began) / 1e6);
+  Log::info("app reloaded in %.1f ms", static_cast<double>(monotonic_now() - began) / 1e6);
   ending_.spawn(end_old(std::move(old)));
 }
 

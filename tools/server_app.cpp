@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <memory>
 #include <optional>
 
 #include "core/blocking.h"
 #include "core/event.h"
+#include "core/log.h"
 #include "core/scope.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
@@ -35,7 +35,7 @@ void stop_serving(lua::Vm&, int signal) {
   if (stops_asked.fetch_add(1) > 0) leave(128 + signal);
   http::Server* server = serving.load();
   if (server == nullptr) leave(128 + signal);
-  std::fprintf(stderr, "evluaserver: stopping\n");
+  Log::info("stopping");
   server->stop();
 }
 
@@ -61,8 +61,8 @@ bool listen_all(const ServerOptions& options, Prepared& prepared, http::Listener
     const Result<void> added = listeners.add(address, tls ? &prepared.certificates->slot() : nullptr, handed);
     if (added) continue;
     const bool in_use = added.error().is(EADDRINUSE);
-    std::fprintf(stderr, "evluaserver: cannot listen on %s: %s%s\n", address.to_string().c_str(),
-                 added.error().message().c_str(), in_use ? "; stop the program that uses it, or choose another" : "");
+    Log::error("cannot listen on %s: %s%s", address.to_string().c_str(), added.error().message().c_str(),
+               in_use ? "; stop the program that uses it, or choose another" : "");
     return false;
   }
   return true;
@@ -72,7 +72,7 @@ bool open_folders(const ServerOptions& options, http::StaticFolders& folders) {
   for (const http::StaticFolder& folder : options.folders) {
     const Result<void> added = folders.add(folder);
     if (added) continue;
-    std::fprintf(stderr, "evluaserver: --static %s: %s\n", folder.directory.c_str(), added.error().message().c_str());
+    Log::error("--static %s: %s", folder.directory.c_str(), added.error().message().c_str());
     return false;
   }
   return true;
@@ -87,19 +87,18 @@ Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, http::L
     Successor successor;
     const Result<void> started = successor.start(options.program, listeners.sockets());
     if (!started) {
-      std::fprintf(stderr, "evluaserver: cannot start %s: %s; we go on\n", options.program.file.c_str(),
-                   started.error().message().c_str());
+      Log::error("cannot start %s: %s; we go on", options.program.file.c_str(), started.error().message().c_str());
       continue;
     }
     auto waiting = blocking(
         scheduler.pool(), [&successor] { return successor.wait_until_it_serves(); }, PoolJob::Class::slow);
     const std::optional<bool> serves = co_await waiting;
     if (serves.value_or(false)) {
-      std::fprintf(stderr, "evluaserver: process %d takes over\n", static_cast<int>(successor.pid()));
+      Log::info("process %d takes over", static_cast<int>(successor.pid()));
       notify_manager("MAINPID=" + std::to_string(successor.pid()));
       co_return true;
     }
-    std::fprintf(stderr, "evluaserver: the new process does not serve; we go on\n");
+    Log::error("the new process does not serve; we go on");
   }
 }
 
@@ -115,16 +114,14 @@ Task<void> stop_when_handed_over(Scheduler& scheduler, const ServerOptions& opti
 void announce(const ServerOptions& options, const http::ListenerSet& listeners, PidFile& pid_file) {
   const Result<void> written = pid_file.write(options.pid_file);
   if (!written) {
-    std::fprintf(stderr, "evluaserver: cannot write %s: %s\n", options.pid_file.c_str(),
-                 written.error().message().c_str());
+    Log::error("cannot write %s: %s", options.pid_file.c_str(), written.error().message().c_str());
   }
   tell_predecessor();
   notify_manager("READY=1\nMAINPID=" + std::to_string(::getpid()));
   for (std::size_t i = 0; i < options.listen.size(); ++i) {
     const net::Address& address = listeners.addresses()[i];
     const char* scheme = options.listen[i].tls ? "https://" : "http://";
-    std::fprintf(stderr, "evluaserver: listening on %s%s\n", address.is_unix() ? "" : scheme,
-                 address.to_string().c_str());
+    Log::info("listening on %s%s", address.is_unix() ? "" : scheme, address.to_string().c_str());
   }
 }
 
@@ -144,10 +141,10 @@ Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
   if (!open_folders(options, folders)) co_return 1;
   const Generation::Loaded loaded = co_await Generation::load(scheduler, only, true);
   if (!loaded) {
-    std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+    Log::error("%s", loaded.error().c_str());
     co_return 1;
   }
-  std::fprintf(stderr, "evluaserver: %s is good\n", options.app.empty() ? "the configuration" : options.app.c_str());
+  Log::info("%s is good", options.app.empty() ? "the configuration" : options.app.c_str());
   co_await (*loaded)->end(0, false);
   co_return 0;
 }
@@ -157,7 +154,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   const Reloader::Options reloading{options.grace, options.watch};
   Reloader app(scheduler, generation_options(options), reloading, apps, signals);
   const auto loaded = co_await app.start(stop_serving);
-  if (!loaded) std::fprintf(stderr, "evluaserver: %s\n", loaded.error().c_str());
+  if (!loaded) Log::error("%s", loaded.error().c_str());
   PidFile pid_file;
   http::ListenerSet listeners(scheduler.worker_count());
   http::StaticFolders folders;
@@ -174,14 +171,18 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;
+  server_options.logs = prepared.observer->request_logs();
   http::Server server(scheduler, server_options, handlers);
   serving.store(&server);
   certificates_in_use.store(prepared.certificates.get());
   app_in_use.store(&app);
   signals.set_stuck_action(stop_serving);
   signals.set_action(SIGHUP, reload_everything);
+  signals.set_action(SIGUSR1, Observer::reopen_logs);
   signals.set_action(SIGUSR2, [] { successor_wanted.set(); });
   signals.attach(app.first_vm(), stop_serving);
+  TaskScope logging(scheduler);
+  logging.spawn(prepared.observer->run(scheduler.pool()));
   TaskScope watching(scheduler);
   if (prepared.certificates != nullptr) watching.spawn(prepared.certificates->watch(scheduler.pool()));
   watching.spawn(app.run());
@@ -195,6 +196,9 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   signals.set_action(SIGUSR2, nullptr);
   watching.cancel();
   co_await watching.join();
+  logging.cancel();
+  co_await logging.join();
+  signals.set_action(SIGUSR1, nullptr);
   signals.detach();
   serving.store(nullptr);
   co_await app.end();

@@ -14,6 +14,7 @@
 #include "net/tls/context.h"
 #include "tools/certificates.h"
 #include "tools/handover.h"
+#include "tools/observe.h"
 
 namespace evlua::tools {
 
@@ -29,6 +30,7 @@ struct ServerOptions {
   std::vector<http::StaticFolder> folders;
   bool tls_development = false;  ///< without certificates: make one
   http::Limits limits;
+  ObserveOptions observe;
   Duration grace = 30 * kSecond;
   bool development = false;  ///< error pages show tracebacks
   bool watch = false;        ///< load the app again when its files have changed
@@ -41,6 +43,7 @@ struct ServerOptions {
 
 /// What wants privileges that may be gone later.
 struct Prepared {
+  std::unique_ptr<Observer> observer;
   http::HandedSockets sockets;
   std::unique_ptr<Certificates> certificates;  ///< null when no address wants any
 };

@@ -3,13 +3,18 @@
 // is pending.
 #include "net/http/connection.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
+#include <cstring>
 #include <utility>
 
+#include "core/log.h"
 #include "core/worker.h"
 #include "net/address.h"
 #include "net/http/station.h"
@@ -74,6 +79,27 @@ std::string Connection::remote() const {
   }
 }
 
+void Connection::append_remote_host(Bytes& out) const noexcept {
+  const auto* peer = reinterpret_cast<const sockaddr*>(&peer_);
+  char* to = out.reserve(INET6_ADDRSTRLEN);
+  if (peer->sa_family == AF_INET) {  // by hand: inet_ntop takes ten times as long
+    char* const from = to;
+    std::array<std::uint8_t, 4> parts{};
+    std::memcpy(parts.data(), &reinterpret_cast<const sockaddr_in&>(peer_).sin_addr, parts.size());
+    for (const std::uint8_t part : parts) {
+      to = std::to_chars(to, to + 3, part).ptr;
+      *to++ = '.';
+    }
+    out.commit(static_cast<std::size_t>(to - from) - 1);
+  } else if (peer->sa_family == AF_INET6 && ::inet_ntop(AF_INET6, &peer_.sin6_addr, to, INET6_ADDRSTRLEN) != nullptr) {
+    out.commit(std::strlen(to));
+  } else {
+    out.append("unix:");
+  }
+}
+
+Instant Connection::clock() const noexcept { return station_.clock(); }
+
 std::string Connection::local() const {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -107,6 +133,7 @@ Task<bool> Connection::shake_hands() {
     const Result<Lease> received = co_await receiving;
     waiting_ = nullptr;
     if (!received || received->empty()) co_return false;
+    station_.counters().bytes_in.add(received->size());
     co_await station_.handshake_turn();
     if (error_.code != 0) co_return false;
     (void)decrypt(*received);
@@ -123,6 +150,12 @@ Task<bool> Connection::shake_hands() {
     if (error_.code != 0) co_return false;
   }
   co_return engine.state() != tls::Engine::State::failed;
+}
+
+void Connection::tell_failed_handshake() const {
+  if (!Log::on(LogLevel::debug)) return;
+  const std::string& why = secure_->engine.error();
+  Log::debug("no TLS with %s: %s", remote().c_str(), why.empty() ? "it ended or took too long" : why.c_str());
 }
 
 /// Encrypts and sends what is in `output_`, and what the engine itself has to say.
@@ -157,6 +190,7 @@ Task<void> Connection::send_plain(std::string_view bytes) {
     const Result<std::int32_t> taken = co_await send;
     waiting_ = nullptr;
     if (taken) {
+      station_.counters().bytes_out.add(static_cast<std::uint64_t>(*taken));
       bytes.remove_prefix(static_cast<std::size_t>(*taken));
     } else {
       send_failed(taken.error());
@@ -195,6 +229,8 @@ Task<void> Connection::send_attached() {
       }
       part.offset += done;
       part.size -= done;
+      exchange_->body_bytes_ += done;
+      if (sent) station_.counters().bytes_out.add(done);
     }
   }
   if (!body->tail.empty()) co_await send_plain(body->tail);
@@ -297,6 +333,7 @@ Task<void> Connection::feed() {
       outcome = evlua::fail(received ? Error{ECONNRESET, ErrorDomain::system, OpCode::recv} : received.error());
       break;
     }
+    station_.counters().bytes_in.add(received->size());
     const bool more = decrypt(*received);
     delivered = !secure_->plain.empty();
     if (!delivered && !more) {
@@ -325,7 +362,9 @@ void Connection::begin_feed() noexcept {
 Task<void> Connection::serve() {
   if (secure_ != nullptr) {
     const bool shaken = co_await shake_hands();
+    (shaken ? station_.counters().handshakes : station_.counters().handshake_failures).add();
     if (!shaken) {
+      tell_failed_handshake();
       (void)close_now();
     } else if (secure_->engine.session().http2) {
       co_await serve_http2();
@@ -350,6 +389,7 @@ Task<void> Connection::serve() {
         const Result<std::int32_t> taken = co_await send;
         waiting_ = nullptr;
         if (taken) {
+          station_.counters().bytes_out.add(static_cast<std::uint64_t>(*taken));
           sent += static_cast<std::size_t>(*taken);
         } else {
           send_failed(taken.error());
@@ -393,6 +433,7 @@ Task<void> Connection::serve() {
 }
 
 void Connection::take_received(Result<Lease> received) noexcept {
+  if (received) station_.counters().bytes_in.add(received->size());
   if (!received || received->empty()) {
     receive_failed();
   } else if (secure_ == nullptr) {
@@ -436,6 +477,7 @@ Task<void> Connection::take_rest() {
   Result<Lease> received = co_await rest;
   ahead_ = false;
   if (!received || received->empty()) co_return;
+  station_.counters().bytes_in.add(received->size());
   if (!input_.empty()) {
     received = Lease::joined(input_, {received->chars(), received->size()});
     if (received->empty()) error_ = Error{ENOMEM, ErrorDomain::system, OpCode::recv};
@@ -502,7 +544,7 @@ void Connection::abandon() noexcept {
 void Connection::receive_failed() noexcept {
   const bool late = std::exchange(timed_out_, false);
   if (phase_ == Phase::head && head_deadline_ != kNever && late) {
-    refuse(408);
+    refuse(408, exchange_->head_bytes_.view());
   } else {
     close_now();
   }
@@ -560,7 +602,7 @@ Connection::Next Connection::read_head() noexcept {
   }
   RequestParser& parser = exchange_->parser_;
   switch (parser.parse(so_far, limits)) {
-    case RequestParser::Outcome::refused: return refuse(parser.refusal());
+    case RequestParser::Outcome::refused: return refuse(parser.refusal(), so_far);
     case RequestParser::Outcome::incomplete:
       if (before == 0) stored.append(input_);
       input_ = {};
@@ -573,7 +615,7 @@ Connection::Next Connection::read_head() noexcept {
   if (before != 0) stored.truncate(parser.head_bytes());
   const std::string_view head = so_far.substr(0, parser.head_bytes());
   // Nobody has proved here whose origin that would be (RFC 9110 7.4).
-  if (parser.asks_for_https() && secure_ == nullptr) return refuse(421);
+  if (parser.asks_for_https() && secure_ == nullptr) return refuse(421, so_far);
   if (!ahead_ || secure_ != nullptr || has_whole_body(parser)) return answer(head);
   // The rest of the body may be received on another worker.
   if (before == 0) stored.append(head);
@@ -613,10 +655,11 @@ Connection::Next Connection::answer(std::string_view head) noexcept {
   return Next::again;
 }
 
-Connection::Next Connection::refuse(int status) noexcept {
+Connection::Next Connection::refuse(int status, std::string_view came) noexcept {
   station_.take_buffer(output_);
   exchange_->start({}, station_.next_id(), false);
   exchange_->fail(status);
+  tell_end(came.substr(0, came.find_first_of("\r\n")), true);
   linger_ = true;
   return close_now();
 }
@@ -625,6 +668,15 @@ Connection::Next Connection::close_now() noexcept {
   phase_ = Phase::closing;
   if (error_.code != 0) linger_ = false;
   return Next::close;
+}
+
+void Connection::tell_end(std::string_view refused_line, bool refused) noexcept {
+  if (!station_.observed()) return;
+  ExchangeEnd end;
+  end.refused = refused;
+  end.refused_line = refused_line;
+  end.aborted = error_.code != 0 || exchange_->cut_;
+  station_.exchange_ended(*exchange_, end);
 }
 
 /// A receive for the handler's side may outlast its interest.
@@ -668,8 +720,10 @@ Connection::Next Connection::end_exchange() noexcept {
   } else if (!exchange.finished_) {
     static_cast<void>(exchange.finish());
   }
+  if (exchange.attached_ != nullptr && error_.code == 0) return Next::file;
+  station_.counters().bytes_in.add(exchange.received_bytes_);
+  tell_end({}, false);
   if (error_.code != 0) return close_now();
-  if (exchange.attached_ != nullptr) return Next::file;
   if (!exchange.keep_alive_) {
     // Unless the client announced that it sends no more, it may be sending.
     linger_ = exchange.parser_.keep_alive() || !exchange.body_ended_ || !input_.empty();

@@ -54,7 +54,10 @@ class Connection final : public ListNode, private Runnable {
   /// The response to come is the last one. [any thread]
   bool stopping() const noexcept;
   std::string remote() const;
+  void append_remote_host(Bytes& out) const noexcept;
   std::string local() const;
+  /// For measuring; 0 when nobody wants to know.
+  Instant clock() const noexcept;
   /// What was received and not consumed.
   std::string_view& input() noexcept { return input_; }
   void take_input(Lease lease) noexcept {
@@ -104,6 +107,7 @@ class Connection final : public ListNode, private Runnable {
 
   Task<void> serve();
   Task<bool> shake_hands();
+  void tell_failed_handshake() const;
   Task<void> send_sealed();
   Task<void> send_plain(std::string_view bytes);
   bool feed_ended() noexcept;
@@ -126,8 +130,10 @@ class Connection final : public ListNode, private Runnable {
   bool has_whole_body(const RequestParser& parser) const noexcept;
   Next answer(std::string_view head) noexcept;
   void begin_head() noexcept;
-  Next refuse(int status) noexcept;
+  /// `came`: what there is of the request.
+  Next refuse(int status, std::string_view came) noexcept;
   Next end_exchange() noexcept;
+  void tell_end(std::string_view refused_line, bool refused) noexcept;
   Next skip_body() noexcept;
   Next next_request() noexcept;
   Next close_now() noexcept;

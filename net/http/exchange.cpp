@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <utility>
 
 #include "core/cancel.h"
@@ -18,6 +19,7 @@
 #include "net/http/connection.h"
 #include "net/http/http2_session.h"
 #include "net/http/media_types.h"
+#include "net/http/syntax.h"
 
 namespace evlua::http {
 
@@ -27,6 +29,16 @@ constexpr std::size_t kPendingBytesKept = 16 * 1024;
 constexpr std::size_t kHeadBytesKept = 4 * 1024;
 /// What is appended in one go, under the lock.
 constexpr std::size_t kSliceBytes = 64 * 1024;
+constexpr std::size_t kRequestIdMax = 128;
+
+/// What may go into logs, and to others, as it is.
+bool is_request_id(std::string_view text) noexcept {
+  const auto is_good = [](char byte) {
+    return is_digit(byte) || (to_lower(byte) >= 'a' && to_lower(byte) <= 'z') ||
+           (byte != 0 && std::strchr("-_.:+/=@", byte) != nullptr);
+  };
+  return !text.empty() && text.size() <= kRequestIdMax && std::all_of(text.begin(), text.end(), is_good);
+}
 /// Of a body, before others have their turn.
 constexpr std::size_t kDecodedInOneGo = 256 * 1024;
 
@@ -73,6 +85,8 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   body_remaining_ = parser_.content_length();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
   fed_ = stream_ != nullptr || connection_->tls() != nullptr;
+  began_ = connection_->clock();
+  if (limits_->request_ids != RequestIds::off) announce_id();
 }
 
 void Exchange::reset() noexcept {
@@ -85,6 +99,8 @@ void Exchange::reset() noexcept {
   body_ended_ = true;
   body_refusal_ = 0;
   attached_.reset();
+  body_bytes_ = received_bytes_ = 0;
+  trace_.span = 0;
   may_compress_ = decode_wanted_ = true;
   body_form_ = BodyForm::undecided;
   if (decoding_ != nullptr) decoding_.reset();
@@ -163,8 +179,41 @@ std::uint8_t Exchange::take_bits() noexcept {
 }
 
 std::string Exchange::remote() const { return connection_->remote(); }
+void Exchange::append_remote_host(Bytes& out) const noexcept { connection_->append_remote_host(out); }
 std::string Exchange::local() const { return connection_->local(); }
 const tls::Session* Exchange::tls() const noexcept { return connection_->tls(); }
+
+std::string_view Exchange::request_id(std::array<char, kRequestIdRoom>& room) const noexcept {
+  if (limits_->request_ids == RequestIds::trust && !head_.empty()) {
+    const auto given = header("x-request-id");
+    if (given && is_request_id(*given)) return *given;
+  }
+  static const auto process = static_cast<std::uint32_t>(random_id());
+  char* to = room.data();
+  for (int shift = 28; shift >= 0; shift -= 4) *to++ = "0123456789abcdef"[process >> shift & 15];
+  *to++ = '-';
+  to = std::to_chars(to, room.data() + room.size(), id_, 16).ptr;
+  return {room.data(), static_cast<std::size_t>(to - room.data())};
+}
+
+void Exchange::announce_id() noexcept {
+  std::array<char, kRequestIdRoom> room;
+  static_cast<void>(response_.set("X-Request-Id", request_id(room)));
+}
+
+const TraceContext& Exchange::trace() noexcept {
+  if (trace_.span != 0) return trace_;
+  std::optional<std::string_view> given;
+  std::size_t times = 0;
+  for_each_header([&](const HeaderField& field) {
+    if (!equal_ignoring_case(field.name, "traceparent")) return;
+    given = field.value;
+    ++times;
+  });
+  const std::optional<TraceContext> joined = times == 1 ? TraceContext::join(*given) : std::nullopt;
+  trace_ = joined ? *joined : TraceContext::begin();
+  return trace_;
+}
 
 // -- request body -----------------------------------------------------------------------------------------------------
 
@@ -316,6 +365,7 @@ Task<Result<void>> Exchange::receive(Instant deadline) {
   Result<Lease> received = co_await receiving;
   if (!received) co_return evlua::fail(received.error());
   if (received->empty()) co_return evlua::fail(ECONNRESET, OpCode::recv);
+  received_bytes_ += received->size();
   connection_->take_input(std::move(*received));
   co_return Result<void>();
 }
@@ -499,6 +549,7 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   const Framing framing = speaks_of_length ? Framing::length : Framing::none;
   const std::uint64_t length = empty_by_rule ? 0 : declared.value_or(body.size());
   if (!with_body) body = {};
+  body_bytes_ = body.size();
   headers_sent_ = finished_ = true;
   if (stream_ != nullptr) {
     if (framing == Framing::length) announced_length_ = length;
@@ -551,7 +602,8 @@ void Exchange::start_stream() noexcept {
   headers_sent_ = true;
 }
 
-void Exchange::append_chunk(Bytes& out, std::string_view chunk) const noexcept {
+void Exchange::append_chunk(Bytes& out, std::string_view chunk) noexcept {
+  body_bytes_ += chunk.size();
   if (framing_ != Framing::chunked) {
     out.append(chunk);
     return;
@@ -694,6 +746,7 @@ void Exchange::fail(int status) noexcept {
     return;
   }
   response_.reset();
+  if (limits_->request_ids != RequestIds::off) announce_id();
   static_cast<void>(response_.set_status(status));
   static_cast<void>(response_.set("Content-Type", "text/plain; charset=utf-8"));
   std::string text(reason_phrase(status));

@@ -36,6 +36,7 @@
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/response.h"
+#include "net/http/trace_context.h"
 #include "net/http/trailers.h"
 #include "net/tls/engine.h"
 
@@ -100,8 +101,17 @@ class Exchange {
   std::string local() const;
   /// How the connection is encrypted; null when it is not.
   const tls::Session* tls() const noexcept;
+  /// "127.0.0.1", "::1" or "unix:", appended.
+  void append_remote_host(Bytes& out) const noexcept;
   /// Different for every exchange of the process.
   std::uint64_t id() const noexcept { return id_; }
+  static constexpr std::size_t kRequestIdRoom = 32;
+  /// The same for logs, different for every process, too; or what the client calls it, see Limits::request_ids.
+  std::string_view request_id(std::array<char, kRequestIdRoom>& room) const noexcept;
+  /// When its head was complete; 0 when nobody measures.
+  Instant began() const noexcept { return began_; }
+  /// Which trace the request is part of, as the client says or as is made up here. [owner]
+  const TraceContext& trace() noexcept;
   /// The connection may serve another request after this one, as things stand.
   bool keep_alive() const noexcept { return keep_alive_; }
   /// The next response head will say `Connection: close`.
@@ -184,6 +194,9 @@ class Exchange {
 
   /// A plain error response. When the head was sent already the connection is cut, so that the client notices.
   void fail(int status) noexcept;
+
+  /// Of the body of the response, as far as they were handed on: compressed, but not framed.
+  std::uint64_t body_bytes() const noexcept { return body_bytes_; }
 
   /// The connection was lost or cut: nothing that is written gets there. Known after a write has failed.
   bool broken() noexcept;
@@ -271,7 +284,8 @@ class Exchange {
   void end_chunked() noexcept;
   bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
   Result<void> prepare_write(std::string_view& chunk) noexcept;
-  void append_chunk(Bytes& out, std::string_view chunk) const noexcept;
+  void append_chunk(Bytes& out, std::string_view chunk) noexcept;
+  void announce_id() noexcept;
   void send_continue() noexcept;
   Task<Result<void>> receive(Instant deadline);
   Task<Result<void>> await_delivery(Instant deadline);
@@ -286,6 +300,10 @@ class Exchange {
   const Limits* limits_ = nullptr;
   std::string_view head_;  // in the receive buffer, or in head_bytes_
   std::uint64_t id_ = 0;
+  Instant began_ = 0;                     // when the head was complete; 0: nobody wants to know
+  std::uint64_t body_bytes_ = 0;          // of the response
+  std::uint64_t received_bytes_ = 0;      // by the handler's side
+  TraceContext trace_;                    // its span is 0 until somebody asks for it
   std::uint64_t body_remaining_ = 0;      // BodyKind::length
   std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
   ChunkedDecoder chunked_;

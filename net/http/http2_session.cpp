@@ -227,6 +227,7 @@ Task<void> Http2Session::serve(std::string_view received) {
       if (!finished()) lose();
       break;
     }
+    station_.counters().bytes_in.add(lease->size());
     std::string_view bytes(lease->chars(), lease->size());
     bool more = true;
     if (connection_.secure_ != nullptr) {
@@ -361,6 +362,7 @@ Http2Stream& Http2Session::open(std::int32_t id) noexcept {
   stream.head_deadline = deadline_after(station_.worker().now(), station_.limits().header_timeout);
   streams_.push_back(stream);
   ++exchanges_;
+  station_.counters().streams.add();
   return stream;
 }
 
@@ -425,6 +427,7 @@ void Http2Session::given_back(Http2Stream& stream) noexcept {
   Exchange& exchange = *stream.exchange;
   if (!exchange.finished_) static_cast<void>(exchange.finish());
   ++answered_;
+  if (station_.observed()) tell_end(stream);
   if (stream.closed) {
     recycle_exchange(stream);
     release(stream);
@@ -442,6 +445,12 @@ void Http2Session::given_back(Http2Stream& stream) noexcept {
     }
   }
   recycle_exchange(stream);
+}
+
+void Http2Session::tell_end(Http2Stream& stream) noexcept {
+  ExchangeEnd end;
+  end.aborted = stream.closed || stream.exchange->cut_;
+  station_.exchange_ended(*stream.exchange, end);
 }
 
 /// What the handler has written becomes what is sent, and it may write on.

@@ -77,6 +77,7 @@ class Http2Session final : private Runnable {
   void answer(Http2Stream& stream, bool has_body) noexcept;
   void take_output(Http2Stream& stream) noexcept;
   void given_back(Http2Stream& stream) noexcept;
+  void tell_end(Http2Stream& stream) noexcept;
   void speak(Http2Stream& stream) noexcept;
   void recycle_exchange(Http2Stream& stream) noexcept;
   void consume(std::int32_t id, std::size_t bytes) noexcept;

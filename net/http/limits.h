@@ -9,6 +9,13 @@
 
 namespace evlua::http {
 
+/// What becomes of X-Request-Id.
+enum class RequestIds : std::uint8_t {
+  off,    ///< requests have ids in logs only
+  send,   ///< responses say them
+  trust,  ///< likewise, and the client's own, if it has a plain one, is taken over: for servers behind a proxy
+};
+
 struct Limits {
   // -- request head ---------------------------------------------------------------------------------------------------
   std::uint32_t request_line_bytes = 8 * 1024;   ///< without its CRLF; beyond: 414
@@ -36,6 +43,9 @@ struct Limits {
   int compression_level = 0;              ///< 1 to 9; 0: responses are sent as they are
   std::uint32_t compress_from = 1024;     ///< bytes: smaller bodies are not worth it
   std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones would hold up the worker; streams have no such bound
+
+  // -- request ids ----------------------------------------------------------------------------------------------------
+  RequestIds request_ids = RequestIds::off;
 
   // -- memory and connections -----------------------------------------------------------------------------------------
   std::uint32_t output_bytes = 64 * 1024;  ///< responses pending before we stop and send; a writer waits above it

@@ -24,6 +24,8 @@ class Server {
   struct Options {
     Limits limits;
     Duration grace = 30 * kSecond;  ///< how long requests may go on after stop
+    bool measured = false;          ///< count requests and how long they take
+    std::vector<RequestLog*> logs;  ///< one per worker, which must outlive the server; or none
   };
 
   /// `handlers` has one entry per worker; they must outlive the server. Limits beyond what the parser can store are

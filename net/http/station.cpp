@@ -69,6 +69,7 @@ Task<void> Station::accept_loop(Listening listener) {
   CancelState& stop = *context.cancel;
   while (true) {
     if (count_ >= connections_max_) {
+      counters_.full.add();
       room_.reset();
       const Result<void> room = co_await room_.wait();
       if (!room) co_return;
@@ -86,6 +87,7 @@ Task<void> Station::accept_loop(Listening listener) {
     const Error error = accepted.error();
     if (stop.why() != OpStop::none) co_return;
     if (concerns_one_connection(error)) continue;
+    counters_.accept_failures.add();
     // Out of descriptors or memory: connections wait in the backlog until some are free again.
     const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
     if (!paused) co_return;
@@ -95,6 +97,7 @@ Task<void> Station::accept_loop(Listening listener) {
 void Station::add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept {
   auto* connection = new Connection(*this, fd, peer, tls);
   connections_.push_back(*connection);
+  counters_.accepted.add();
   if (count_++ == 0) {
     none_.reset();
     some_.set();
@@ -105,6 +108,7 @@ void Station::add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexc
 void Station::ended(Connection& connection) noexcept {
   List<Connection>::erase(connection);
   delete &connection;
+  counters_.closed.add();
   if (count_-- == connections_max_) room_.set();
   if (count_ == 0) {
     some_.reset();
@@ -142,6 +146,16 @@ Task<void> Station::pace_handshakes() {
     while (!handshakes_waiting_.empty() && may_shake_hands()) handshakes_waiting_.pop_front()->waiting_.resume();
     if (handshakes_waiting_.empty()) handshakes_wait_.reset();
   }
+}
+
+void Station::exchange_ended(Exchange& exchange, ExchangeEnd& end) noexcept {
+  end.status = exchange.status();
+  end.duration = monotonic_now() - exchange.began_;
+  counters_.statuses[static_cast<std::size_t>(std::clamp(end.status / 100, 1, 5) - 1)].add();
+  counters_.count_duration(end.duration);
+  if (end.refused) counters_.refused.add();
+  if (end.aborted) counters_.aborted.add();
+  if (request_log_ != nullptr) request_log_->ended(exchange, end);
 }
 
 Exchange* Station::take_exchange() noexcept {

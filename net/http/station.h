@@ -21,6 +21,8 @@
 #include "net/http/exchange.h"
 #include "net/http/limits.h"
 #include "net/http/listener_set.h"
+#include "net/http/request_log.h"
+#include "net/http/station_counters.h"
 
 namespace evlua::http {
 
@@ -47,7 +49,21 @@ class Station {
   std::size_t connection_count() const noexcept { return count_; }
   std::uint64_t requests() const noexcept { return requests_; }
 
+  /// Who is told of exchanges that end; null: nobody. Before run().
+  void set_request_log(RequestLog* log) noexcept { request_log_ = log; }
+  /// Measures and counts requests, too. Before run().
+  void set_measured() noexcept { measured_ = true; }
+  /// [any thread, to read]
+  const StationCounters& counters() const noexcept { return counters_; }
+  StationCounters& counters() noexcept { return counters_; }
+
   // -- for connections ------------------------------------------------------------------------------------------------
+
+  bool observed() const noexcept { return request_log_ != nullptr || measured_; }
+  /// To the nanosecond; 0 when nobody wants to know.
+  Instant clock() const noexcept { return observed() ? monotonic_now() : 0; }
+  /// REQUIRES: observed. `end` lacks status and duration.
+  void exchange_ended(Exchange& exchange, ExchangeEnd& end) noexcept;
 
   std::uint64_t next_id() noexcept { return first_id_ + requests_++; }
   Exchange* take_exchange() noexcept;
@@ -73,6 +89,8 @@ class Station {
   const Limits& limits_;
   const std::uint32_t connections_max_;
   const std::uint64_t first_id_;
+  RequestLog* request_log_ = nullptr;
+  bool measured_ = false;
   std::uint64_t requests_ = 0;
   std::size_t count_ = 0;
   std::atomic<bool> stopping_{false};
@@ -86,6 +104,7 @@ class Station {
   List<HandshakeTurn> handshakes_waiting_;
   Instant handshakes_since_ = 0;
   std::uint32_t handshakes_ = 0;  // since then
+  alignas(64) StationCounters counters_;
 };
 
 class Station::HandshakeTurn : public ListNode {

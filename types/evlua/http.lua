@@ -25,6 +25,13 @@
 ---@field not_after string
 ---@field pem string
 
+---@class evlua.Trace
+---@field id string 32 hexadecimal digits
+---@field span string 16: ours, for this request
+---@field parent string? 16: the caller's, if it named one
+---@field sampled boolean
+---@field traceparent string what to tell whom the handler calls
+
 ---What a handler gets. Valid until the handler returns.
 ---@class evlua.Request
 ---@field method string "GET", "POST", ...
@@ -36,6 +43,8 @@
 ---@field remote string the client's address: "127.0.0.1:5123", or "unix:"
 ---@field local_address string the address that the client connected to
 ---@field id integer different for every request of the process
+---@field request_id string the same for logs, different for every process; or the client's X-Request-Id
+---@field trace evlua.Trace which trace the request is part of
 ---@field tls false|evlua.TlsSession how the connection is encrypted
 local Request = {}
 

@@ -1,0 +1,128 @@
+#include "core/log.h"
+
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <new>
+
+#include "core/log_file.h"
+
+namespace evlua {
+
+namespace {
+
+constexpr std::array<const char*, 4> kNames = {"error", "warn", "info", "debug"};
+
+const char* program = "evlua";
+
+/// Never destroyed: threads that outlive main may have something to say.
+LogFile& file() {
+  static LogFile& only = *[] {
+    auto* made = new LogFile;
+    static_cast<void>(made->open("-", STDERR_FILENO));
+    return made;
+  }();
+  return only;
+}
+
+std::string heading(LogLevel level) {
+  if (file().path() == "-") return std::string(program) + ": ";
+  timeval now{};
+  ::gettimeofday(&now, nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  std::array<char, 96> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s [%d] ", parts.tm_year + 1900,
+                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                static_cast<int>(now.tv_usec / 1000), kNames[static_cast<std::size_t>(level)],
+                static_cast<int>(::getpid()));
+  return text.data();
+}
+
+/// UTF-8 is left alone; what a terminal or a reader of lines would act upon is not.
+void append_harmless(std::string& out, std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte == '\n') {
+      out += i + 1 < text.size() && text[i + 1] == '\t' ? "\n" : "\n\t";
+    } else if ((byte < 0x20 && byte != '\t') || byte == 0x7f) {
+      std::array<char, 5> escape{};
+      std::snprintf(escape.data(), escape.size(), "\\x%02x", byte);
+      out += escape.data();
+    } else {
+      out += text[i];
+    }
+  }
+  out += '\n';
+}
+
+std::string formatted(const char* format, va_list arguments) {
+  va_list again;
+  va_copy(again, arguments);
+  const int size = std::vsnprintf(nullptr, 0, format, again);
+  va_end(again);
+  std::string text(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+  std::vsnprintf(text.data(), text.size() + 1, format, arguments);
+  return text;
+}
+
+}  // namespace
+
+std::optional<LogLevel> Log::level_of(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (name == kNames[i]) return static_cast<LogLevel>(i);
+  }
+  return std::nullopt;
+}
+
+void Log::set_program(const char* name) noexcept { program = name; }
+
+Result<void> Log::open(const std::string& path) { return file().open(path, STDERR_FILENO); }
+
+Result<void> Log::reopen() noexcept { return file().reopen(); }
+
+void Log::write(LogLevel level, const char* format, va_list arguments) noexcept {
+  if (!on(level)) return;
+  std::string line = heading(level);
+  append_harmless(line, formatted(format, arguments));
+  std::string_view rest = line;
+  while (!rest.empty()) {
+    const ssize_t written = ::write(file().fd(), rest.data(), rest.size());
+    if (written <= 0) return;  // there is nobody to tell
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void Log::error(const char* format, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, format);
+  write(LogLevel::error, format, arguments);
+  va_end(arguments);
+}
+
+void Log::warn(const char* format, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, format);
+  write(LogLevel::warn, format, arguments);
+  va_end(arguments);
+}
+
+void Log::info(const char* format, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, format);
+  write(LogLevel::info, format, arguments);
+  va_end(arguments);
+}
+
+void Log::debug(const char* format, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, format);
+  write(LogLevel::debug, format, arguments);
+  va_end(arguments);
+}
+
+}  // namespace evlua

@@ -1,0 +1,161 @@
+#include "net/http/access_log.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "core/blocking.h"
+#include "core/log.h"
+#include "core/worker.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr Duration kGatherTime = 50 * kMillisecond;
+constexpr Duration kTellInterval = 10 * kSecond;
+
+}  // namespace
+
+/// One worker's ring.
+class AccessLog::Lane final : public RequestLog {
+ public:
+  Lane(AccessLog& log, const Options& options) : log_(log), format_(options.format), ring_(options.ring_bytes) {}
+
+  void ended(Exchange& exchange, const ExchangeEnd& end) noexcept override {
+    if (!ring_.push(format_.make(exchange, end))) {
+      dropped_.store(dropped_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return;
+    }
+    lines_.store(lines_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    // Pairs with the store in run: either it sees the line, or we see that it sleeps.
+    if (log_.asleep_.load()) {
+      if (log_.asleep_.exchange(false)) log_.some_.set();
+    } else if (ring_.used_at_most() > ring_.capacity() / 2 && !log_.pressing_.load(std::memory_order_relaxed)) {
+      if (!log_.pressing_.exchange(true)) log_.pressed_.set();
+    }
+  }
+
+  ByteRing& ring() noexcept { return ring_; }
+  std::uint64_t lines() const noexcept { return lines_.load(std::memory_order_relaxed); }
+  std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed) + unwritten.load(); }
+
+  std::atomic<std::uint64_t> unwritten{0};  // lines that the file did not take [writer]
+
+ private:
+  AccessLog& log_;
+  AccessLines format_;
+  ByteRing ring_;
+  std::atomic<std::uint64_t> lines_{0};
+  std::atomic<std::uint64_t> dropped_{0};
+};
+
+AccessLog::AccessLog() = default;
+AccessLog::~AccessLog() = default;
+
+Result<std::unique_ptr<AccessLog>> AccessLog::open(const Options& options, unsigned workers) {
+  std::unique_ptr<AccessLog> log(new AccessLog);
+  const Result<void> opened = log->file_.open(options.path, STDOUT_FILENO);
+  if (!opened) return fail(opened.error());
+  for (unsigned i = 0; i < workers; ++i) log->lanes_.push_back(std::make_unique<Lane>(*log, options));
+  return log;
+}
+
+RequestLog& AccessLog::of_worker(unsigned index) noexcept { return *lanes_[index]; }
+
+std::uint64_t AccessLog::dropped() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& lane : lanes_) sum += lane->dropped();
+  return sum;
+}
+
+std::uint64_t AccessLog::lines() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& lane : lanes_) sum += lane->lines();
+  return sum;
+}
+
+bool AccessLog::all_empty() const noexcept {
+  return std::all_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->ring().empty(); });
+}
+
+Task<void> AccessLog::run(BlockingPool& pool) {
+  bool running = true;
+  while (running) {
+    some_.reset();
+    asleep_.store(true);
+    if (all_empty()) {
+      const Result<void> woken = co_await some_.wait();
+      running = woken.has_value();
+    }
+    asleep_.store(false);
+    // More will come: one write for all of it.
+    if (running) {
+      const Instant until = deadline_after(Worker::current().now(), kGatherTime);
+      const Result<void> waited = co_await pressed_.wait(until);
+      running = waited || waited.error().is(ETIMEDOUT);
+    }
+    pressed_.reset();
+    pressing_.store(false);
+    if (!running) {
+      TaskContext& context = co_await current_context();
+      context.cancel = nullptr;  // the rest is written all the same
+    }
+    auto writing = blocking(pool, [this] {
+      write_out();
+      return true;
+    });
+    (void)co_await writing;
+    tell_losses(!running);
+  }
+}
+
+void AccessLog::write_out() noexcept {
+  for (const auto& lane : lanes_) write_lane(*lane);
+}
+
+/// What is in the ring now; lines that come meanwhile are for the next time.
+void AccessLog::write_lane(Lane& lane) noexcept {
+  std::array<std::string_view, 2> pieces = lane.ring().peek();
+  std::size_t left = pieces[0].size() + pieces[1].size();
+  while (left > 0) {
+    std::array<iovec, 2> parts{};
+    for (std::size_t i = 0; i < 2; ++i) parts[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    const ssize_t written = ::writev(file_.fd(), parts.data(), 2);
+    if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (written <= 0) break;
+    auto done = static_cast<std::size_t>(written);
+    left -= done;
+    lane.ring().consume(done);
+    for (std::string_view& piece : pieces) {
+      const std::size_t part = std::min(done, piece.size());
+      piece.remove_prefix(part);
+      done -= part;
+    }
+  }
+  if (left == 0) return;
+  write_error_ = errno;
+  std::uint64_t lost = 0;
+  for (const std::string_view piece : pieces) {
+    lost += static_cast<std::uint64_t>(std::count(piece.begin(), piece.end(), '\n'));
+  }
+  lane.unwritten.fetch_add(lost);
+  lane.ring().consume(left);
+}
+
+void AccessLog::tell_losses(bool at_once) noexcept {
+  const std::uint64_t lost = dropped();
+  const Instant now = monotonic_now();
+  if (lost == told_ || (!at_once && told_at_ != 0 && now < told_at_ + kTellInterval)) return;
+  const int error = std::exchange(write_error_, 0);
+  Log::warn("access log: %llu lines were dropped: %s", static_cast<unsigned long long>(lost - told_),
+            error != 0 ? std::strerror(error) : "they come faster than they are written");
+  told_ = lost;
+  told_at_ = now;
+}
+
+}  // namespace evlua::http
