@@ -16,16 +16,17 @@ function(evlua_own target)
   target_compile_options(${target} PRIVATE ${EVLUA_WARNINGS})
 endfunction()
 
-# The Lua files of lua/lib as one C++ file, see lua/embedded.h.
-function(evlua_embed_lua output)
-  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lua/lib/*.lua)
-  set(generated ${CMAKE_BINARY_DIR}/generated/lua_library.cpp)
+# Files as one C++ file, see lua/embedded.h.
+function(evlua_embed output pattern header namespace name)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${pattern})
+  set(generated ${CMAKE_BINARY_DIR}/generated/${name}.cpp)
   set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
   add_custom_command(
     OUTPUT ${generated}
-    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -P ${script}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -DHEADER=${header} -DNAMESPACE=${namespace}
+      -DNAME=${name} -P ${script}
     DEPENDS ${files} ${script}
-    COMMENT "Embedding lua/lib"
+    COMMENT "Embedding ${pattern}"
     VERBATIM)
   set(${output} ${generated} PARENT_SCOPE)
 endfunction()
@@ -41,7 +42,11 @@ function(evlua_layer name)
     return()
   endif()
   if(name STREQUAL "lua" AND EXISTS ${CMAKE_SOURCE_DIR}/lua/embedded.h)
-    evlua_embed_lua(generated)
+    evlua_embed(generated lua/lib/*.lua lua/embedded.h evlua::lua embedded_files)
+    list(APPEND sources ${generated})
+  endif()
+  if(name STREQUAL "tools" AND EXISTS ${CMAKE_SOURCE_DIR}/tools/pages.h)
+    evlua_embed(generated tools/pages/*.html tools/pages.h evlua::tools embedded_pages)
     list(APPEND sources ${generated})
   endif()
   add_library(evlua_${name} STATIC ${sources})

@@ -1,4 +1,5 @@
-# cmake -DOUTPUT=x.cpp -DFILES="a.lua;b.lua" -P embed.cmake: Lua files as byte arrays, see lua/embedded.h.
+# cmake -DOUTPUT=x.cpp -DFILES="a.lua;b.lua" -DHEADER=h -DNAMESPACE=n -DNAME=embedded_things -P embed.cmake: files as
+# byte arrays, see lua/embedded.h.
 set(arrays "")
 set(entries "")
 set(count 0)
@@ -13,6 +14,10 @@ foreach(file ${FILES})
   math(EXPR count "${count} + 1")
 endforeach()
 string(APPEND entries "    {nullptr, nullptr, 0},\n")  # the end, since an array cannot be empty
-file(WRITE ${OUTPUT} "#include \"lua/embedded.h\"\n\nnamespace evlua::lua {\nnamespace {\n${arrays}}\n
-const EmbeddedFile embedded_files[] = {\n${entries}};\nconst std::size_t embedded_file_count = ${count};\n
-}  // namespace evlua::lua\n")
+set(last "")
+if(NAME STREQUAL "embedded_files")
+  set(last "const std::size_t embedded_file_count = ${count};\n")
+endif()
+file(WRITE ${OUTPUT} "#include \"${HEADER}\"\n\nnamespace ${NAMESPACE} {\nnamespace {\n${arrays}}\n
+const lua::EmbeddedFile ${NAME}[] = {\n${entries}};\n${last}
+}  // namespace ${NAMESPACE}\n")

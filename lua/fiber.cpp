@@ -125,7 +125,8 @@ void Fiber::recycle(bool reusable) {
   } else {
     delete this;
   }
-  if (--vm.live_count_ == 0) vm.became_idle();
+  vm.live_count_.add(static_cast<std::uint64_t>(-1));
+  if (vm.live_count_.value() == 0) vm.became_idle();
 }
 
 void Fiber::anchor(lua_State* L) {

@@ -188,6 +188,8 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     // A handler that wanted a body and got none has done what it could: assert(req:body()).
     const int refusal = exchange.body_refusal() != 0 ? exchange.body_refusal() : 500;
     const int status = limited ? 503 : refusal;
+    if (limited) counts().limited.add(1);
+    if (status == 500) counts().errors.add(1);
     if (!exchange.headers_sent() && options_.show_errors) {
       (void)exchange.set_status(status);
       (void)exchange.set_header("Content-Type", "text/plain; charset=utf-8");
@@ -214,11 +216,11 @@ void HttpApp::report(http::Exchange& exchange, const std::string& text) const {
 }
 
 /// On the strand of its Vm, if the exchange has not ended by then.
-void HttpApp::end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept {
+void HttpApp::tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept {
   struct Message : Runnable {
     HttpApp* app;
     std::uint64_t id;
-    void (*act)(Fiber&);
+    void (*act)(HttpApp&, http::Exchange&, Fiber&);
   };
   auto* message = new Message;
   message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
@@ -227,7 +229,7 @@ void HttpApp::end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept 
   message->run = [](Runnable& self) noexcept {
     auto* wish = static_cast<Message*>(&self);
     for (const Active& active : wish->app->active_) {
-      if (active.fiber != nullptr && active.id == wish->id) wish->act(*active.fiber);
+      if (active.fiber != nullptr && active.id == wish->id) wish->act(*wish->app, *active.exchange, *active.fiber);
     }
     delete wish;
   };
@@ -235,11 +237,24 @@ void HttpApp::end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept 
 }
 
 void HttpApp::abandon(http::Exchange& exchange) noexcept {
-  end_later(exchange, [](Fiber& fiber) { fiber.doom("the server stops"); });
+  tell_fiber(exchange, [](HttpApp&, http::Exchange&, Fiber& fiber) { fiber.doom("the server stops"); });
 }
 
 void HttpApp::expire(http::Exchange& exchange) noexcept {
-  end_later(exchange, [](Fiber& fiber) { fiber.doom("time limit exceeded", OpStop::deadline); });
+  tell_fiber(exchange,
+             [](HttpApp&, http::Exchange&, Fiber& fiber) { fiber.doom("time limit exceeded", OpStop::deadline); });
+}
+
+void HttpApp::examine(http::Exchange& exchange) noexcept {
+  tell_fiber(exchange, [](HttpApp& app, http::Exchange& own, Fiber& fiber) {
+    if (app.options_.slow == nullptr) return;
+    app.options_.slow->under_way(own, fiber.traceback("it is at"));
+  });
+}
+
+HttpApp::Counts& HttpApp::counts() noexcept {
+  static auto& all = *new Counts;
+  return all;
 }
 
 }  // namespace evlua::lua

@@ -11,19 +11,22 @@
 #include <vector>
 
 #include "core/event.h"
+#include "core/shared/metrics.h"
 #include "lua/fiber.h"
 #include "lua/vm.h"
 #include "net/http/exchange.h"
+#include "net/http/slow_requests.h"
 
 namespace evlua::lua {
 
 class HttpApp final {
  public:
   struct Options {
-    bool show_errors = false;      ///< tracebacks in error pages
-    bool start = true;             ///< run the app's `start_once`, `start` and the like
-    Duration cpu_limit = kNever;   ///< processor time of one request
-    Duration time_limit = kNever;  ///< http::Limits::handler_timeout, for handlers that compute
+    bool show_errors = false;            ///< tracebacks in error pages
+    bool start = true;                   ///< run the app's `start_once`, `start` and the like
+    Duration cpu_limit = kNever;         ///< processor time of one request
+    Duration time_limit = kNever;        ///< http::Limits::handler_timeout, for handlers that compute
+    http::SlowRequests* slow = nullptr;  ///< where `examine` reports to
   };
   HttpApp(Vm& vm, const Options& options) : vm_(vm), options_(options) {}
 
@@ -46,6 +49,15 @@ class HttpApp final {
   static void abandon(http::Exchange& exchange) noexcept;
   /// As http::Handler::expire.
   static void expire(http::Exchange& exchange) noexcept;
+  /// As http::Handler::examine.
+  static void examine(http::Exchange& exchange) noexcept;
+
+  /// Of all apps of the process. [any thread]
+  struct Counts {
+    Counter errors;   ///< of handlers
+    Counter limited;  ///< requests that were ended, with 503, by a limit
+  };
+  static Counts& counts() noexcept;
 
   Vm& vm() noexcept { return vm_; }
 
@@ -75,7 +87,7 @@ class HttpApp final {
 
   void run(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
-  static void end_later(http::Exchange& exchange, void (*act)(Fiber&)) noexcept;
+  static void tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept;
   void no_longer_pending() noexcept;
   Task<void> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&));
   void report(http::Exchange& exchange, const std::string& text) const;

@@ -22,6 +22,7 @@ class HttpPool final : public http::Handler {
   }
   void abandon(http::Exchange& exchange) noexcept override { HttpApp::abandon(exchange); }
   void expire(http::Exchange& exchange) noexcept override { HttpApp::expire(exchange); }
+  void examine(http::Exchange& exchange) noexcept override { HttpApp::examine(exchange); }
 
  private:
   const std::vector<HttpApp*> apps_;  // the first is warm: it is asked first

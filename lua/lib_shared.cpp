@@ -18,6 +18,7 @@
 #include "lua/bridge.h"
 #include "lua/iterate.h"
 #include "lua/modules.h"
+#include "lua/shared_metrics.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
@@ -37,6 +38,12 @@ class Registry {
     auto place = things_.find(name);
     if (place == things_.end()) place = things_.emplace(std::string(name), make()).first;
     return *place->second;
+  }
+
+  template <class Visit>
+  void for_each(const Visit& visit) {
+    const std::lock_guard guard(lock_);
+    for (const auto& [name, thing] : things_) visit(name, *thing);
   }
 
  private:
@@ -680,6 +687,14 @@ void define_types(lua_State* L) {
 }
 
 }  // namespace
+
+void for_each_shared_counter(const std::function<void(const std::string&, const Counter&)>& visit) {
+  everything().counters.for_each(visit);
+}
+
+void for_each_shared_histogram(const std::function<void(const std::string&, const Histogram&)>& visit) {
+  everything().histograms.for_each(visit);
+}
 
 int open_shared(lua_State* L) {
   const luaL_Reg functions[] = {

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <mutex>
 
+#include "core/lockfree/futex_mutex.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
 
@@ -16,6 +18,18 @@ const char kTrailValue = 0;
 
 constexpr std::size_t kTrailMax = 16384;
 
+struct AllVms {
+  FutexMutex lock;
+  std::uint64_t made = 0;
+  std::vector<Vm*> vms;
+};
+
+/// Never destroyed: threads may end after main.
+AllVms& all_vms() {
+  static auto& all = *new AllVms;
+  return all;
+}
+
 }  // namespace
 
 Vm::Vm(Scheduler& scheduler, Options options)
@@ -25,11 +39,11 @@ void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t ne
   Vm& vm = *static_cast<Vm*>(self);
   if (block == nullptr) old_size = 0;  // then it is a type tag
   if (vm.keeps_limit_ && vm.options_.memory_max != 0 && new_size > old_size &&
-      vm.memory_used_ - old_size + new_size > vm.options_.memory_max) {
+      vm.memory_used_.value() - old_size + new_size > vm.options_.memory_max) {
     return nullptr;
   }
   void* resized = vm.memory_.resize(block, old_size, new_size);
-  if (resized != nullptr || new_size == 0) vm.memory_used_ += new_size - old_size;
+  if (resized != nullptr || new_size == 0) vm.memory_used_.add(new_size - old_size);  // wraps as it should
   return resized;
 }
 
@@ -39,6 +53,11 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   if (L == nullptr) return nullptr;
   vm->state_ = L;
   count_.fetch_add(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard guard(all_vms().lock);
+    vm->number_ = ++all_vms().made;
+    all_vms().vms.push_back(vm.get());
+  }
   *static_cast<Vm**>(lua_getextraspace(L)) = vm.get();
   lua_pushcfunction(L, [](lua_State* state) {
     luaL_openlibs(state);
@@ -93,12 +112,23 @@ Vm::~Vm() { close(); }
 
 void Vm::close() {
   if (state_ == nullptr) return;
+  {
+    const std::lock_guard guard(all_vms().lock);
+    std::erase(all_vms().vms, this);
+  }
   strand_.wait_until_left();
-  EVLUA_CHECK(live_count_ == 0);
+  EVLUA_CHECK(live_count_.value() == 0);
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
   if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
   lua_close(std::exchange(state_, nullptr));
   count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::vector<Vm::Figures> Vm::all_figures() {
+  std::vector<Figures> figures;
+  const std::lock_guard guard(all_vms().lock);
+  for (const Vm* vm : all_vms().vms) figures.push_back({vm->number_, vm->memory_used(), vm->live_fibers()});
+  return figures;
 }
 
 Fiber* Vm::take_fiber() {
@@ -113,7 +143,8 @@ Fiber* Vm::take_fiber() {
     return nullptr;
   }
   live_.push_back(*fiber);
-  if (live_count_++ == 0) idle_.reset();
+  if (live_count_.value() == 0) idle_.reset();
+  live_count_.add();
   return fiber;
 }
 
@@ -153,7 +184,7 @@ void Vm::became_idle() {
 }
 
 void Vm::error_watch_ended() {
-  if (live_count_ == 0) idle_.set();
+  if (live_count_.value() == 0) idle_.set();
 }
 
 }  // namespace evlua::lua

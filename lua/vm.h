@@ -15,6 +15,7 @@
 
 #include "core/event.h"
 #include "core/intrusive.h"
+#include "core/own_counter.h"
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
@@ -75,7 +76,7 @@ class Vm {
   /// A fiber with an empty stack, new or recycled. Null when there is no memory. [strand]
   Fiber* take_fiber();
 
-  std::size_t live_fibers() const noexcept { return live_count_; }
+  std::size_t live_fibers() const noexcept { return live_count_.value(); }
   /// Set while no fiber is live.
   Event& idle() noexcept { return idle_; }
 
@@ -107,7 +108,14 @@ class Vm {
   /// itself allocates between may go beyond it. [strand]
   void keep_limit(bool keep) noexcept { keeps_limit_ = keep; }
   bool keeps_limit() const noexcept { return keeps_limit_; }
-  std::size_t memory_used() const noexcept { return memory_used_; }
+  std::size_t memory_used() const noexcept { return memory_used_.value(); }
+  struct Figures {
+    std::uint64_t number = 0;  ///< counts the Vms of the process
+    std::size_t memory = 0;
+    std::size_t tasks = 0;
+  };
+  /// Of all Vms of this process, in the order they were made. [any thread]
+  static std::vector<Figures> all_figures();
   /// Vms of this process. [any thread]
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
@@ -146,7 +154,8 @@ class Vm {
   Strand strand_;
   lua_State* state_ = nullptr;
   Allocator memory_;
-  std::size_t memory_used_ = 0;
+  OwnCounter memory_used_;
+  std::uint64_t number_ = 0;
   bool keeps_limit_ = false;
   static inline std::atomic<std::size_t> count_{0};
   Fiber* running_ = nullptr;
@@ -156,7 +165,7 @@ class Vm {
   SpawnSite* last_spawn_site_ = nullptr;
   List<Fiber> live_;
   List<Fiber> spare_;
-  std::size_t live_count_ = 0;
+  OwnCounter live_count_;
   std::size_t spare_count_ = 0;
   Event idle_;
   std::string trail_;

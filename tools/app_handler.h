@@ -15,6 +15,7 @@ class AppHandler final : public http::Handler {
   // Whoever has the exchange is told, of whichever generation it is.
   void abandon(http::Exchange& exchange) noexcept override { lua::HttpApp::abandon(exchange); }
   void expire(http::Exchange& exchange) noexcept override { lua::HttpApp::expire(exchange); }
+  void examine(http::Exchange& exchange) noexcept override { lua::HttpApp::examine(exchange); }
 
  private:
   http::Handler* present_ = nullptr;

@@ -149,7 +149,7 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   }
   server.watch |= server.development;
   server.tls.http2 = !no_http2_;
-  server.limits.request_ids = request_ids_of(server.observe);
+  if (!complete_observe(server.observe, server.limits)) return 2;
   server.grace = duration_from_seconds(grace_seconds);
   server.vm_memory = std::size_t{vm_megabytes} << 20;
   if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);
@@ -159,7 +159,9 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
 
 bool ServerCommandLine::complete(const http::HandedSockets& handed) {
   if (!address_given_) {
-    for (const net::Address& address : handed.addresses()) listen.push_back(address.to_string());
+    for (const net::Address& address : handed.addresses()) {
+      if (address.to_string() != server.observe.admin) listen.push_back(address.to_string());
+    }
   }
   return parse_addresses() && check_tls();
 }

@@ -2,16 +2,29 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
+#include <mutex>
 #include <utility>
 
+#include "core/blocking.h"
 #include "core/log.h"
+#include "lua/http_app.h"
+#include "lua/shared_metrics.h"
+#include "lua/slice.h"
+#include "tools/admin.h"
+#include "tools/reloader.h"
 
 namespace evlua::tools {
 
 namespace {
 
 std::atomic<http::AccessLog*> access_log_in_use{nullptr};
+
+double now_in_seconds() noexcept {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
 
 }  // namespace
 
@@ -25,11 +38,21 @@ void define_observe(CLI::App& app, ObserveOptions& options) {
   app.add_option("--request-id", options.request_ids,
                  "X-Request-Id: off (the default), send, or trust that of the client")
       ->check(CLI::IsMember({"off", "send", "trust"}));
+  app.add_option("--admin", options.admin,
+                 "ADDRESS:PORT or unix:PATH for /metrics, /healthz and a dashboard; not for the public");
+  app.add_option("--slow-request", options.slow_seconds, "seconds from which a request is shown there as slow")
+      ->check(CLI::PositiveNumber);
 }
 
-http::RequestIds request_ids_of(const ObserveOptions& options) {
-  if (options.request_ids == "send") return http::RequestIds::send;
-  return options.request_ids == "trust" ? http::RequestIds::trust : http::RequestIds::off;
+bool complete_observe(const ObserveOptions& options, http::Limits& limits) {
+  if (options.request_ids == "send") limits.request_ids = http::RequestIds::send;
+  if (options.request_ids == "trust") limits.request_ids = http::RequestIds::trust;
+  if (options.admin.empty()) return true;
+  limits.slow_after = duration_from_seconds(options.slow_seconds);
+  if (net::Address::parse(options.admin)) return true;
+  std::fprintf(stderr, "evluaserver: --admin: '%s' is no address: ADDRESS:PORT, [IPv6]:PORT or unix:PATH expected\n",
+               options.admin.c_str());
+  return false;
 }
 
 bool open_error_log(const ObserveOptions& options) {
@@ -42,34 +65,138 @@ bool open_error_log(const ObserveOptions& options) {
   return false;
 }
 
+/// What one worker's exchanges go through.
+class Observer::Lane final : public http::RequestLog {
+ public:
+  Lane(http::SlowRequests* slow, Duration slow_after, http::RequestLog* next) noexcept
+      : slow_(slow), slow_after_(slow_after), next_(next) {}
+
+  void ended(http::Exchange& exchange, const http::ExchangeEnd& end) noexcept override {
+    if (slow_ != nullptr && end.duration >= slow_after_) slow_->ended(exchange, end);
+    if (next_ != nullptr) next_->ended(exchange, end);
+  }
+
+ private:
+  http::SlowRequests* const slow_;
+  const Duration slow_after_;
+  http::RequestLog* const next_;
+};
+
+Observer::Observer(const ObserveOptions& options, unsigned workers)
+    : options_(options), began_(now_in_seconds()), began_at_(monotonic_now()) {
+  lanes_.reserve(workers);
+}
+
 Observer::Opened Observer::open(const ObserveOptions& options, unsigned workers) {
-  std::unique_ptr<Observer> made(new Observer);
-  made->workers_ = workers;
+  std::unique_ptr<Observer> made(new Observer(options, workers));
   if (!options.access_log.empty()) {
     http::AccessLog::Options log;
     log.path = options.access_log;
     if (options.access_format == "json") log.format = http::AccessFormat::json;
     auto opened = http::AccessLog::open(log, workers);
-    if (!opened) {
-      return tl::unexpected("--access-log " + options.access_log + ": " + opened.error().message());
-    }
+    if (!opened) return tl::unexpected("--access-log " + options.access_log + ": " + opened.error().message());
     made->access_log_ = std::move(*opened);
     access_log_in_use.store(made->access_log_.get());
+  }
+  for (unsigned index = 0; index < workers; ++index) {
+    http::RequestLog* const next = made->access_log_ != nullptr ? &made->access_log_->of_worker(index) : nullptr;
+    made->lanes_.push_back(std::make_unique<Lane>(made->slow(), duration_from_seconds(options.slow_seconds), next));
   }
   return made;
 }
 
-Observer::~Observer() { access_log_in_use.store(nullptr); }
-
-std::vector<http::RequestLog*> Observer::request_logs() const {
-  std::vector<http::RequestLog*> logs;
-  if (access_log_ == nullptr) return logs;
-  for (unsigned index = 0; index < workers_; ++index) logs.push_back(&access_log_->of_worker(index));
-  return logs;
+Observer::~Observer() {
+  admin_.reset();  // it asks us for figures
+  access_log_in_use.store(nullptr);
 }
 
-Task<void> Observer::run(BlockingPool& pool) {
+Task<tl::expected<void, std::string>> Observer::start(BlockingPool& pool, http::HandedSockets& handed) {
+  using Outcome = tl::expected<void, std::string>;
+  if (!measured()) co_return Outcome();
+  const Result<net::Address> address = net::Address::parse(options_.admin);
+  const std::vector<int> sockets = handed.take(*address);
+  auto starting = blocking(
+      pool, [&] { return AdminServer::start(*address, sockets, [this] { return figures(); }); }, PoolJob::Class::slow);
+  std::optional<AdminServer::Started> started = co_await starting;
+  if (!*started) co_return Outcome(tl::unexpected(std::move(started->error())));
+  admin_ = std::move(**started);
+  const net::Address& bound = admin_->address();
+  Log::info("admin on %s%s", bound.is_unix() ? "" : "http://", bound.to_string().c_str());
+  co_return Outcome();
+}
+
+std::vector<http::ListenerSet::Open> Observer::sockets() const {
+  return admin_ != nullptr ? admin_->sockets() : std::vector<http::ListenerSet::Open>();
+}
+
+void Observer::leave_files() noexcept {
+  if (admin_ != nullptr) admin_->leave_files();
+}
+
+Task<void> Observer::end(BlockingPool& pool) {
+  if (admin_ == nullptr) co_return;
+  TaskContext& context = co_await current_context();
+  context.cancel = nullptr;
+  auto ending = blocking(
+      pool,
+      [this] {
+        admin_.reset();
+        return true;
+      },
+      PoolJob::Class::slow);
+  (void)co_await ending;
+}
+
+void Observer::fill(http::Server::Options& options) const {
+  options.measured = measured();
+  if (!measured() && access_log_ == nullptr) return;
+  for (const auto& lane : lanes_) options.logs.push_back(lane.get());
+}
+
+void Observer::watch(Scheduler* scheduler, const http::Server* server) {
+  const std::lock_guard guard(lock_);
+  scheduler_ = scheduler;
+  server_ = server;
+  watched_ = true;
+}
+
+Task<void> Observer::write_logs(BlockingPool& pool) {
   if (access_log_ != nullptr) co_await access_log_->run(pool);
+}
+
+Figures Observer::figures() {
+  Figures all;
+  all.began = began_;
+  all.uptime = static_cast<double>(monotonic_now() - began_at_) / 1e9;
+  all.process = process_figures();
+  all.vms = lua::Vm::all_figures();
+  all.slow = slow_.list();
+  all.lua_errors = lua::HttpApp::counts().errors.value();
+  all.limited = lua::HttpApp::counts().limited.value();
+  all.reloads = Reloader::counts().done.value();
+  all.reload_failures = Reloader::counts().failed.value();
+  all.slices = lua::Slice::cut_short();
+  if (access_log_ != nullptr) {
+    all.logs = true;
+    all.log_lines = access_log_->lines();
+    all.log_dropped = access_log_->dropped();
+  }
+  lua::for_each_shared_counter([&](const std::string& name, const Counter& counter) {
+    all.shared_counters.emplace_back(name, counter.value());
+  });
+  lua::for_each_shared_histogram([&](const std::string& name, const Histogram& histogram) {
+    all.shared_histograms.push_back({name, histogram.bounds(), histogram.snapshot()});
+  });
+  const std::lock_guard guard(lock_);
+  if (server_ == nullptr) {
+    all.state = watched_ ? "ended" : "starting";
+    return all;
+  }
+  all.state = server_->station(0).stopping() ? "draining" : "serving";
+  for (unsigned index = 0; index < scheduler_->worker_count(); ++index) {
+    all.workers.push_back(WorkerFigures::of(server_->station(index).counters(), scheduler_->worker(index).counters()));
+  }
+  return all;
 }
 
 void Observer::reopen_logs() {

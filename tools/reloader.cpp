@@ -82,14 +82,21 @@ Task<void> Reloader::reload() {
   files_ = std::move(*now);
   Generation::Loaded loaded = co_await Generation::load(scheduler_, app_, false);
   if (!loaded) {
+    counts().failed.add(1);
     Log::error("the app stays as it was: %s", loaded.error().c_str());
     co_return;
   }
   std::unique_ptr<Generation> old = std::exchange(present_, std::move(*loaded));
   co_await take_over();
   signals_.attach(present_->first_vm(), stop_action_);
+  counts().done.add(1);
   Log::info("app reloaded in %.1f ms", static_cast<double>(monotonic_now() - began) / 1e6);
   ending_.spawn(end_old(std::move(old)));
+}
+
+Reloader::Counts& Reloader::counts() noexcept {
+  static auto& all = *new Counts;
+  return all;
 }
 
 /// When it returns no request goes to the old generation any more.

@@ -11,6 +11,7 @@
 
 #include "core/event.h"
 #include "core/scope.h"
+#include "core/shared/metrics.h"
 #include "lua/signals.h"
 #include "tools/app_handler.h"
 #include "tools/generation.h"
@@ -46,6 +47,12 @@ class Reloader {
   Task<void> end();
 
   lua::Vm& first_vm() noexcept { return present_->first_vm(); }
+
+  /// Of the process. [any thread]
+  struct Counts {
+    Counter done, failed;
+  };
+  static Counts& counts() noexcept;
 
   /// [any thread]
   void reload_soon() noexcept { wanted_.set(); }

@@ -79,13 +79,16 @@ bool open_folders(const ServerOptions& options, http::StaticFolders& folders) {
 }
 
 /// When it returns true another process serves, and this one may stop. False: it was cancelled.
-Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, http::ListenerSet& listeners) {
+Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, const Observer& observer,
+                     http::ListenerSet& listeners) {
   while (true) {
     const Result<void> wanted = co_await successor_wanted.wait();
     if (!wanted) co_return false;
     successor_wanted.reset();
+    std::vector<http::ListenerSet::Open> sockets = listeners.sockets();
+    for (http::ListenerSet::Open& admin : observer.sockets()) sockets.push_back(std::move(admin));
     Successor successor;
-    const Result<void> started = successor.start(options.program, listeners.sockets());
+    const Result<void> started = successor.start(options.program, sockets);
     if (!started) {
       Log::error("cannot start %s: %s; we go on", options.program.file.c_str(), started.error().message().c_str());
       continue;
@@ -102,11 +105,12 @@ Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, http::L
   }
 }
 
-Task<void> stop_when_handed_over(Scheduler& scheduler, const ServerOptions& options, http::ListenerSet& listeners,
-                                 http::Server& server) {
-  const bool handed_over = co_await hand_over(scheduler, options, listeners);
+Task<void> stop_when_handed_over(Scheduler& scheduler, const ServerOptions& options, Observer& observer,
+                                 http::ListenerSet& listeners, http::Server& server) {
+  const bool handed_over = co_await hand_over(scheduler, options, observer, listeners);
   if (!handed_over) co_return;
   listeners.leave_files();
+  observer.leave_files();
   server.stop();
 }
 
@@ -150,9 +154,16 @@ Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
 }
 
 Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals) {
+  const auto observed = co_await prepared.observer->start(scheduler.pool(), prepared.sockets);
+  if (!observed) {
+    Log::error("%s", observed.error().c_str());
+    co_return 1;
+  }
   std::vector<AppHandler> apps(scheduler.worker_count());
   const Reloader::Options reloading{options.grace, options.watch};
-  Reloader app(scheduler, generation_options(options), reloading, apps, signals);
+  Generation::Options generation = generation_options(options);
+  generation.app_options.slow = prepared.observer->slow();
+  Reloader app(scheduler, std::move(generation), reloading, apps, signals);
   const auto loaded = co_await app.start(stop_serving);
   if (!loaded) Log::error("%s", loaded.error().c_str());
   PidFile pid_file;
@@ -171,8 +182,9 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;
-  server_options.logs = prepared.observer->request_logs();
+  prepared.observer->fill(server_options);
   http::Server server(scheduler, server_options, handlers);
+  prepared.observer->watch(&scheduler, &server);
   serving.store(&server);
   certificates_in_use.store(prepared.certificates.get());
   app_in_use.store(&app);
@@ -182,12 +194,12 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   signals.set_action(SIGUSR2, [] { successor_wanted.set(); });
   signals.attach(app.first_vm(), stop_serving);
   TaskScope logging(scheduler);
-  logging.spawn(prepared.observer->run(scheduler.pool()));
+  logging.spawn(prepared.observer->write_logs(scheduler.pool()));
   TaskScope watching(scheduler);
   if (prepared.certificates != nullptr) watching.spawn(prepared.certificates->watch(scheduler.pool()));
   watching.spawn(app.run());
   watching.spawn(feed_watchdog(scheduler));
-  watching.spawn(stop_when_handed_over(scheduler, options, listeners, server));
+  watching.spawn(stop_when_handed_over(scheduler, options, *prepared.observer, listeners, server));
   announce(options, listeners, pid_file);  // who reads this may send SIGTERM
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
@@ -202,6 +214,8 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   signals.detach();
   serving.store(nullptr);
   co_await app.end();
+  prepared.observer->watch(nullptr, nullptr);
+  co_await prepared.observer->end(scheduler.pool());
   co_return 0;
 }
 

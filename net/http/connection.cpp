@@ -272,6 +272,7 @@ Task<void> Connection::seal_attached() {
       }
       part.offset += done;
       part.size -= done;
+      exchange_->body_bytes_ += done;
       if (engine.outgoing().size() < kSealBytes) continue;
       sealed.clear();
       sealed.swap(engine.outgoing());
@@ -419,6 +420,13 @@ Task<void> Connection::serve() {
       take_received(std::move(received));
     }
   }
+  co_await take_leave();
+  release_all();
+  station_.worker().close_later(fd_);
+}
+
+/// What the peer is told at the end.
+Task<void> Connection::take_leave() {
   if (secure_ != nullptr && error_.code == 0 && !reset_) {
     secure_->engine.end();
     co_await send_sealed();
@@ -428,8 +436,6 @@ Task<void> Connection::serve() {
     const struct linger none = {1, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   }
-  release_all();
-  station_.worker().close_later(fd_);
 }
 
 void Connection::take_received(Result<Lease> received) noexcept {
@@ -522,6 +528,12 @@ void Connection::time_out() noexcept {
 void Connection::expire() noexcept {
   handler_deadline_ = kNever;
   if (phase_ == Phase::handler) station_.handler().expire(*exchange_);
+}
+
+/// Next time when it has lasted twice as long.
+void Connection::examine(Instant now) noexcept {
+  examine_at_ = deadline_after(now, now - exchange_->began_);
+  if (phase_ == Phase::handler) station_.handler().examine(*exchange_);
 }
 
 void Connection::stop() noexcept {
@@ -652,6 +664,9 @@ Connection::Next Connection::answer(std::string_view head) noexcept {
   if (phase_ == Phase::handler && station_.limits().handler_timeout != kNever) {
     handler_deadline_ = deadline_after(station_.worker().now(), station_.limits().handler_timeout);
   }
+  if (phase_ == Phase::handler && station_.observed()) {
+    examine_at_ = deadline_after(exchange_->began_, station_.limits().slow_after);
+  }
   return Next::again;
 }
 
@@ -710,7 +725,7 @@ void Connection::take_pending() noexcept {
 Connection::Next Connection::end_exchange() noexcept {
   Exchange& exchange = *exchange_;
   served_ = true;
-  handler_deadline_ = kNever;
+  handler_deadline_ = examine_at_ = kNever;
   if (exchange.deferred_) {
     if (output_.empty()) {
       output_.swap(exchange.pending_);

@@ -40,6 +40,7 @@ class Connection final : public ListNode, private Runnable {
     if (http2_ != nullptr) http2_->check_deadlines(now);
     if (waiting_ != nullptr && now >= deadline_) time_out();
     if (now >= handler_deadline_) expire();
+    if (now >= examine_at_) examine(now);
   }
   /// The server stops: closes after the response under way or, if it is idle, the one that may be on its way.
   void stop() noexcept;
@@ -117,6 +118,7 @@ class Connection final : public ListNode, private Runnable {
   bool must_seal() const noexcept { return secure_ != nullptr && !secure_->engine.outgoing().empty(); }
   Task<void> serve_http2();
   bool begins_http2(std::string_view so_far) const noexcept;
+  Task<void> take_leave();
   Task<void> linger();
   Task<void> take_rest();
   Task<void> send_attached();
@@ -147,6 +149,7 @@ class Connection final : public ListNode, private Runnable {
   void send_failed(const Error& error) noexcept;
   void time_out() noexcept;
   void expire() noexcept;
+  void examine(Instant now) noexcept;
   /// Between requests: nothing of the next one was received.
   bool idle() const noexcept { return phase_ == Phase::head && head_deadline_ == kNever; }
   static void handler_spoke(Runnable& node) noexcept;
@@ -156,6 +159,7 @@ class Connection final : public ListNode, private Runnable {
   Op* waiting_ = nullptr;         // the operation the loop waits for
   Instant deadline_ = kNever;     // of that wait
   Instant handler_deadline_ = kNever;
+  Instant examine_at_ = kNever;
   Instant head_deadline_ = kNever;  // set while a head has begun and not ended
   std::coroutine_handle<> parked_;  // the loop, while it waits for the handler
   std::unique_ptr<Secure> secure_;

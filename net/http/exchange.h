@@ -61,6 +61,10 @@ class Handler {
   /// A deferred exchange has lasted longer than Limits::handler_timeout. As abandon, but the client still listens.
   virtual void expire(Exchange& exchange) noexcept { static_cast<void>(exchange); }
 
+  /// A deferred exchange has lasted longer than Limits::slow_after: report where it is. As expire, it only stays valid
+  /// for this call; called again when twice the time has passed.
+  virtual void examine(Exchange& exchange) noexcept { static_cast<void>(exchange); }
+
  protected:
   ~Handler() = default;
 };

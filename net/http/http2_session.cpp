@@ -340,6 +340,10 @@ void Http2Session::check_deadlines(Instant now) noexcept {
       stream.handler_deadline = kNever;
       if (stream.exchange != nullptr) station_.handler().expire(*stream.exchange);
     }
+    if (now >= stream.examine_at && stream.exchange != nullptr) {
+      stream.examine_at = deadline_after(now, now - stream.exchange->began_);
+      station_.handler().examine(*stream.exchange);
+    }
   });
   wake_sender();
 }
@@ -389,7 +393,7 @@ void Http2Session::recycle_exchange(Http2Stream& stream) noexcept {
   consume(stream.id, exchange.taken_ + exchange.arrived_.size());
   exchange.reset();
   station_.give_back(&exchange);
-  stream.handler_deadline = kNever;
+  stream.handler_deadline = stream.examine_at = kNever;
   --exchanges_;
 }
 
@@ -417,7 +421,10 @@ void Http2Session::answer(Http2Stream& stream, bool has_body) noexcept {
   }
   if (complete) {
     given_back(stream);
-  } else if (limits.handler_timeout != kNever) {
+    return;
+  }
+  if (station_.observed()) stream.examine_at = deadline_after(exchange.began_, limits.slow_after);
+  if (limits.handler_timeout != kNever) {
     stream.handler_deadline = deadline_after(station_.worker().now(), limits.handler_timeout);
   }
 }

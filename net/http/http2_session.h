@@ -35,6 +35,7 @@ struct Http2Stream : ListNode {
   std::int32_t id = 0;
   Instant head_deadline = kNever;  // of the request's head
   Instant handler_deadline = kNever;
+  Instant examine_at = kNever;
   Instant send_deadline = kNever;  // until the client lets some of `out` go
   bool handled = false;            // the handler has been called
   bool submitted = false;          // the head of the response was given to nghttp2

@@ -36,6 +36,7 @@ struct Limits {
   Duration keep_alive_timeout = 15 * kSecond;       ///< between two requests; then a quiet close
   Duration send_timeout = 30 * kSecond;             ///< without the peer taking a single byte; then we close
   Duration handler_timeout = kNever;                ///< from a request's head to its response; then Handler::expire
+  Duration slow_after = kNever;                     ///< a request that lasts longer is looked at: Handler::examine
   Duration stop_idle_timeout = 500 * kMillisecond;  ///< after stop: an idle connection's next request may be on its way
   Duration linger_timeout = 2 * kSecond;            ///< how long a closing connection discards what still comes in
 

@@ -207,4 +207,8 @@ void StaticHandler::expire(Exchange& exchange) noexcept {
   if (exchange.user != this && next_ != nullptr) next_->expire(exchange);
 }
 
+void StaticHandler::examine(Exchange& exchange) noexcept {
+  if (exchange.user != this && next_ != nullptr) next_->examine(exchange);
+}
+
 }  // namespace evlua::http

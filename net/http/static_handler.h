@@ -61,6 +61,7 @@ class StaticHandler final : public Handler {
   bool handle(Exchange& exchange) noexcept override;
   void abandon(Exchange& exchange) noexcept override;
   void expire(Exchange& exchange) noexcept override;
+  void examine(Exchange& exchange) noexcept override;
 
  private:
   struct Work;

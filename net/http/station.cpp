@@ -18,7 +18,7 @@ constexpr std::uint32_t kHandshakesInARow = 4;
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
   const Duration shortest = std::min({limits.header_timeout, limits.body_timeout, limits.keep_alive_timeout,
-                                      limits.send_timeout, limits.handler_timeout});
+                                      limits.send_timeout, limits.handler_timeout, limits.slow_after});
   return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
 }
 

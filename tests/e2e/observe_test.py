@@ -127,15 +127,20 @@ def test_json_over_http2_and_tls():
     folder = tempfile.mkdtemp()
     path = os.path.join(folder, "json")
     program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--tls-auto-dev", "--access-log", path,
-                      "--access-log-format", "json")
+                      "--access-log-format", "json", "--static", folder + "=/s")
+    with open(os.path.join(folder, "large"), "w", encoding="ascii") as f:
+        f.write("x" * 300000)
     port = int(program.word_after("https://127.0.0.1:"))
     trace = "0af7651916cd43dd8448eb211c80319c"
     curl("--http2", "-A", "agent \u00e4 \u2028 \t\"quoted\"", "-H", f"traceparent: 00-{trace}-b7ad6b7169203331-01",
          f"https://127.0.0.1:{port}/stream")
     curl("--http1.1", f"https://127.0.0.1:{port}/plain?q=1")
+    for version in ("--http1.1", "--http2"):
+        check(len(curl(version, f"https://127.0.0.1:{port}/s/large?{version}")) == 300000, "the file")
     check(program.stop() == 0, program.text)
     with open(path, encoding="utf-8") as f:
         seen = {entry["target"]: entry for entry in map(json.loads, f.read().splitlines())}
+    check(all(seen["/s/large?" + version]["bytes"] == 300000 for version in ("--http1.1", "--http2")), seen)
     two, one = seen["/stream"], seen["/plain?q=1"]
     check(two["request"] == "GET /stream HTTP/2.0" and two["bytes"] == 15 and two["status"] == 200, two)
     check(two["trace_id"] == trace and two["parent_id"] == "b7ad6b7169203331", two)
