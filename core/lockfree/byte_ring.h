@@ -43,8 +43,13 @@ class ByteRing {
     tail_.store(tail + text.size());
     return true;
   }
-  /// No more than this is in it. [producer]
-  std::size_t used_at_most() const noexcept { return tail_.load(std::memory_order_relaxed) - known_head_; }
+  /// More than half of it is in use. [producer]
+  bool is_half_full() noexcept {
+    const std::size_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail - known_head_ <= capacity() / 2) return false;
+    known_head_ = head_.load(std::memory_order_acquire);  // pairs with the store in consume
+    return tail - known_head_ > capacity() / 2;
+  }
 
   /// What is in it, in one piece or two; the second is empty then. [consumer]
   std::array<std::string_view, 2> peek() const noexcept {

@@ -1,11 +1,11 @@
 #include "net/http/access_lines.h"
 
-#include <sys/time.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 
 #include "net/http/trace_context.h"
 
@@ -135,9 +135,9 @@ void append_json(Bytes& out, std::string_view text, std::size_t max) noexcept {
 }
 
 void AccessLines::look_at_clock() noexcept {
-  timeval now{};
-  ::gettimeofday(&now, nullptr);
-  microseconds_ = static_cast<unsigned>(now.tv_usec);
+  timespec now{};
+  ::clock_gettime(format_ == AccessFormat::json ? CLOCK_REALTIME : CLOCK_REALTIME_COARSE, &now);
+  microseconds_ = static_cast<unsigned>(now.tv_nsec / 1000);
   if (now.tv_sec == second_) return;
   second_ = now.tv_sec;
   std::tm parts{};

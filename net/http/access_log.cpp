@@ -35,7 +35,7 @@ class AccessLog::Lane final : public RequestLog {
     // Pairs with the store in run: either it sees the line, or we see that it sleeps.
     if (log_.asleep_.load()) {
       if (log_.asleep_.exchange(false)) log_.some_.set();
-    } else if (ring_.used_at_most() > ring_.capacity() / 2 && !log_.pressing_.load(std::memory_order_relaxed)) {
+    } else if (ring_.is_half_full() && !log_.pressing_.load(std::memory_order_relaxed)) {
       if (!log_.pressing_.exchange(true)) log_.pressed_.set();
     }
   }

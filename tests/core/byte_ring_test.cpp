@@ -35,6 +35,18 @@ TEST_CASE("what does not fit is refused whole, what fits exactly is taken") {
   CHECK_FALSE(ring.push("123456789"));
 }
 
+TEST_CASE("half full, as it is now and not as it was") {
+  ByteRing ring(16);
+  for (int round = 0; round < 10; ++round) {
+    CHECK(ring.push("12345678"));
+    CHECK_FALSE(ring.is_half_full());
+    CHECK(ring.push("9"));
+    CHECK(ring.is_half_full());
+    CHECK(taken(ring) == "123456789");
+    CHECK_FALSE(ring.is_half_full());
+  }
+}
+
 TEST_CASE("two threads: nothing is lost, torn or reordered") {
   constexpr int kCount = 200'000;
   ByteRing ring(1024);
