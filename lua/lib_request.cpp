@@ -54,24 +54,34 @@ int get_method(lua_State* L) { return push_view(L, request(L).method()); }
 int get_path(lua_State* L) { return push_view(L, request(L).path()); }
 int get_target(lua_State* L) { return push_view(L, request(L).target()); }
 int get_query_string(lua_State* L) { return push_view(L, request(L).query_string()); }
-int get_host(lua_State* L) { return push_view(L, request(L).host()); }
+int get_host(lua_State* L) { return push_view(L, request(L).client_host()); }
+int get_scheme(lua_State* L) { return push_view(L, request(L).scheme()); }
 int get_version(lua_State* L) {
   const http::Exchange& exchange = request(L);
   lua_pushfstring(L, "%d.%d", exchange.version_major(), exchange.version_minor());
   return 1;
 }
 
-void push_owned(lua_State* L, const std::string& text) { lua_pushlstring(L, text.data(), text.size()); }
+/// Calls `text_of`, which makes a std::string of an address, so that nothing is alive when Lua may raise.
+template <class Text>
+int push_address(lua_State* L, Text text_of) {
+  char copy[160];
+  std::size_t size = 0;
+  {
+    const std::string text = text_of();
+    size = text.copy(copy, sizeof copy);
+  }
+  lua_pushlstring(L, copy, size);
+  return 1;
+}
 
 int get_remote(lua_State* L) {
   http::Exchange& exchange = request(L);
-  push_owned(L, exchange.remote());
-  return 1;
+  return push_address(L, [&] { return exchange.client(); });
 }
 int get_local(lua_State* L) {
   http::Exchange& exchange = request(L);
-  push_owned(L, exchange.local());
-  return 1;
+  return push_address(L, [&] { return exchange.local(); });
 }
 int get_id(lua_State* L) {
   lua_pushinteger(L, static_cast<lua_Integer>(request(L).id()));
@@ -440,7 +450,7 @@ int set_cookie(lua_State* L) {
   const std::string_view domain = check_attribute(L, 4, "domain");
   const lua_Number age = option_number(L, 4, "max_age", -1);
   const char* site = same_site(L);
-  const bool secure = option_flag(L, 4, "secure", exchange.tls() != nullptr);
+  const bool secure = option_flag(L, 4, "secure", exchange.scheme() == "https");
   luaL_Buffer line;
   luaL_buffinit(L, &line);
   luaL_addlstring(&line, name.data(), name.size());
@@ -613,6 +623,7 @@ void define_http_types(lua_State* L) {
                                  {"local_address", get_local},
                                  {"id", get_id},
                                  {"version", get_version},
+                                 {"scheme", get_scheme},
                                  {"tls", get_tls},
                                  {"trace", get_trace},
                                  {"request_id", get_request_id},

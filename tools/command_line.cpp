@@ -80,6 +80,15 @@ void ServerCommandLine::define_limits(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
 }
 
+void ServerCommandLine::define_proxies(CLI::App& app) {
+  app.add_option("--proxy-protocol", announcing_proxies,
+                 "ADDRESS,NETWORK/LENGTH,unix:.. of load balancers whose connections begin with a PROXY header")
+      ->allow_extra_args(false);
+  app.add_option("--trusted-proxy", trusted_proxies,
+                 "likewise, of proxies whose Forwarded or X-Forwarded-* headers are believed")
+      ->allow_extra_args(false);
+}
+
 void ServerCommandLine::define_process(CLI::App& app) {
   app.add_option("--user", user, "become this user once the sockets and certificates are open");
   app.add_option("--group", group, "and this group, instead of the user's");
@@ -112,6 +121,7 @@ void ServerCommandLine::define(CLI::App& app) {
   define_limits(app);
   define_tls(app);
   define_observe(app, server.observe);
+  define_proxies(app);
   app.add_option("--trace", runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
   app.add_flag("--stats", runtime.stats, "print what the workers counted, at the end");
   app.add_flag("--dev", server.development, "show tracebacks in error pages, and --watch");
@@ -163,7 +173,7 @@ bool ServerCommandLine::complete(const http::HandedSockets& handed) {
       if (address.to_string() != server.observe.admin) listen.push_back(address.to_string());
     }
   }
-  return parse_addresses() && check_tls();
+  return parse_addresses() && check_tls() && parse_proxies();
 }
 
 /// False after printing what is wrong.
@@ -213,6 +223,24 @@ bool ServerCommandLine::check_tls() {
   if (client_certificates == "optional") options.client_certificates = tls::ClientCertificates::optional;
   if (client_certificates == "required") options.client_certificates = tls::ClientCertificates::required;
   return true;
+}
+
+/// False after printing what is wrong.
+bool ServerCommandLine::parse_proxies() {
+  const auto parse = [](const char* option, const std::vector<std::string>& given, http::AddressList& out) {
+    if (given.empty()) return true;
+    std::string all = given.front();
+    for (std::size_t i = 1; i < given.size(); ++i) all += "," + given[i];
+    auto list = http::AddressList::parse(all);
+    if (!list) {
+      std::fprintf(stderr, "evluaserver: %s: %s\n", option, list.error().c_str());
+      return false;
+    }
+    out = std::move(*list);
+    return true;
+  };
+  return parse("--proxy-protocol", announcing_proxies, server.limits.proxy_protocol) &&
+         parse("--trusted-proxy", trusted_proxies, server.limits.trusted_proxies);
 }
 
 /// DIR=PREFIX; a folder whose name has an equals sign needs the prefix.

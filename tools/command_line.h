@@ -31,6 +31,7 @@ struct ServerCommandLine {
   std::string client_certificates = "off";
   std::vector<std::string> folders;
   std::string cache_control;
+  std::vector<std::string> announcing_proxies, trusted_proxies;
   std::string user, group;
   bool check = false;  ///< load everything, and serve nothing
 
@@ -48,9 +49,11 @@ struct ServerCommandLine {
   void define(CLI::App& app);
   void define_tls(CLI::App& app);
   void define_limits(CLI::App& app);
+  void define_proxies(CLI::App& app);
   void define_process(CLI::App& app);
   bool parse_addresses();
   bool check_tls();
+  bool parse_proxies();
   void add_folders();
 };
 

@@ -101,10 +101,15 @@ void Connection::append_remote_host(Bytes& out) const noexcept {
 Instant Connection::clock() const noexcept { return station_.clock(); }
 
 std::string Connection::local() const {
+  if (local_ != nullptr) return local_->to_string();
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
   if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
   return net::Address::from(reinterpret_cast<const sockaddr*>(&storage), size).to_string();
+}
+
+bool Connection::peer_is_trusted() const noexcept {
+  return station_.limits().trusted_proxies.contains(reinterpret_cast<const sockaddr*>(&peer_));
 }
 
 void Connection::release_consumed_input() noexcept {
@@ -119,6 +124,55 @@ void Connection::take_input(Bytes& bytes) noexcept {
   input_ = secure_->plain.view();
 }
 
+// -- PROXY protocol ---------------------------------------------------------------------------------------------------
+
+bool Connection::announced_by_proxy() const noexcept {
+  return station_.limits().proxy_protocol.contains(reinterpret_cast<const sockaddr*>(&peer_));
+}
+
+void Connection::believe(const ProxyHeader& header) {
+  if (!header.has_addresses) return;
+  peer_ = {};
+  if (header.source.is_unix()) {
+    peer_.sin6_family = AF_UNIX;
+  } else {
+    std::memcpy(&peer_, header.source.get(), header.source.length());
+  }
+  local_ = std::make_unique<net::Address>(header.destination);
+}
+
+/// What comes behind the header is input. False: there is no valid header.
+Task<bool> Connection::take_proxy_header() {
+  const Limits& limits = station_.limits();
+  const Duration patience =
+      stopping() ? std::min(limits.header_timeout, limits.stop_idle_timeout) : limits.header_timeout;
+  deadline_ = deadline_after(station_.worker().now(), patience);
+  Bytes so_far;
+  while (error_.code == 0) {
+    RecvAwait receiving(fd_);
+    waiting_ = &receiving;
+    Result<Lease> received = co_await receiving;
+    waiting_ = nullptr;
+    if (!received || received->empty()) break;
+    const std::size_t before = so_far.size();
+    take_input(std::move(*received));
+    if (before != 0) so_far.append(input_);
+    const ProxyHeader header = parse_proxy_header(before != 0 ? so_far.view() : input_);
+    if (header.outcome == ProxyHeader::Outcome::invalid) break;
+    if (header.outcome == ProxyHeader::Outcome::complete) {
+      believe(header);
+      input_.remove_prefix(header.size - before);
+      release_consumed_input();
+      co_return error_.code == 0;
+    }
+    if (before == 0) so_far.append(input_);
+    input_ = {};
+    lease_.reset();
+  }
+  if (error_.code == 0) error_ = Error{EPROTO, ErrorDomain::system, OpCode::recv};
+  co_return false;
+}
+
 // -- encryption -------------------------------------------------------------------------------------------------------
 
 /// False: there is nobody to serve.
@@ -126,20 +180,27 @@ Task<bool> Connection::shake_hands() {
   tls::Engine& engine = secure_->engine;
   deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
   const Instant deadline = deadline_;
+  Lease received = std::move(lease_);
+  std::string_view sealed = std::exchange(input_, {});  // what came behind a PROXY header
   while (engine.state() == tls::Engine::State::handshake) {
-    RecvAwait receiving(fd_);
-    waiting_ = &receiving;
-    deadline_ = deadline;
-    const Result<Lease> received = co_await receiving;
-    waiting_ = nullptr;
-    if (!received || received->empty()) co_return false;
-    station_.counters().bytes_in.add(received->size());
+    if (sealed.empty()) {
+      RecvAwait receiving(fd_);
+      waiting_ = &receiving;
+      deadline_ = deadline;
+      Result<Lease> more = co_await receiving;
+      waiting_ = nullptr;
+      if (!more || more->empty()) co_return false;
+      station_.counters().bytes_in.add(more->size());
+      received = std::move(*more);
+      sealed = {received.chars(), received.size()};
+    }
     co_await station_.handshake_turn();
     if (error_.code != 0) co_return false;
-    (void)decrypt(*received);
+    const char first = sealed[0];
+    (void)decrypt(std::exchange(sealed, {}));
+    received.reset();  // who waits holds no buffer
     input_ = secure_->plain.view();
-    const bool spoke_http =
-        engine.state() == tls::Engine::State::failed && received->chars()[0] >= 'A' && received->chars()[0] <= 'Z';
+    const bool spoke_http = engine.state() == tls::Engine::State::failed && first >= 'A' && first <= 'Z';
     if (spoke_http) engine.outgoing().clear();
     co_await send_sealed();
     if (spoke_http) {
@@ -199,11 +260,11 @@ Task<void> Connection::send_plain(std::string_view bytes) {
 }
 
 /// Into `plain`, whatever was there. False: nothing more can come.
-bool Connection::decrypt(const Lease& lease) noexcept {
+bool Connection::decrypt(std::string_view sealed) noexcept {
   Bytes& plain = secure_->plain;
   plain.clear();
   station_.take_buffer(plain);
-  const tls::Engine::State state = secure_->engine.receive({lease.chars(), lease.size()}, plain);
+  const tls::Engine::State state = secure_->engine.receive(sealed, plain);
   return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
 }
 
@@ -335,7 +396,7 @@ Task<void> Connection::feed() {
       break;
     }
     station_.counters().bytes_in.add(received->size());
-    const bool more = decrypt(*received);
+    const bool more = decrypt({received->chars(), received->size()});
     delivered = !secure_->plain.empty();
     if (!delivered && !more) {
       outcome = evlua::fail(ECONNRESET, OpCode::recv);
@@ -360,14 +421,25 @@ void Connection::begin_feed() noexcept {
 
 // -- waiting ----------------------------------------------------------------------------------------------------------
 
+/// What comes before the first request. False: there is nobody to serve.
+Task<bool> Connection::begin() {
+  if (announced_by_proxy()) {
+    const bool named = co_await take_proxy_header();
+    if (!named) co_return false;
+  }
+  if (secure_ == nullptr) co_return true;
+  const bool shaken = co_await shake_hands();
+  (shaken ? station_.counters().handshakes : station_.counters().handshake_failures).add();
+  if (!shaken) tell_failed_handshake();
+  co_return shaken;
+}
+
 Task<void> Connection::serve() {
-  if (secure_ != nullptr) {
-    const bool shaken = co_await shake_hands();
-    (shaken ? station_.counters().handshakes : station_.counters().handshake_failures).add();
-    if (!shaken) {
-      tell_failed_handshake();
+  if (secure_ != nullptr || announced_by_proxy()) {
+    const bool begun = co_await begin();
+    if (!begun) {
       (void)close_now();
-    } else if (secure_->engine.session().http2) {
+    } else if (secure_ != nullptr && secure_->engine.session().http2) {
       co_await serve_http2();
     }
   }
@@ -445,7 +517,7 @@ void Connection::take_received(Result<Lease> received) noexcept {
   } else if (secure_ == nullptr) {
     take_input(std::move(*received));
   } else {
-    const bool more = decrypt(*received);
+    const bool more = decrypt({received->chars(), received->size()});
     input_ = secure_->plain.view();
     if (!more && input_.empty()) receive_failed();
   }

@@ -18,8 +18,10 @@
 #include "core/intrusive.h"
 #include "core/io_await.h"
 #include "core/task.h"
+#include "net/address.h"
 #include "net/http/exchange.h"
 #include "net/http/http2_session.h"
+#include "net/http/proxy_protocol.h"
 #include "net/tls/context_slot.h"
 #include "net/tls/engine.h"
 
@@ -54,11 +56,14 @@ class Connection final : public ListNode, private Runnable {
   Executor& home() noexcept;
   /// The response to come is the last one. [any thread]
   bool stopping() const noexcept;
+  /// Who is connected, or who a PROXY header says is.
   std::string remote() const;
   void append_remote_host(Bytes& out) const noexcept;
   std::string local() const;
   /// For measuring; 0 when nobody wants to know.
   Instant clock() const noexcept;
+  /// remote() is trusted to say for whom it asks.
+  bool peer_is_trusted() const noexcept;
   /// What was received and not consumed.
   std::string_view& input() noexcept { return input_; }
   void take_input(Lease lease) noexcept {
@@ -107,6 +112,10 @@ class Connection final : public ListNode, private Runnable {
   static constexpr std::uint8_t kFeedEnded = 0x80;
 
   Task<void> serve();
+  Task<bool> begin();
+  bool announced_by_proxy() const noexcept;
+  Task<bool> take_proxy_header();
+  void believe(const ProxyHeader& header);
   Task<bool> shake_hands();
   void tell_failed_handshake() const;
   Task<void> send_sealed();
@@ -114,7 +123,7 @@ class Connection final : public ListNode, private Runnable {
   bool feed_ended() noexcept;
   Task<void> feed();
   void begin_feed() noexcept;
-  bool decrypt(const Lease& lease) noexcept;
+  bool decrypt(std::string_view sealed) noexcept;
   bool must_seal() const noexcept { return secure_ != nullptr && !secure_->engine.outgoing().empty(); }
   Task<void> serve_http2();
   bool begins_http2(std::string_view so_far) const noexcept;
@@ -171,7 +180,8 @@ class Connection final : public ListNode, private Runnable {
   Error error_;  // why output is impossible; code 0 when it is not
   std::uint32_t skipped_bytes_ = 0;
   int fd_;
-  sockaddr_in6 peer_;  // or a sockaddr_in, or nothing but a family
+  sockaddr_in6 peer_;                    // or a sockaddr_in, or nothing but a family
+  std::unique_ptr<net::Address> local_;  // as a PROXY header says
   Phase phase_ = Phase::head;
   std::uint8_t bits_ = 0;  // from the handler's side, not yet looked at
   bool timed_out_ = false;

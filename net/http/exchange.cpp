@@ -101,6 +101,7 @@ void Exchange::reset() noexcept {
   attached_.reset();
   body_bytes_ = received_bytes_ = 0;
   trace_.span = 0;
+  if (client_ != nullptr) client_.reset();
   may_compress_ = decode_wanted_ = true;
   body_form_ = BodyForm::undecided;
   if (decoding_ != nullptr) decoding_.reset();
@@ -213,6 +214,23 @@ const TraceContext& Exchange::trace() noexcept {
   const std::optional<TraceContext> joined = times == 1 ? TraceContext::join(*given) : std::nullopt;
   trace_ = joined ? *joined : TraceContext::begin();
   return trace_;
+}
+
+// -- who asks ---------------------------------------------------------------------------------------------------------
+
+/// False: the peer speaks for itself.
+bool Exchange::knows_client() {
+  if (client_ != nullptr) return true;
+  if (limits_->trusted_proxies.empty() || !connection_->peer_is_trusted()) return false;
+  ForwardedLines lines;
+  for_each_header([&lines](const HeaderField& field) { lines.add(field); });
+  client_ = std::make_unique<const ForwardedClient>(find_client(lines, limits_->trusted_proxies));
+  return true;
+}
+
+std::string_view Exchange::scheme() {
+  if (knows_client() && !client_->scheme.empty()) return client_->scheme;
+  return tls() != nullptr ? "https" : "http";
 }
 
 // -- request body -----------------------------------------------------------------------------------------------------

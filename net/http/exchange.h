@@ -33,6 +33,7 @@
 #include "net/http/compressor.h"
 #include "net/http/decompressor.h"
 #include "net/http/file_body.h"
+#include "net/http/forwarded.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/response.h"
@@ -100,13 +101,21 @@ class Exchange {
     for (std::size_t index = 0; index < header_count(); ++index) visit(header_at(index));
   }
 
-  /// "127.0.0.1:5123"; for a Unix-domain client "unix:" and its path, if any.
+  /// Who is connected: "127.0.0.1:5123"; for a Unix-domain client "unix:".
   std::string remote() const;
   std::string local() const;
   /// How the connection is encrypted; null when it is not.
   const tls::Session* tls() const noexcept;
   /// "127.0.0.1", "::1" or "unix:", appended.
   void append_remote_host(Bytes& out) const noexcept;
+  // What trusted proxies say counts here, see forwarded.h. The first of these calls reads the fields.
+
+  /// As remote(), or whom the proxy speaks for: without a port if none is known, "unknown" or "_name" if it hides it.
+  std::string client() { return knows_client() && !client_->remote.empty() ? client_->remote : remote(); }
+  /// "http" or "https"
+  std::string_view scheme();
+  /// As host(), or whom the client asked the proxy for.
+  std::string_view client_host() { return knows_client() && !client_->host.empty() ? client_->host : host(); }
   /// Different for every exchange of the process.
   std::uint64_t id() const noexcept { return id_; }
   static constexpr std::size_t kRequestIdRoom = 32;
@@ -269,6 +278,7 @@ class Exchange {
     bool ended = false;
   };
 
+  bool knows_client();
   BodyForm body_form() noexcept;
   void begin_decoding(ContentCoding coding) noexcept;
   bool next_decoded(std::size_t max, Result<std::string_view>& out) noexcept;
@@ -318,7 +328,8 @@ class Exchange {
   Bytes packed_;                            // what it has made of the last chunk
   Bytes head_bytes_;                        // a head that came in pieces, or was moved here by defer
   std::unique_ptr<FileBody> attached_;
-  Bytes pending_;  // deferred: output on its way to the connection, under lock_
+  std::unique_ptr<const ForwardedClient> client_;  // once somebody has asked
+  Bytes pending_;                                  // deferred: output on its way to the connection, under lock_
   Framing framing_ = Framing::none;
   bool keep_alive_ = true;
   bool may_compress_ = true;

@@ -231,7 +231,7 @@ Task<void> Http2Session::serve(std::string_view received) {
     std::string_view bytes(lease->chars(), lease->size());
     bool more = true;
     if (connection_.secure_ != nullptr) {
-      more = connection_.decrypt(*lease);
+      more = connection_.decrypt(bytes);
       bytes = connection_.secure_->plain.view();
     }
     if (!bytes.empty() && !lost_) receive(bytes);  // nobody could be answered any more

@@ -1,11 +1,12 @@
 // Every bound of the HTTP server, with its default. Reaching one is an answer (408, 413, 414, 431) or a quiet close,
-// never growth without end.
+// never growth without end. And whom it believes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "core/time.h"
+#include "net/http/address_list.h"
 
 namespace evlua::http {
 
@@ -51,6 +52,10 @@ struct Limits {
   // -- memory and connections -----------------------------------------------------------------------------------------
   std::uint32_t output_bytes = 64 * 1024;  ///< responses pending before we stop and send; a writer waits above it
   std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends
+
+  // -- proxies --------------------------------------------------------------------------------------------------------
+  AddressList proxy_protocol;   ///< peers whose connections begin with a PROXY header
+  AddressList trusted_proxies;  ///< peers who may say for whom they ask, see forwarded.h
 };
 
 /// Storage for field positions is a fixed array.

@@ -39,8 +39,9 @@
 ---@field target string as the client sent it
 ---@field query_string string not decoded; "" if there is none
 ---@field host string whom the client asked for
+---@field scheme "http"|"https"
 ---@field version "1.0"|"1.1"|"2.0"
----@field remote string the client's address: "127.0.0.1:5123", or "unix:"
+---@field remote string the client's address: "127.0.0.1:5123", or "unix:"; of a proxy's client maybe no port
 ---@field local_address string the address that the client connected to
 ---@field id integer different for every request of the process
 ---@field request_id string the same for logs, different for every process; or the client's X-Request-Id
