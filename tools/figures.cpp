@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <fstream>
 #include <numeric>
 
 namespace evlua::tools {
@@ -69,13 +69,10 @@ WorkerFigures Figures::sum() const noexcept {
 
 ProcessFigures process_figures() {
   ProcessFigures figures;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "re")) {
-    unsigned long long whole = 0;
-    unsigned long long resident = 0;
-    if (std::fscanf(file, "%llu %llu", &whole, &resident) == 2) {
-      figures.resident_bytes = resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    }
-    static_cast<void>(std::fclose(file));
+  std::uint64_t whole_pages = 0;
+  std::uint64_t resident_pages = 0;
+  if (std::ifstream("/proc/self/statm") >> whole_pages >> resident_pages) {
+    figures.resident_bytes = resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
   if (DIR* folder = ::opendir("/proc/self/fd")) {
     while (const dirent* entry = ::readdir(folder)) figures.descriptors += entry->d_name[0] != '.' ? 1 : 0;

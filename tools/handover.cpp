@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "core/log.h"
+#include "tools/environment.h"
 
 namespace evlua::tools {
 
@@ -34,10 +35,9 @@ void take_from_predecessor(http::HandedSockets& sockets) {
 }
 
 void take_from_systemd(http::HandedSockets& sockets) {
-  const char* pid = ::getenv("LISTEN_PID");
-  const char* count = ::getenv("LISTEN_FDS");
-  if (pid != nullptr && count != nullptr && std::atol(pid) == ::getpid()) {
-    for (int fd = kFirstFromSystemd; fd < kFirstFromSystemd + std::atoi(count); ++fd) {
+  if (number_in_environment("LISTEN_PID") == ::getpid()) {
+    const auto count = static_cast<int>(number_in_environment("LISTEN_FDS").value_or(0));
+    for (int fd = kFirstFromSystemd; fd < kFirstFromSystemd + count; ++fd) {
       if (!sockets.add(fd, "")) Log::error("descriptor %d is no listening socket", fd);
     }
   }
@@ -96,14 +96,14 @@ http::HandedSockets inherited_sockets() {
   http::HandedSockets sockets;
   take_from_predecessor(sockets);
   take_from_systemd(sockets);
-  if (const char* ready = ::getenv(kReady)) (void)::fcntl(std::atoi(ready), F_SETFD, FD_CLOEXEC);
+  if (const auto ready = number_in_environment(kReady)) (void)::fcntl(static_cast<int>(*ready), F_SETFD, FD_CLOEXEC);
   return sockets;
 }
 
 void tell_predecessor() noexcept {
-  const char* ready = ::getenv(kReady);
-  if (ready == nullptr) return;
-  const int fd = std::atoi(ready);
+  const auto ready = number_in_environment(kReady);
+  if (!ready) return;
+  const int fd = static_cast<int>(*ready);
   (void)!::write(fd, "1", 1);
   ::close(fd);
   ::unsetenv(kReady);

@@ -15,6 +15,7 @@
 #include "core/io_await.h"
 #include "core/scope.h"
 #include "core/worker.h"
+#include "tools/environment.h"
 
 namespace evlua::tools {
 
@@ -24,10 +25,8 @@ Task<void> pass_by() { co_return; }
 
 /// Half of what the manager waits for.
 Duration watchdog_interval() noexcept {
-  const char* wanted = ::getenv("WATCHDOG_USEC");
-  const char* pid = ::getenv("WATCHDOG_PID");
-  if (wanted == nullptr || (pid != nullptr && std::atol(pid) != ::getpid())) return kNever;
-  const long long microseconds = std::atoll(wanted);
+  if (number_in_environment("WATCHDOG_PID").value_or(::getpid()) != ::getpid()) return kNever;
+  const long long microseconds = number_in_environment("WATCHDOG_USEC").value_or(0);
   return microseconds > 0 ? microseconds * kMicrosecond / 2 : kNever;
 }
 
