@@ -11,7 +11,7 @@ local function checked(options, known, who)
   if type(options) ~= "table" then refuse("options expected, got %s", type(options)) end
   for name, value in pairs(options) do
     if not known[name] then refuse("unknown option '%s'", tostring(name)) end
-    if math.type(value) ~= "integer" or value < 0 then refuse("option '%s': bytes expected", name) end
+    if math.type(value) ~= "integer" or value < 0 then refuse("option '%s': an integer from 0 on expected", name) end
   end
   return options
 end
@@ -181,28 +181,42 @@ function methods:multipart()
   return setmetatable({request = self, reader = reader}, Form)
 end
 
-local function collect(form, options)
-  local fields, left = {}, options.limit or 1 << 20
+local function let_go(value)
+  if type(value) == "table" and value.file then value.file:close() end
+end
+
+-- Fills `fields`; true, or nil, message, code.
+local function collect_into(fields, form, options)
+  local text_left, file_left = options.limit or 1 << 20, options.file_limit or 100 << 20
+  local files_left = options.files or 100
   while true do
     local part, message, code = form:next()
-    if not part then
-      if message then return nil, message, code end
-      return fields
-    end
+    if not part then return not message or nil, message, code end
     local value
     if part.filename then
-      value, message, code = part:spool {memory = options.memory, limit = options.file_limit}
+      if files_left == 0 then return nil, "the form has too many files", "ELIMIT" end
+      files_left = files_left - 1
+      value, message, code = part:spool {memory = options.memory, limit = file_left}
+      if value then file_left = file_left - value.size end
     else
-      value, message, code = part:text(left)
-      if value then left = left - #value end
+      value, message, code = part:text(text_left)
+      if value then text_left = text_left - #value end
     end
     if value == nil then return nil, message, code end
-    if fields[part.name] == nil then fields[part.name] = value end
+    if fields[part.name] == nil then fields[part.name] = value else let_go(value) end
   end
 end
 
+local function collect(form, options)
+  local fields = {}
+  local ok, message, code = collect_into(fields, form, options)
+  if ok then return fields end
+  for _, value in pairs(fields) do let_go(value) end
+  return nil, message, code
+end
+
 function methods:form(options)
-  options = checked(options, {limit = true, memory = true, file_limit = true}, "form")
+  options = checked(options, {limit = true, memory = true, file_limit = true, files = true}, "form")
   local kind = (self:header("content-type") or ""):match("^%s*([^;%s]*)"):lower()
   if kind == "multipart/form-data" then
     local form, message, code = self:multipart()

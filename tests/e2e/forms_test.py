@@ -28,7 +28,7 @@ local function list(form)
 end
 return function(req, res)
   if req.path == "/form" then
-    local form, message, code = req:form({limit = 1000, memory = 100, file_limit = 4000000})
+    local form, message, code = req:form({limit = 1000, memory = 100, file_limit = 4000000, files = 3})
     if not form then return res:status(400):text(code .. ": " .. message) end
     return res:text(list(form))
   elseif req.path == "/parts" then
@@ -102,6 +102,7 @@ def test_forms():
     big = os.path.join(FOLDER, "big")
     with open(big, "wb") as f:
         f.write(os.urandom(3_000_000))
+    small = "/etc/hostname"
     program, port = serve(APP, "--workers", "2")
     with program:
         check(curl(port, "/form", "-d", "a=1&b=x%20y+z%zz&a=2&=e&n")[2] == b"=e\na=1\nb=x y z%zz\nn=")
@@ -113,7 +114,9 @@ def test_forms():
               b"g=hostname|x/y|%d|memory|%d" % (size, size), body)
         check(not os.listdir(SPOOL))
         for options, words in ((["-d", "x=" + "y" * 2000], b"ELIMIT"), (["-F", "x=" + "y" * 2000], b"ELIMIT"),
-                               (["-F", f"f=@{big}", "-F", f"g=@{big}", "-F", "h=" + "z" * 1001], b"ELIMIT"),
+                               (["-F", f"f=@{big}", "-F", f"g=@{big}"], b"ELIMIT"),
+                               (["-F", f"f=@{small}", "-F", "h=" + "z" * 1001], b"ELIMIT"),
+                               (["-F", f"f=@{small}"] * 4, b"ELIMIT: the form has too many files"),
                                (["-H", "Content-Type: text/plain", "-d", "x"], b"EINVAL"),
                                (["-H", "Content-Type: multipart/form-data", "-d", "x"], b"EINVAL"),
                                (["-H", "Content-Type: multipart/form-data; boundary=y", "-d", "x"], b"EPROTO")):

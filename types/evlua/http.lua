@@ -118,7 +118,7 @@ function Request:query_list(name) end
 function Request:json(limit) end
 
 ---The fields of an urlencoded or multipart form, each with its first value.
----@param options? {limit?: integer, memory?: integer, file_limit?: integer} bytes
+---@param options? {limit?: integer, memory?: integer, file_limit?: integer, files?: integer} bytes; number of files
 ---@return table<string, string|evlua.Upload>? fields
 ---@return string? message
 ---@return string? code
