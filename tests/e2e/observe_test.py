@@ -176,7 +176,7 @@ def test_rotation_loses_nothing():
     check(done.is_set(), "the client failed")
     server.get("/last")
     after = server.end()
-    check(after and "/last" in after[-1], after[-1:])
+    check(any("/last" in line for line in after), after[-1:])  # each worker writes in an order of its own
     check(len(lines_of(old)) + len(after) == total + 1, len(lines_of(old)), len(after))
 
 
