@@ -812,8 +812,10 @@ Connection::Next Connection::end_exchange() noexcept {
   tell_end({}, false);
   if (error_.code != 0) return close_now();
   if (!exchange.keep_alive_) {
-    // Unless the client announced that it sends no more, it may be sending.
-    linger_ = exchange.parser_.keep_alive() || !exchange.body_ended_ || !input_.empty();
+    // Unless the client announced that it sends no more, it may be sending. Where the end of the connection ends the
+    // body, a reset by what came late would make a whole answer half of one.
+    linger_ = exchange.parser_.keep_alive() || !exchange.body_ended_ || !input_.empty() ||
+              exchange.framing_ == Framing::close;
     // Whoever reads to the end of the connection must not take half an answer for a whole one.
     reset_ = exchange.cut_ && exchange.framing_ == Framing::close;
     if (exchange.cut_) linger_ = false;

@@ -194,7 +194,7 @@ def test_privileges_are_dropped():
         check(get(port, "/write?" + path("new")) == "EACCES" and get(port, "/read?" + secret) == "EACCES")
         check([get(port) for _ in range(20)] == ["hello"] * 20)
         check(program.stop() == 0, program.text)
-    got = run_with({}, APP_FILE, "--user", "no-such-user")
+    got = run_with({}, APP_FILE, "--listen", "127.0.0.1:0", "--user", "no-such-user")
     check(got.returncode == 1 and "there is no user 'no-such-user'" in got.stderr, got)
 
 
