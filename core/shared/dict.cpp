@@ -21,10 +21,11 @@ constexpr std::size_t kShards = 16;
 constexpr std::size_t kShardedFrom = std::size_t{256} << 10;  // below, one list tells exactly what was not used longest
 constexpr std::size_t kBytesPerBucket = 128;
 constexpr std::size_t kBucketsMax = std::size_t{1} << 26;
-constexpr std::size_t kSweepBuckets = 256;  // at a time, under the lock
-constexpr std::uint64_t kVersionStep = std::uint64_t{1}
-                                       << 32;  // from one entry to the next; changes of one count singly
+constexpr std::size_t kSweepBuckets = 256;                    // at a time, under the lock
+constexpr std::uint64_t kEntryStep = std::uint64_t{1} << 24;  // of versions, which changes of an entry count singly
 constexpr int kSecondChances = 32;
+constexpr Duration kContended =
+    5 * kMicrosecond;  // when increments of one caller meet others' so soon one after another
 
 std::uint64_t random_seed() {
   std::random_device source;
@@ -155,8 +156,8 @@ void Dict::insert(Shard& shard, Entry& entry) noexcept {
   entry.older = shard.newest;
   (shard.newest != nullptr ? shard.newest->newer : shard.oldest) = &entry;
   shard.newest = &entry;
-  shard.version += kVersionStep;
-  entry.set_version(shard.version);
+  shard.version += kEntryStep;
+  entry.begin(shard.version);
   ++shard.entries;
   shard.note_expiry(entry.expires.load(std::memory_order_relaxed));
 }
@@ -169,13 +170,13 @@ void Dict::unlink(Shard& shard, Entry& entry, Removed& removed) noexcept {
   (entry.newer != nullptr ? entry.newer->older : shard.newest) = entry.older;
   (entry.older != nullptr ? entry.older->newer : shard.oldest) = entry.newer;
   --shard.entries;
-  entry.unlinked.store(true, std::memory_order_release);
+  entry.set_unlinked();
   removed.add(entry);
 }
 
 /// It has expired, or has to make room.
 void Dict::drop(Shard& shard, Entry& entry, Removed& removed) noexcept {
-  const std::lock_guard guard(entry.lock);
+  const std::lock_guard guard(entry);
   entry.went_unasked = true;
   unlink(shard, entry, removed);
 }
@@ -290,8 +291,8 @@ void Dict::make_room(std::size_t first_shard, const Entry* keep) {
 
 void Dict::Cache::clear() noexcept {
   release();
-  for (Entry*& slot : slots_) {
-    if (Entry* entry = std::exchange(slot, nullptr)) entry->unpin();
+  for (Slot& slot : slots_) {
+    if (Entry* entry = std::exchange(slot.entry, nullptr)) entry->unpin();
   }
 }
 
@@ -301,18 +302,18 @@ void Dict::Cache::release() noexcept {
 }
 
 /// By where the key lies: Lua keeps a short string once.
-inline Dict::Entry*& Dict::Cache::slot(std::string_view key) noexcept {
+inline Dict::Cache::Slot& Dict::Cache::slot(std::string_view key) noexcept {
   return slots_[reinterpret_cast<std::uintptr_t>(key.data()) / kStringGrain % kSlots];
 }
 
 void Dict::Cache::forget(std::string_view key) noexcept {
-  if (Entry* entry = std::exchange(slot(key), nullptr)) entry->unpin();
+  if (Entry* entry = std::exchange(slot(key).entry, nullptr)) entry->unpin();
   release();
 }
 
 /// The entry, pinned by the cache; it may have been unlinked since. Null when there is none.
 [[gnu::always_inline]] inline Dict::Entry* Dict::known(Cache& cache, std::string_view key) {
-  Entry* entry = cache.slot(key);
+  Entry* entry = cache.slot(key).entry;
   if (entry == nullptr || !entry->is(key)) return learn(cache, key);
   if (!entry->used.load(std::memory_order_relaxed)) entry->used.store(true, std::memory_order_relaxed);
   return entry;
@@ -335,20 +336,20 @@ Dict::Entry* Dict::learn(Cache& cache, std::string_view key) {
     cache.large_ = entry;
   } else {
     cache.forget(key);
-    cache.slot(key) = entry;
+    cache.slot(key) = {entry, {}};
   }
   return entry;
 }
 
 void Dict::get(std::string_view key, Value& value, Cache& cache, std::uint64_t* version) {
   while (Entry* entry = known(cache, key)) {
-    const Entry::State state = entry->look();
-    if (state.unlinked || has_expired(state.expires)) {
+    const Seen state = entry->look();
+    if (Entry::is_unlinked(state) || has_expired(state.expires)) {
       cache.forget(key);
       continue;
     }
     entry->copy_to(value, state);
-    if (version != nullptr) *version = state.version;
+    if (version != nullptr) *version = Entry::version_of(state);
     return;
   }
   value.kind = Kind::nil;
@@ -359,8 +360,8 @@ namespace {
 
 /// Its lock, if there is an entry.
 template <class Entry>
-std::unique_lock<EntryLock> hold(Entry* entry) {
-  return entry != nullptr ? std::unique_lock(entry->lock) : std::unique_lock<EntryLock>();
+std::unique_lock<Entry> hold(Entry* entry) {
+  return entry != nullptr ? std::unique_lock(*entry) : std::unique_lock<Entry>();
 }
 
 }  // namespace
@@ -381,15 +382,14 @@ Dict::Outcome Dict::store_when(std::string_view key, const Value& value, Instant
     existed = entry != nullptr;
     if (value.kind == Kind::nil || (entry != nullptr && entry->string_size == 0)) {
       stored = true;
-      const std::unique_lock<EntryLock> held = hold(entry);
+      const std::unique_lock<Entry> held = hold(entry);
       outcome = allowed(entry);
       if (outcome == Outcome::done && entry != nullptr) {
         if (value.kind == Kind::nil) {
           unlink(shard, *entry, removed);
         } else {
           entry->set(value);
-          entry->expires.store(expires, std::memory_order_release);
-          entry->count_change();
+          entry->set_expiry(expires);
           shard.note_expiry(expires);
         }
       }
@@ -423,7 +423,7 @@ Dict::Outcome Dict::store_new(std::uint64_t hash, std::string_view key, const Va
   if (outcome == Outcome::done) {
     const std::lock_guard guard(shard.lock);
     Entry* old = find(shard, hash, key, removed);
-    const std::unique_lock<EntryLock> held = hold(old);
+    const std::unique_lock<Entry> held = hold(old);
     outcome = allowed(old);
     if (outcome == Outcome::done) outcome = charge(made->charge, old != nullptr ? old->charge : 0);
     if (outcome == Outcome::done) {
@@ -461,7 +461,7 @@ Dict::Outcome Dict::store(std::string_view key, const Value& value, Instant expi
 
 Dict::Outcome Dict::store_if(std::string_view key, std::uint64_t version, const Value& value, Instant expires) {
   return store_when(key, value, expires, [version](Entry* entry) {
-    return (entry != nullptr ? entry->state().version : 0) == version ? Outcome::done : Outcome::changed;
+    return (entry != nullptr ? Entry::version_of(entry->state()) : 0) == version ? Outcome::done : Outcome::changed;
   });
 }
 
@@ -476,7 +476,9 @@ Dict::Outcome Dict::increment(std::string_view key, const Value& by, const Value
                               Value& result, Cache& cache) {
   while (true) {
     while (Entry* entry = known(cache, key)) {
-      const Outcome outcome = increment(*entry, by, result);
+      Cache::Slot& slot = cache.slot(key);
+      const bool guessed = slot.entry == entry && increment_seen(*entry, slot.seen, by, result);
+      const Outcome outcome = guessed ? Outcome::done : increment(*entry, slot, by, result);
       if (outcome == Outcome::done && !watches_.empty()) watches_.tell(key);
       if (outcome != Outcome::missing) return outcome;
       cache.forget(key);
@@ -489,17 +491,30 @@ Dict::Outcome Dict::increment(std::string_view key, const Value& by, const Value
   }
 }
 
+/// False: it is not, or no longer, as it was seen.
+[[gnu::always_inline]] inline bool Dict::increment_seen(Entry& entry, Seen& seen, const Value& by,
+                                                        Value& result) noexcept {
+  result.kind = Entry::kind_of(seen);
+  if (!is_number(result.kind) || Entry::is_unlinked(seen) || has_expired(seen.expires)) return false;
+  result.integer = seen.bits;
+  add(result, by);
+  return entry.exchange(seen, result);
+}
+
 /// Missing: it has been unlinked, or has expired.
-[[gnu::always_inline]] inline Dict::Outcome Dict::increment(Entry& entry, const Value& by, Value& result) noexcept {
-  const std::lock_guard guard(entry.lock);
-  const Entry::State state = entry.state();
-  if (state.unlinked || has_expired(state.expires)) return Outcome::missing;
-  if (!is_number(state.kind)) return Outcome::not_number;
-  result.kind = state.kind;
-  result.integer = state.bits;
+Dict::Outcome Dict::increment(Entry& entry, CacheSlot& slot, const Value& by, Value& result) noexcept {
+  const Instant at = monotonic_now();
+  if (at - slot.missed < kContended) Entry::give_way();
+  slot.missed = at;
+  const std::lock_guard guard(entry);
+  const Seen seen = entry.state();
+  if (Entry::is_unlinked(seen) || has_expired(seen.expires)) return Outcome::missing;
+  result.kind = Entry::kind_of(seen);
+  if (!is_number(result.kind)) return Outcome::not_number;
+  result.integer = seen.bits;
   add(result, by);
   entry.set(result);
-  entry.count_change();
+  if (slot.entry == &entry) slot.seen = entry.state();
   return Outcome::done;
 }
 
@@ -515,8 +530,8 @@ bool Dict::set_expiry(std::string_view key, Instant expires) {
     Entry* entry = find(shard, hash, key, removed);
     found = entry != nullptr;
     if (found) {
-      const std::lock_guard held(entry->lock);
-      entry->expires.store(expires, std::memory_order_release);
+      const std::lock_guard held(*entry);
+      entry->set_expiry(expires);
       shard.note_expiry(expires);
     }
   }
@@ -547,7 +562,7 @@ void Dict::clear() {
       const std::lock_guard guard(shard.lock);
       while (shard.oldest != nullptr) {
         Entry& entry = *shard.oldest;
-        const std::lock_guard held(entry.lock);
+        const std::lock_guard held(entry);
         unlink(shard, entry, removed);
       }
       shard.next_expiry = shard.expiry_ahead = kNever;

@@ -106,6 +106,17 @@ class Dict {
   struct Entry;
   struct Shard;
   struct Removed;
+  /// What an entry holds at one moment, see dict_entry.h.
+  struct Seen {
+    std::uint64_t tag = 0;
+    std::int64_t bits = 0;  // of a scalar
+    Instant expires = kNever;
+  };
+  struct CacheSlot {
+    Entry* entry = nullptr;
+    Seen seen;           // by the last increment, which a next one of the same caller may find unchanged
+    Instant missed = 0;  // when it last did not
+  };
 
   std::uint64_t hash_of(std::string_view key) const noexcept;
   Shard& shard_of(std::uint64_t hash) noexcept;
@@ -113,7 +124,8 @@ class Dict {
   Entry* find(Shard& shard, std::uint64_t hash, std::string_view key, Removed& removed) noexcept;
   Entry* known(Cache& cache, std::string_view key);
   Entry* learn(Cache& cache, std::string_view key);
-  Outcome increment(Entry& entry, const Value& by, Value& result) noexcept;
+  bool increment_seen(Entry& entry, Seen& seen, const Value& by, Value& result) noexcept;
+  Outcome increment(Entry& entry, CacheSlot& slot, const Value& by, Value& result) noexcept;
   template <class Condition>
   Outcome store_when(std::string_view key, const Value& value, Instant expires, Condition allowed);
   template <class Condition>
@@ -158,10 +170,12 @@ class Dict::Cache {
   static constexpr std::size_t kStringGrain = 32;  // strings lie so far apart, or nearly
   static constexpr std::size_t kBytes = 384;       // longer entries are not kept: they may be gone from the dictionary
 
-  Entry*& slot(std::string_view key) noexcept;
+  using Slot = CacheSlot;
+
+  Slot& slot(std::string_view key) noexcept;
   void forget(std::string_view key) noexcept;
 
-  std::array<Entry*, kSlots> slots_{};
+  std::array<Slot, kSlots> slots_{};
   Entry* large_ = nullptr;
 };
 

@@ -249,6 +249,27 @@ TEST_CASE("a cache sees what has become of the entries it knows, and keeps those
   CHECK(dict.statistics().evictions > 100);
 }
 
+TEST_CASE("who reads or adds beside a writer never takes a value for one that lives longer") {
+  fake_now = 10;
+  Dict dict({.clock = &fake_clock});
+  on_threads(3, [&](int thread) {
+    Dict::Cache cache;
+    Value value;
+    for (int i = 0; i < kRounds; ++i) {
+      if (thread == 0) {  // over before anybody can see it, but for the first
+        const bool over = i % 2 == 1;
+        CHECK(dict.store("n", integer(over ? 1000 : 0), over ? 5 : kNever, When::always) == Outcome::done);
+      } else if (thread == 1) {
+        dict.get("n", value, cache);
+        CHECK((value.kind == Value::Kind::nil || value.integer < 1000));
+      } else {
+        const Outcome outcome = dict.increment("n", integer(-1), Value(), kNever, value, cache);
+        CHECK((outcome == Outcome::missing || value.integer < 0));
+      }
+    }
+  });
+}
+
 TEST_CASE("a full dictionary that must not evict refuses, until something has expired") {
   fake_now = 1;
   Dict dict({.bytes = std::size_t{1} << 19, .evict = false, .clock = &fake_clock});

@@ -8,7 +8,6 @@
 
 #include "core/lockfree/futex_mutex.h"
 #include "core/lockfree/rw_lock.h"
-#include "core/lockfree/seq_lock.h"
 #include "core/lockfree/spin_lock.h"
 #include "core/time.h"
 #include "tests/support/doctest.h"
@@ -50,37 +49,6 @@ TEST_CASE_TEMPLATE("a lock lets one thread in at a time", Lock, SpinLock, FutexM
   });
   CHECK(guarded.first == kThreads * kTurns);
   CHECK(guarded.whole());
-}
-
-TEST_CASE("whoever reads beside writers sees what one of them left") {
-  constexpr long kTurns = 50'000;
-  SeqLock lock;
-  std::atomic<long> first{0};
-  std::atomic<long> second{0};
-  on_threads(4, [&](int thread) {
-    long last = 0;
-    for (long n = 0; n < kTurns; ++n) {
-      if (thread < 2) {
-        const std::lock_guard guard(lock);
-        first.store(first.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-        second.store(second.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-        continue;
-      }
-      std::uint32_t seen = 0;
-      long a = 0;
-      long b = 0;
-      do {
-        seen = lock.begin_read();
-        a = first.load(std::memory_order_acquire);
-        b = second.load(std::memory_order_acquire);
-      } while (!lock.unchanged(seen));
-      CHECK(a == b);
-      CHECK(a >= last);
-      last = a;
-    }
-  });
-  CHECK(first == 2 * kTurns);
-  CHECK(second == 2 * kTurns);
 }
 
 TEST_CASE_TEMPLATE("trying a lock fails while it is held, and only then", Lock, SpinLock, FutexMutex, RwLock) {
