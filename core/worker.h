@@ -25,6 +25,7 @@ struct WorkerCounters {
   std::atomic<std::uint64_t> tasks_stolen{0};
   std::atomic<std::uint64_t> parks{0};
   std::atomic<std::uint64_t> operations{0};
+  std::atomic<std::uint64_t> overruns{0};          ///< times that Lua was interrupted for taking longer than its slice
   std::atomic<std::uint64_t> longest_poll_gap{0};  ///< ns between two looks at the backend, while not parked
 };
 
@@ -42,6 +43,7 @@ class Worker final : public BackendHost, private Executor {
   Backend& backend() noexcept { return *backend_; }
   unsigned index() const noexcept { return index_; }
   const WorkerCounters& counters() const noexcept { return counters_; }
+  void count_overrun() noexcept { counters_.overruns.fetch_add(1, std::memory_order_relaxed); }
   /// Work in its deque. [any thread, a hint]
   std::size_t queued() const noexcept { return deque_.size(); }
   /// There is work that nobody else can do. [owner]

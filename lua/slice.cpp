@@ -151,6 +151,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   if (used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
   if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
   Slice::count_cut();
+  Worker::current().count_overrun();
   fiber.emplace<PreemptWait>();
   fiber.yields_in_hook(where);
   lua_yield(L, 0);

@@ -31,6 +31,7 @@ WorkerFigures WorkerFigures::of(const http::StationCounters& station, const Work
   figures.tasks_stolen = worker.tasks_stolen.load(std::memory_order_relaxed);
   figures.operations = worker.operations.load(std::memory_order_relaxed);
   figures.parks = worker.parks.load(std::memory_order_relaxed);
+  figures.overruns = worker.overruns.load(std::memory_order_relaxed);
   figures.longest_poll_gap = worker.longest_poll_gap.load(std::memory_order_relaxed);
   return figures;
 }
@@ -54,6 +55,7 @@ void WorkerFigures::add(const WorkerFigures& other) noexcept {
   tasks_stolen += other.tasks_stolen;
   operations += other.operations;
   parks += other.parks;
+  overruns += other.overruns;
   longest_poll_gap = std::max(longest_poll_gap, other.longest_poll_gap);
 }
 

@@ -24,7 +24,7 @@ struct WorkerFigures {
   std::uint64_t refused = 0, aborted = 0;
   std::array<std::uint64_t, http::kDurationBounds.size() + 1> durations{};
   std::uint64_t duration_sum = 0;
-  std::uint64_t tasks_run = 0, tasks_stolen = 0, operations = 0, parks = 0;
+  std::uint64_t tasks_run = 0, tasks_stolen = 0, operations = 0, parks = 0, overruns = 0;
   std::uint64_t longest_poll_gap = 0;  ///< the most, where others are sums
 
   /// [any thread]

@@ -122,11 +122,12 @@ void add_workers(Text& text, const Figures& figures) {
     const char* help;
     std::uint64_t WorkerFigures::*value;
   };
-  static constexpr std::array<Column, 4> kColumns = {{
+  static constexpr std::array<Column, 5> kColumns = {{
       {"evlua_worker_tasks_total", "Pieces of work done.", &WorkerFigures::tasks_run},
       {"evlua_worker_stolen_tasks_total", "Of these, taken from another worker.", &WorkerFigures::tasks_stolen},
       {"evlua_worker_operations_total", "Operations begun.", &WorkerFigures::operations},
       {"evlua_worker_parks_total", "Times it had nothing to do.", &WorkerFigures::parks},
+      {"evlua_worker_overruns_total", "Times that it interrupted Lua to let others run.", &WorkerFigures::overruns},
   }};
   const auto label = [](std::size_t worker) { return "worker=\"" + std::to_string(worker) + "\""; };
   for (const Column& column : kColumns) {

@@ -53,10 +53,12 @@ void print_stats(Scheduler& scheduler) {
   };
   for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
     const WorkerCounters& counters = scheduler.worker(index).counters();
-    std::fprintf(
-        stderr, "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks, longest without a poll %.3f ms\n",
-        index, number(counters.tasks_run), number(counters.tasks_stolen), number(counters.operations),
-        number(counters.parks), static_cast<double>(number(counters.longest_poll_gap)) / 1e6);
+    std::fprintf(stderr,
+                 "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks, %llu overruns, "
+                 "longest without a poll %.3f ms\n",
+                 index, number(counters.tasks_run), number(counters.tasks_stolen), number(counters.operations),
+                 number(counters.parks), number(counters.overruns),
+                 static_cast<double>(number(counters.longest_poll_gap)) / 1e6);
   }
   std::fprintf(stderr, "%llu time slices of Lua were cut short\n",
                static_cast<unsigned long long>(lua::Slice::cut_short()));

@@ -62,6 +62,7 @@ void add_worker(Json& json, const WorkerFigures& worker) {
   json.number("stolen", worker.tasks_stolen);
   json.number("operations", worker.operations);
   json.number("parks", worker.parks);
+  json.number("overruns", worker.overruns);
   json.number("longest_poll_gap", static_cast<double>(worker.longest_poll_gap) / 1e9);
 }
 

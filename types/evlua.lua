@@ -70,6 +70,7 @@ function evlua.time() end
 ---@field steals integer
 ---@field operations integer
 ---@field parks integer
+---@field overruns integer
 ---@field queued integer
 ---@field longest_poll_gap number seconds
 

@@ -88,5 +88,8 @@ for _, each in ipairs(stats.workers) do before = before + each.operations + each
 for _ = 1, 10 do evlua.sleep(0.0001) end
 local after = 0
 for _, each in ipairs(evlua.stats().workers) do after = after + each.operations + each.runs end
+local overruns = 0
+for _, each in ipairs(evlua.stats().workers) do overruns = overruns + each.overruns end
+assert(overruns >= after)
 assert(after >= before + 20 and worker.longest_poll_gap >= 0 and worker.queued >= 0 and worker.parks >= 0)
 print "ok"
