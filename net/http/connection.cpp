@@ -23,15 +23,7 @@ namespace evlua::http {
 
 namespace {
 
-constexpr std::uint64_t kDiskPiece = 256 * 1024;
-constexpr std::size_t kSealBytes = 64 * 1024;
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The answer of a port with TLS to a client without.
-std::string https_hint() {
-  return "HTTP/1.1 400 Bad Request\r\nDate: " + std::string(ResponseHead::standard_date()) +
-         "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\nConnection: close\r\n\r\n"
-         "This port speaks HTTPS, and not HTTP.\n";
-}
 
 }  // namespace
 
@@ -173,75 +165,7 @@ Task<bool> Connection::take_proxy_header() {
   co_return false;
 }
 
-// -- encryption -------------------------------------------------------------------------------------------------------
-
-/// False: there is nobody to serve.
-Task<bool> Connection::shake_hands() {
-  tls::Engine& engine = secure_->engine;
-  deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
-  const Instant deadline = deadline_;
-  Lease received = std::move(lease_);
-  std::string_view sealed = std::exchange(input_, {});  // what came behind a PROXY header
-  while (engine.state() == tls::Engine::State::handshake) {
-    if (sealed.empty()) {
-      RecvAwait receiving(fd_);
-      waiting_ = &receiving;
-      deadline_ = deadline;
-      Result<Lease> more = co_await receiving;
-      waiting_ = nullptr;
-      if (!more || more->empty()) co_return false;
-      station_.counters().bytes_in.add(more->size());
-      received = std::move(*more);
-      sealed = {received.chars(), received.size()};
-    }
-    co_await station_.handshake_turn();
-    if (error_.code != 0) co_return false;
-    const char first = sealed[0];
-    (void)decrypt(std::exchange(sealed, {}));
-    received.reset();  // who waits holds no buffer
-    input_ = secure_->plain.view();
-    const bool spoke_http = engine.state() == tls::Engine::State::failed && first >= 'A' && first <= 'Z';
-    if (spoke_http) engine.outgoing().clear();
-    co_await send_sealed();
-    if (spoke_http) {
-      linger_ = true;
-      const std::string text = https_hint();
-      co_await send_plain(text);
-    }
-    if (error_.code != 0) co_return false;
-  }
-  co_return engine.state() != tls::Engine::State::failed;
-}
-
-void Connection::tell_failed_handshake() const {
-  if (!Log::on(LogLevel::debug)) return;
-  const std::string& why = secure_->engine.error();
-  Log::debug("no TLS with %s: %s", remote().c_str(), why.empty() ? "it ended or took too long" : why.c_str());
-}
-
-/// Encrypts and sends what is in `output_`, and what the engine itself has to say.
-Task<void> Connection::send_sealed() {
-  tls::Engine& engine = secure_->engine;
-  std::string_view plain = output_.view();
-  Bytes sealed;  // `feed` may have the engine say more meanwhile
-  while (error_.code == 0 && (!plain.empty() || !engine.outgoing().empty())) {
-    station_.take_buffer(engine.outgoing());
-    const std::string_view slice = plain.substr(0, kSealBytes);
-    plain.remove_prefix(slice.size());
-    seal(slice);
-    sealed.clear();
-    sealed.swap(engine.outgoing());
-    co_await send_plain(sealed.view());
-  }
-  station_.give_back(sealed);
-  station_.give_back(engine.outgoing());
-  output_.clear();
-}
-
-void Connection::seal(std::string_view bytes) noexcept {
-  if (bytes.empty() || error_.code != 0 || secure_->engine.send(bytes)) return;
-  send_failed(Error{EPROTO, ErrorDomain::system, OpCode::protocol});
-}
+// -- sending ----------------------------------------------------------------------------------------------------------
 
 /// Sends as it is.
 Task<void> Connection::send_plain(std::string_view bytes) {
@@ -257,15 +181,6 @@ Task<void> Connection::send_plain(std::string_view bytes) {
       send_failed(taken.error());
     }
   }
-}
-
-/// Into `plain`, whatever was there. False: nothing more can come.
-bool Connection::decrypt(std::string_view sealed) noexcept {
-  Bytes& plain = secure_->plain;
-  plain.clear();
-  station_.take_buffer(plain);
-  const tls::Engine::State state = secure_->engine.receive(sealed, plain);
-  return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
 }
 
 /// The file that is the body of the response, from the page cache to the socket.
@@ -313,65 +228,6 @@ Task<void> Connection::send_from_disk(int file, std::uint64_t offset, std::uint6
   }
 }
 
-/// The same over TLS, the head of the response included.
-Task<void> Connection::seal_attached() {
-  const std::unique_ptr<FileBody> body = std::move(exchange_->attached_);
-  tls::Engine& engine = secure_->engine;
-  seal(output_.view());
-  output_.clear();
-  Bytes sealed;
-  for (FileBody::Part& part : body->parts) {
-    seal(part.head);
-    while (part.size > 0 && error_.code == 0) {
-      const Result<std::size_t> taken = seal_cached(body->file.fd, part.offset, part.size);
-      std::uint64_t done = taken ? *taken : 0;
-      if (!taken && taken.error().is(EAGAIN)) {
-        done = std::min<std::uint64_t>(part.size, kDiskPiece);
-        co_await seal_from_disk(body->file.fd, part.offset, done);
-      } else if (done == 0) {  // it has become shorter, and the client must notice
-        send_failed(taken ? Error{EIO, ErrorDomain::system, OpCode::read} : taken.error());
-      }
-      part.offset += done;
-      part.size -= done;
-      exchange_->body_bytes_ += done;
-      if (engine.outgoing().size() < kSealBytes) continue;
-      sealed.clear();
-      sealed.swap(engine.outgoing());
-      co_await send_plain(sealed.view());
-    }
-  }
-  seal(body->tail);
-  station_.give_back(sealed);
-  co_await send_sealed();
-}
-
-/// What is in memory, in pieces that stay in the processor's cache on their way; EAGAIN when it is not.
-Result<std::size_t> Connection::seal_cached(int file, std::uint64_t offset, std::uint64_t size) noexcept {
-  Bytes piece;
-  station_.take_buffer(piece);
-  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(size, piece.capacity()));
-  const Result<std::size_t> got = read_cached(file, piece.data(), most, offset);
-  if (got) seal({piece.data(), *got});
-  station_.give_back(piece);
-  return got;
-}
-
-Task<void> Connection::seal_from_disk(int file, std::uint64_t offset, std::uint64_t size) {
-  const auto buffer = std::make_unique<char[]>(static_cast<std::size_t>(size));
-  while (size > 0 && error_.code == 0) {
-    IoAwait reading = io::read(file, buffer.get(), static_cast<std::uint32_t>(size), static_cast<std::int64_t>(offset));
-    const Result<std::int32_t> got = co_await reading;
-    if (!got || *got == 0) {
-      send_failed(got ? Error{EIO, ErrorDomain::system, OpCode::read} : got.error());
-      co_return;
-    }
-    seal({buffer.get(), static_cast<std::size_t>(*got)});
-    co_await send_sealed();
-    offset += static_cast<std::uint64_t>(*got);
-    size -= static_cast<std::uint64_t>(*got);
-  }
-}
-
 /// From here to the end.
 Task<void> Connection::serve_http2() {
   http2_ = std::make_unique<Http2Session>(*this);
@@ -379,44 +235,6 @@ Task<void> Connection::serve_http2() {
   co_await http2_->serve(stored.empty() ? input_ : stored);
   input_ = {};
   (void)close_now();
-}
-
-/// Receives for the handler's side, which cannot.
-Task<void> Connection::feed() {
-  Exchange& exchange = *exchange_;
-  Result<void> outcome;
-  bool delivered = false;
-  while (!delivered) {
-    RecvAwait receiving(fd_);
-    secure_->receiving = &receiving;
-    Result<Lease> received = co_await receiving;
-    secure_->receiving = nullptr;
-    if (!received || received->empty()) {
-      outcome = evlua::fail(received ? Error{ECONNRESET, ErrorDomain::system, OpCode::recv} : received.error());
-      break;
-    }
-    station_.counters().bytes_in.add(received->size());
-    const bool more = decrypt({received->chars(), received->size()});
-    delivered = !secure_->plain.empty();
-    if (!delivered && !more) {
-      outcome = evlua::fail(ECONNRESET, OpCode::recv);
-      break;
-    }
-  }
-  exchange.deliver(secure_->plain, outcome);
-}
-
-void Connection::begin_feed() noexcept {
-  if (secure_->feeding) return;
-  secure_->feeding = true;
-  secure_->run = [](Runnable& self) noexcept {
-    auto& secure = static_cast<Secure&>(self);
-    secure.feeding = false;
-    secure.connection->bits_ |= kFeedEnded;
-    if (secure.connection->parked_) std::exchange(secure.connection->parked_, nullptr).resume();
-  };
-  secure_->feed = feed();
-  secure_->feed.start(TaskContext{&home(), nullptr, kNever}, *secure_);
 }
 
 // -- waiting ----------------------------------------------------------------------------------------------------------
@@ -764,18 +582,6 @@ void Connection::tell_end(std::string_view refused_line, bool refused) noexcept 
   end.refused_line = refused_line;
   end.aborted = error_.code != 0 || exchange_->cut_;
   station_.exchange_ended(*exchange_, end);
-}
-
-/// A receive for the handler's side may outlast its interest.
-bool Connection::feed_ended() noexcept {
-  bits_ = 0;
-  if (secure_ == nullptr) return true;
-  if (secure_->feeding) {
-    if (secure_->receiving != nullptr) Worker::cancel(*secure_->receiving);
-    return false;
-  }
-  exchange_->take_arrived();
-  return true;
 }
 
 /// Moves what the handler's side has written to where it is sent from, and tells it how things stand.

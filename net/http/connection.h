@@ -110,6 +110,8 @@ class Connection final : public ListNode, private Runnable {
 
   /// Bits of `bits_` that do not come from the handler's side.
   static constexpr std::uint8_t kFeedEnded = 0x80;
+  /// What is read at once of a file that is not in memory.
+  static constexpr std::uint64_t kDiskPiece = 256 * 1024;
 
   Task<void> serve();
   Task<bool> begin();
