@@ -73,7 +73,7 @@ def idle_connections(options, results):
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [os.path.join(options.build, "evluaserver"), f"{PEERS}/hello.lua", "--listen", f"127.0.0.1:{port}",
-                   "--workers", "1", "--max-connections", str(count + 200)]
+                   "--workers", "1", "--max-connections", str(count + 200), "--max-connections-per-address", "0"]
         process = subprocess.Popen(command, env=environment(backend), stderr=subprocess.DEVNULL)
         wait_for(port, process).close()
         clients = []

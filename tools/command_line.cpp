@@ -68,11 +68,6 @@ void ServerCommandLine::define_tls(CLI::App& app) {
 void ServerCommandLine::define_limits(CLI::App& app) {
   app.add_option("--grace", grace_seconds, "seconds that requests may go on after SIGTERM")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--max-body", server.limits.buffered_body_bytes, "bytes of a body that req:body() takes");
-  app.add_option("--max-expansion", server.limits.expansion_ratio,
-                 "how many times what was sent a decoded body may have, beyond --max-body (default 200)")
-      ->check(CLI::Range(1, 1'000'000));
-  app.add_option("--max-connections", server.limits.connections, "connections open at once");
   app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit");
   app.add_option("--cpu-limit", cpu_seconds, "seconds of processor time for one request; 0: no limit")
       ->check(CLI::NonNegativeNumber);
@@ -119,6 +114,7 @@ void ServerCommandLine::define(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");
   define_limits(app);
+  limit_options_.define(app, server.limits);
   define_tls(app);
   define_observe(app, server.observe);
   define_proxies(app);
@@ -159,7 +155,7 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   }
   server.watch |= server.development;
   server.tls.http2 = !no_http2_;
-  if (!complete_observe(server.observe, server.limits)) return 2;
+  if (!complete_observe(server.observe, server.limits) || !limit_options_.complete(server.limits)) return 2;
   server.grace = duration_from_seconds(grace_seconds);
   server.vm_memory = std::size_t{vm_megabytes} << 20;
   if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);

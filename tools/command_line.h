@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/limit_options.h"
 #include "tools/runtime.h"
 #include "tools/server_app.h"
 
@@ -41,6 +42,7 @@ struct ServerCommandLine {
   bool complete(const http::HandedSockets& handed);
 
  private:
+  LimitOptions limit_options_;
   bool version_ = false;
   bool no_http2_ = false;
   bool print_config_ = false;

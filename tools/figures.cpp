@@ -15,6 +15,7 @@ WorkerFigures WorkerFigures::of(const http::StationCounters& station, const Work
   figures.accepted = station.accepted.value();
   figures.closed = station.closed.value();
   figures.accept_failures = station.accept_failures.value();
+  figures.turned_away = station.turned_away.value();
   figures.full = station.full.value();
   figures.handshakes = station.handshakes.value();
   figures.handshake_failures = station.handshake_failures.value();
@@ -40,6 +41,7 @@ void WorkerFigures::add(const WorkerFigures& other) noexcept {
   accepted += other.accepted;
   closed += other.closed;
   accept_failures += other.accept_failures;
+  turned_away += other.turned_away;
   full += other.full;
   handshakes += other.handshakes;
   handshake_failures += other.handshake_failures;

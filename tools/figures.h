@@ -17,7 +17,7 @@ namespace evlua::tools {
 
 /// One worker's counts.
 struct WorkerFigures {
-  std::uint64_t accepted = 0, closed = 0, accept_failures = 0, full = 0;
+  std::uint64_t accepted = 0, closed = 0, accept_failures = 0, turned_away = 0, full = 0;
   std::uint64_t handshakes = 0, handshake_failures = 0, streams = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0;
   std::array<std::uint64_t, 5> statuses{};

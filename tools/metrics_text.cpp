@@ -107,6 +107,8 @@ void add_connections(Text& text, const WorkerFigures& all) {
   text.single("evlua_connections", "gauge", "Connections open.", all.accepted - std::min(all.closed, all.accepted));
   text.single("evlua_connections_full_total", "counter", "Times that clients had to wait for others to leave.",
               all.full);
+  text.single("evlua_connections_refused_total", "counter", "Connections closed because their address had too many.",
+              all.turned_away);
   text.single("evlua_accept_failures_total", "counter", "Accepts that failed for want of descriptors or memory.",
               all.accept_failures);
   text.single("evlua_received_bytes_total", "counter", "Bytes received from sockets.", all.bytes_in);

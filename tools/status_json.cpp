@@ -78,6 +78,7 @@ void add_sum(Json& json, const WorkerFigures& all) {
   json.close(']');
   json.number("duration_sum", static_cast<double>(all.duration_sum) / 1e9);
   json.number("refused", all.refused);
+  json.number("connections_refused", all.turned_away);
   json.number("aborted", all.aborted);
   json.number("bytes_in", all.bytes_in);
   json.number("bytes_out", all.bytes_out);

@@ -52,6 +52,18 @@ Connection::Connection(Station& station, int fd, const sockaddr_in6& peer, tls::
   secure_->connection = this;
 }
 
+Connection::~Connection() {
+  if (has_place_) station_.leaves_place(reinterpret_cast<const sockaddr*>(&peer_));
+}
+
+/// Who speaks for many is not counted, nor whom a PROXY header is still to name.
+bool Connection::takes_its_place() noexcept {
+  if (station_.limits().connections_per_address == 0 || peer_.sin6_family == AF_UNIX) return true;
+  if (announced_by_proxy() || peer_is_trusted()) return true;
+  has_place_ = station_.takes_place(reinterpret_cast<const sockaddr*>(&peer_));
+  return has_place_;
+}
+
 void Connection::start() noexcept {
   task_ = serve();
   // No CancelState: stop and abandon reach every wait directly, since all of them are this worker's.
@@ -122,8 +134,9 @@ bool Connection::announced_by_proxy() const noexcept {
   return station_.limits().proxy_protocol.contains(reinterpret_cast<const sockaddr*>(&peer_));
 }
 
-void Connection::believe(const ProxyHeader& header) {
-  if (!header.has_addresses) return;
+/// False: it is not served.
+bool Connection::believe(const ProxyHeader& header) {
+  if (!header.has_addresses) return true;
   peer_ = {};
   if (header.source.is_unix()) {
     peer_.sin6_family = AF_UNIX;
@@ -131,6 +144,7 @@ void Connection::believe(const ProxyHeader& header) {
     std::memcpy(&peer_, header.source.get(), header.source.length());
   }
   local_ = std::make_unique<net::Address>(header.destination);
+  return takes_its_place();
 }
 
 /// What comes behind the header is input. False: there is no valid header.
@@ -152,7 +166,7 @@ Task<bool> Connection::take_proxy_header() {
     const ProxyHeader header = parse_proxy_header(before != 0 ? so_far.view() : input_);
     if (header.outcome == ProxyHeader::Outcome::invalid) break;
     if (header.outcome == ProxyHeader::Outcome::complete) {
-      believe(header);
+      if (!believe(header)) break;
       input_.remove_prefix(header.size - before);
       release_consumed_input();
       co_return error_.code == 0;
@@ -549,7 +563,7 @@ bool Connection::has_whole_body(const RequestParser& parser) const noexcept {
 Connection::Next Connection::answer(std::string_view head) noexcept {
   head_deadline_ = kNever;
   station_.take_buffer(output_);
-  exchange_->start(head, station_.next_id(), true);
+  exchange_->start(head, station_.next_id(), ++requests_ != station_.limits().requests_per_connection);
   phase_ = exchange_->be_handled_by(station_.handler()) ? Phase::answered : Phase::handler;
   if (phase_ == Phase::handler && station_.limits().handler_timeout != kNever) {
     handler_deadline_ = deadline_after(station_.worker().now(), station_.limits().handler_timeout);

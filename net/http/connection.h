@@ -34,6 +34,11 @@ class Connection final : public ListNode, private Runnable {
   /// Takes over `fd`. Call start() next.
   Connection(Station& station, int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept;
   void start() noexcept;
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  /// Counts it for the address of its peer, unless that is exempt. False: there are too many.
+  bool takes_its_place() noexcept;
 
   // -- for the station ------------------------------------------------------------------------------------------------
 
@@ -117,7 +122,7 @@ class Connection final : public ListNode, private Runnable {
   Task<bool> begin();
   bool announced_by_proxy() const noexcept;
   Task<bool> take_proxy_header();
-  void believe(const ProxyHeader& header);
+  bool believe(const ProxyHeader& header);
   Task<bool> shake_hands();
   void tell_failed_handshake() const;
   Task<void> send_sealed();
@@ -181,11 +186,13 @@ class Connection final : public ListNode, private Runnable {
   Task<void> task_;
   Error error_;  // why output is impossible; code 0 when it is not
   std::uint32_t skipped_bytes_ = 0;
+  std::uint32_t requests_ = 0;
   int fd_;
   sockaddr_in6 peer_;                    // or a sockaddr_in, or nothing but a family
   std::unique_ptr<net::Address> local_;  // as a PROXY header says
   Phase phase_ = Phase::head;
   std::uint8_t bits_ = 0;  // from the handler's side, not yet looked at
+  bool has_place_ = false;  // it counts for its peer's address
   bool timed_out_ = false;
   bool served_ = false;  // a request has been answered
   bool ahead_ = false;   // the backend receives ahead

@@ -25,7 +25,7 @@ std::string https_hint() {
 /// False: there is nobody to serve.
 Task<bool> Connection::shake_hands() {
   tls::Engine& engine = secure_->engine;
-  deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
+  deadline_ = deadline_after(station_.worker().now(), station_.limits().handshake_timeout);
   const Instant deadline = deadline_;
   Lease received = std::move(lease_);
   std::string_view sealed = std::exchange(input_, {});  // what came behind a PROXY header

@@ -312,11 +312,15 @@ void Http2Session::end_politely() noexcept {
 void Http2Session::stop() noexcept {
   if (streams_.empty()) {
     end_politely();
-  } else if (!std::exchange(noticed_, true)) {
-    // Requests may be on their way: the real GOAWAY follows with the next sweep (RFC 9113, 6.8).
-    nghttp2_submit_shutdown_notice(session_.get());
+  } else {
+    give_notice();
   }
   wake_sender();
+}
+
+/// Requests may be on their way: the real GOAWAY follows with the next sweep (RFC 9113, 6.8).
+void Http2Session::give_notice() noexcept {
+  if (!std::exchange(noticed_, true)) nghttp2_submit_shutdown_notice(session_.get());
 }
 
 void Http2Session::abandon() noexcept {
@@ -329,7 +333,7 @@ void Http2Session::abandon() noexcept {
 
 void Http2Session::check_deadlines(Instant now) noexcept {
   if (lost_) return;
-  if (streams_.empty() ? now >= idle_deadline_ : noticed_) end_politely();
+  if (noticed_ || (streams_.empty() && now >= idle_deadline_)) end_politely();
   streams_.for_each([this, now](Http2Stream& stream) {
     if (stream.closed) return;
     if (now >= stream.head_deadline || now >= stream.send_deadline) {
@@ -413,6 +417,7 @@ void Http2Session::answer(Http2Stream& stream, bool has_body) noexcept {
   stream.head_deadline = kNever;
   const bool good = exchange.parser_.end_fields(exchange.head_bytes_, has_body) == RequestParser::Outcome::complete;
   exchange.start(exchange.head_bytes_.view(), station_.next_id(), true);
+  if (++connection_.requests_ == limits.requests_per_connection) give_notice();
   bool complete = true;
   if (good) {
     complete = exchange.be_handled_by(station_.handler());

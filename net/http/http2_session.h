@@ -71,6 +71,7 @@ class Http2Session final : private Runnable {
   void wake_reader() noexcept;
   void lose() noexcept;
   void end_politely() noexcept;
+  void give_notice() noexcept;
   bool finished() const noexcept { return streams_.empty() && (lost_ || ending_); }
 
   Http2Stream& open(std::int32_t id) noexcept;

@@ -34,6 +34,7 @@ struct Limits {
   // -- time -----------------------------------------------------------------------------------------------------------
   Duration header_timeout = 10 * kSecond;           ///< from a request's first byte to the end of its head; beyond: 408
   Duration body_timeout = 30 * kSecond;             ///< between two pieces of a body; beyond: 408
+  Duration handshake_timeout = 10 * kSecond;        ///< of TLS, all of it; then a quiet close
   Duration keep_alive_timeout = 15 * kSecond;       ///< between two requests; then a quiet close
   Duration send_timeout = 30 * kSecond;             ///< without the peer taking a single byte; then we close
   Duration handler_timeout = kNever;                ///< from a request's head to its response; then Handler::expire
@@ -52,6 +53,8 @@ struct Limits {
   // -- memory and connections -----------------------------------------------------------------------------------------
   std::uint32_t output_bytes = 64 * 1024;  ///< responses pending before we stop and send; a writer waits above it
   std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends
+  std::uint32_t connections_per_address = 1024;  ///< over all workers, see address_count.h; beyond: closed; 0: no limit
+  std::uint32_t requests_per_connection = 0;     ///< the last one says that the connection ends; 0: no limit
 
   // -- proxies --------------------------------------------------------------------------------------------------------
   AddressList proxy_protocol;   ///< peers whose connections begin with a PROXY header
@@ -62,5 +65,7 @@ struct Limits {
 inline constexpr std::uint32_t kHeaderFieldsMax = 128;
 /// Positions in a head are 16 bits wide.
 inline constexpr std::uint32_t kHeadBytesMax = 60 * 1024;
+/// Of these, for request line and fields; the rest is for a few empty lines.
+inline constexpr std::uint32_t kHeadAndLineBytesMax = kHeadBytesMax - 64;
 
 }  // namespace evlua::http

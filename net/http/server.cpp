@@ -12,9 +12,8 @@ namespace {
 
 /// Positions in a head must fit, request line, fields and a few empty lines together.
 Limits storable(Limits limits) noexcept {
-  constexpr std::uint32_t kSlack = 64;
   limits.request_line_bytes = std::min(limits.request_line_bytes, kHeadBytesMax / 2);
-  limits.header_block_bytes = std::min(limits.header_block_bytes, kHeadBytesMax - limits.request_line_bytes - kSlack);
+  limits.header_block_bytes = std::min(limits.header_block_bytes, kHeadAndLineBytesMax - limits.request_line_bytes);
   limits.header_fields = std::min(limits.header_fields, kHeaderFieldsMax);
   return limits;
 }
@@ -26,7 +25,7 @@ Server::Server(Scheduler& scheduler, const Options& options, const std::vector<H
   EVLUA_CHECK(handlers.size() == scheduler.worker_count());
   const std::uint32_t share = limits_.connections / scheduler.worker_count();
   for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
-    stations_.push_back(std::make_unique<Station>(scheduler.worker(index), *handlers[index], limits_, share));
+    stations_.push_back(std::make_unique<Station>(scheduler.worker(index), *handlers[index], limits_, share, addresses_));
     if (options.measured) stations_.back()->set_measured();
     if (!options.logs.empty()) stations_.back()->set_request_log(options.logs[index]);
   }

@@ -12,6 +12,7 @@
 #include "core/event.h"
 #include "core/scheduler.h"
 #include "core/task.h"
+#include "net/http/address_count.h"
 #include "net/http/exchange.h"
 #include "net/http/limits.h"
 #include "net/http/listener_set.h"
@@ -51,6 +52,7 @@ class Server {
   Scheduler& scheduler_;
   const Limits limits_;
   const Duration grace_;
+  AddressCount addresses_;
   std::vector<std::unique_ptr<Station>> stations_;
   Event stop_;
 };

@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include "core/io_await.h"
+#include "core/log.h"
+#include "net/address.h"
 
 namespace evlua::http {
 
@@ -17,7 +19,7 @@ constexpr std::uint32_t kHandshakesInARow = 4;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
-  const Duration shortest = std::min({limits.header_timeout, limits.body_timeout, limits.keep_alive_timeout,
+  const Duration shortest = std::min({limits.header_timeout, limits.handshake_timeout, limits.body_timeout, limits.keep_alive_timeout,
                                       limits.send_timeout, limits.handler_timeout, limits.slow_after});
   return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
 }
@@ -31,10 +33,12 @@ bool concerns_one_connection(const Error& error) noexcept {
 
 }  // namespace
 
-Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max) noexcept
+Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max,
+                 AddressCount& addresses) noexcept
     : worker_(worker),
       handler_(handler),
       limits_(limits),
+      addresses_(addresses),
       connections_max_(std::max(connections_max, 1U)),
       first_id_((std::uint64_t{worker.index()} << 48) + 1) {}
 
@@ -96,6 +100,11 @@ Task<void> Station::accept_loop(Listening listener) {
 
 void Station::add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept {
   auto* connection = new Connection(*this, fd, peer, tls);
+  if (!connection->takes_its_place()) {
+    delete connection;
+    worker_.close_later(fd);
+    return;
+  }
   connections_.push_back(*connection);
   counters_.accepted.add();
   if (count_++ == 0) {
@@ -114,6 +123,17 @@ void Station::ended(Connection& connection) noexcept {
     some_.reset();
     none_.set();
   }
+}
+
+bool Station::takes_place(const sockaddr* peer) noexcept {
+  if (addresses_.enter(peer, limits_.connections_per_address)) return true;
+  counters_.turned_away.add();
+  if (!addresses_.may_tell(worker_.now())) return false;
+  const bool v6 = peer->sa_family == AF_INET6;
+  const auto address = net::Address::from(peer, v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
+  Log::warn("%s has %u connections open, and gets no more; see --max-connections-per-address and --trusted-proxy",
+            address.to_string().c_str(), limits_.connections_per_address);
+  return false;
 }
 
 Task<void> Station::sweep() {

@@ -17,6 +17,7 @@
 #include "core/scope.h"
 #include "core/task.h"
 #include "core/worker.h"
+#include "net/http/address_count.h"
 #include "net/http/connection.h"
 #include "net/http/exchange.h"
 #include "net/http/limits.h"
@@ -28,8 +29,9 @@ namespace evlua::http {
 
 class Station {
  public:
-  /// `limits` and `handler` must outlive the station. [any thread]
-  Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max) noexcept;
+  /// `limits`, `handler` and `addresses` must outlive the station. [any thread]
+  Station(Worker& worker, Handler& handler, const Limits& limits, std::uint32_t connections_max,
+          AddressCount& addresses) noexcept;
   ~Station();
   Station(const Station&) = delete;
   Station& operator=(const Station&) = delete;
@@ -74,6 +76,9 @@ class Station {
   /// them everything else that is ready comes first.
   class HandshakeTurn;
   HandshakeTurn handshake_turn() noexcept;
+  /// Counts a connection of that address. False: there are too many.
+  bool takes_place(const sockaddr* peer) noexcept;
+  void leaves_place(const sockaddr* peer) noexcept { addresses_.leave(peer); }
   /// The connection's loop has ended; deletes it.
   void ended(Connection& connection) noexcept;
 
@@ -87,6 +92,7 @@ class Station {
   Worker& worker_;
   Handler& handler_;
   const Limits& limits_;
+  AddressCount& addresses_;
   const std::uint32_t connections_max_;
   const std::uint64_t first_id_;
   RequestLog* request_log_ = nullptr;

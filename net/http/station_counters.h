@@ -20,6 +20,7 @@ inline constexpr std::array<Duration, 17> kDurationBounds = {
 struct StationCounters {
   OwnCounter accepted, closed;  ///< connections
   OwnCounter accept_failures;   ///< no descriptors or memory: connections wait
+  OwnCounter turned_away;       ///< connections of addresses that had too many
   OwnCounter full;              ///< times that as many were open as are allowed, and others had to wait
   OwnCounter handshakes, handshake_failures;
   OwnCounter streams;              ///< of HTTP/2

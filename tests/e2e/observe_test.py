@@ -107,7 +107,7 @@ def test_combined():
 
 
 def test_timeout_is_logged():
-    server = Logged()
+    server = Logged("--header-timeout", "0.2")
     with socket.create_connection(("127.0.0.1", server.port), LIMIT) as s:
         s.sendall(b"GET /slow HTTP/1.1\r\nHost:")
         answer = b""

@@ -1,0 +1,67 @@
+#include "net/http/address_count.h"
+
+#include <netinet/in.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "net/http/trace_context.h"
+
+namespace evlua::http {
+
+namespace {
+
+constexpr Duration kTellEvery = 60 * kSecond;
+constexpr std::uint64_t kMarkOfIpv4 = std::uint64_t{1} << 32;  // as a /64 it would be in ::/8, which nobody has
+
+std::uint64_t of_ipv4(const void* bytes) noexcept {
+  std::uint32_t number = 0;
+  std::memcpy(&number, bytes, sizeof number);
+  return kMarkOfIpv4 | number;
+}
+
+}  // namespace
+
+std::uint64_t client_network(const sockaddr* address) noexcept {
+  if (address->sa_family == AF_INET) return of_ipv4(&reinterpret_cast<const sockaddr_in*>(address)->sin_addr);
+  if (address->sa_family != AF_INET6) return 0;
+  const in6_addr& bits = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&bits)) return of_ipv4(&bits.s6_addr[12]);
+  std::uint64_t network = 0;
+  std::memcpy(&network, bits.s6_addr, sizeof network);
+  return network != 0 ? network : 1;  // ::1
+}
+
+std::size_t AddressCount::Hash::operator()(std::uint64_t network) const noexcept {
+  static const std::uint64_t seed = random_id();
+  static const std::uint64_t factor = random_id() | 1;
+  std::uint64_t mixed = (network ^ seed) * factor;
+  mixed = (mixed ^ mixed >> 32) * factor;
+  return mixed ^ mixed >> 29;
+}
+
+bool AddressCount::enter(const sockaddr* address, std::uint32_t most) noexcept {
+  const std::uint64_t network = client_network(address);
+  Shard& shard = shard_of(network);
+  const std::lock_guard guard(shard.lock);
+  std::uint32_t& count = shard.counts[network];
+  if (most != 0 && count >= most) return false;
+  ++count;
+  return true;
+}
+
+void AddressCount::leave(const sockaddr* address) noexcept {
+  const std::uint64_t network = client_network(address);
+  Shard& shard = shard_of(network);
+  const std::lock_guard guard(shard.lock);
+  const auto found = shard.counts.find(network);
+  if (found != shard.counts.end() && --found->second == 0) shard.counts.erase(found);
+}
+
+bool AddressCount::may_tell(Instant now) noexcept {
+  Instant told = told_.load(std::memory_order_relaxed);
+  const bool due = told == 0 || now - told >= kTellEvery;
+  return due && told_.compare_exchange_strong(told, now, std::memory_order_relaxed);
+}
+
+}  // namespace evlua::http

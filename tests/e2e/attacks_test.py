@@ -1,0 +1,223 @@
+"""evluaserver under clients that want all of it: slow ones, many from one address, ones that never stop asking."""
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+
+from support import EVLUASERVER, LIMIT, Program, check, exchange, main, temporary
+
+APP = temporary("""
+return function(req, res)
+  if req.method == "POST" then return res:text(tostring(#assert(req:body()))) end
+  if req.path == "/big" then return res:text(("0123456789abcdef"):rep(1 << 19)) end
+  res:text("hello")
+end
+""")
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+SANITIZED = os.environ.get("EVLUA_SANITIZE", "") != ""
+
+
+class Server:
+    def __init__(self, *options, app=APP, tls=False):
+        if tls:
+            options += ("--tls-auto-dev",)
+        self.tls = tls
+        self.program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *options)
+        self.admin = int(self.program.word_after("admin on http://127.0.0.1:"))
+        self.port = int(self.program.word_after("s://127.0.0.1:" if tls else "listening on http://127.0.0.1:"))
+
+    def connect(self, first=b"", receive_buffer=None):
+        s = socket.socket()
+        if receive_buffer:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        s.settimeout(LIMIT)
+        s.connect(("127.0.0.1", self.port))
+        if first:
+            s.sendall(first)
+        if self.tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            s = context.wrap_socket(s)
+        return s
+
+    def status(self):
+        answer = exchange(self.admin, b"GET /status.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return json.loads(answer.split(b"\r\n\r\n", 1)[1])
+
+    def metric(self, name):
+        answer = exchange(self.admin, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").decode()
+        return float(answer.split(f"\n{name} ", 1)[1].split("\n", 1)[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                check(self.program.stop() == 0, self.program.text)
+        finally:
+            self.program.__exit__()
+
+
+def rest_of(s):
+    """What comes up to the end, however it ends."""
+    got = b""
+    try:
+        while piece := s.recv(65536):
+            got += piece
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
+        pass
+    return got
+
+
+def answer_on(s, request=GET):
+    """Of a kept connection: the head and a body of five bytes; empty when the connection has ended."""
+    got = b""
+    try:
+        s.sendall(request)
+        while not got.endswith(b"hello"):
+            piece = s.recv(65536)
+            if not piece:
+                break
+            got += piece
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    return got
+
+
+def eventually(condition, *about):
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        check(time.monotonic() < deadline, "never came true", *about)
+        time.sleep(0.01)
+
+
+def test_times_are_options():
+    fast = ("--header-timeout", "0.2", "--body-timeout", "0.2", "--keep-alive", "0.2", "--handshake-timeout", "0.2",
+            "--send-timeout", "0.2")
+    began = time.monotonic()
+    with Server(*fast) as server:
+        with server.connect() as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHos")
+            check(rest_of(s).startswith(b"HTTP/1.1 408 "))
+        with server.connect() as s:
+            s.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+            check(rest_of(s).startswith(b"HTTP/1.1 408 "))
+        with server.connect() as s:
+            check(answer_on(s).endswith(b"hello") and rest_of(s) == b"")
+        with server.connect(receive_buffer=4096) as s:
+            s.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            eventually(lambda: server.status()["aborted"] == 1)
+    with Server(*fast, tls=True) as server:
+        for start in (b"", b"\x16\x03\x01\x00\xff\x01"):
+            with socket.create_connection(("127.0.0.1", server.port), LIMIT) as s:
+                s.sendall(start)
+                check(rest_of(s) == b"")
+        check(server.status()["handshake_failures"] == 2)
+    check(SANITIZED or time.monotonic() - began < 8, "the defaults were waited for")
+
+
+def test_connections_of_an_address():
+    with Server("--max-connections-per-address", "3", "--workers", "2") as server:
+        held = [server.connect() for _ in range(3)]
+        for s in held:
+            check(answer_on(s).endswith(b"hello"))
+        for _ in range(5):
+            with server.connect() as s:
+                check(answer_on(s) == b"", "the fourth is closed")
+        check(server.status()["connections_refused"] == 5, server.status())
+        check(server.metric("evlua_connections_refused_total") == 5)
+        for s in held:
+            check(answer_on(s).endswith(b"hello"), "those that there are go on")
+        held.pop().close()
+        eventually(lambda: answer_on(server.connect()).endswith(b"hello"), "its place is free again")
+    told = server.program.text
+    check(told.count("and gets no more") == 1, told)
+
+
+def test_whom_a_proxy_announces_is_counted():
+    def named(address, family="TCP6"):
+        target = "::1" if family == "TCP6" else "127.0.0.1"
+        return f"PROXY {family} {address} {target} 1000 80\r\n".encode()
+
+    with Server("--max-connections-per-address", "2", "--proxy-protocol", "127.0.0.1") as server:
+        held = [server.connect(named("2001:db8:0:1::1")), server.connect(named("2001:db8:0:1:2::3"))]
+        held += [server.connect(named("192.0.2.1", "TCP4")), server.connect(named("::ffff:192.0.2.1"))]
+        held += [server.connect(b"PROXY UNKNOWN\r\n") for _ in range(4)]
+        for s in held:
+            check(answer_on(s).endswith(b"hello"), "the proxy itself is not counted")
+        for address in (named("2001:db8:0:1:ffff::1"), named("192.0.2.1", "TCP4")):
+            with server.connect(address) as s:
+                check(answer_on(s) == b"", "a third of that network", address)
+        for address in (named("2001:db8:0:2::1"), named("192.0.2.2", "TCP4")):
+            with server.connect(address) as s:
+                check(answer_on(s).endswith(b"hello"), "another one", address)
+    with Server("--max-connections-per-address", "2", "--trusted-proxy", "127.0.0.0/8") as server:
+        for s in [server.connect() for _ in range(8)]:
+            check(answer_on(s).endswith(b"hello"), "a trusted proxy speaks for many")
+
+
+def test_requests_of_a_connection():
+    with Server("--max-requests", "3") as server:
+        with server.connect() as s:
+            for _ in range(2):
+                check(b"Connection: close" not in answer_on(s))
+            check(b"\r\nConnection: close\r\n" in answer_on(s) and rest_of(s) == b"")
+        with server.connect() as s:
+            s.sendall(GET * 5)
+            got = rest_of(s)
+            check(got.count(b"hello") == 3 and got.count(b"Connection: close") == 1, got)
+
+
+def test_a_client_that_pipelines_for_ever_starves_nobody():
+    with Server("--workers", "1") as server:
+        stop = threading.Event()
+
+        def flood():
+            with server.connect() as s:
+                reader = threading.Thread(target=rest_of, args=(s,))
+                reader.start()
+                while not stop.is_set():
+                    s.sendall(GET * 2000)
+                s.shutdown(socket.SHUT_WR)
+                reader.join()
+
+        flooding = [threading.Thread(target=flood) for _ in range(2)]
+        for thread in flooding:
+            thread.start()
+        eventually(lambda: server.status()["requests"] > 2000)
+        with server.connect() as s:
+            for _ in range(50):
+                began = time.monotonic()
+                check(answer_on(s).endswith(b"hello"))
+                check(SANITIZED or time.monotonic() - began < 2, "it had to wait for the others")
+        stop.set()
+        for thread in flooding:
+            thread.join()
+
+
+def test_heads_as_large_as_told():
+    def asked(server, line_bytes, fields=0, field_bytes=0):
+        head = b"GET /" + b"a" * (line_bytes - len("GET / HTTP/1.1")) + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head += b"a: b\r\n" * fields
+        if field_bytes:
+            head += b"c: " + b"d" * (field_bytes - 5 - len(b"Host: x\r\nConnection: close\r\n")) + b"\r\n"
+        return int(exchange(server.port, head + b"\r\n").split(b" ")[1])
+
+    with Server("--max-uri", "300", "--max-header-size", "1000", "--max-header-fields", "5") as server:
+        check((asked(server, 300), asked(server, 301)) == (200, 414))
+        check((asked(server, 20, 3), asked(server, 20, 4)) == (200, 431))
+        check((asked(server, 20, 0, 1000), asked(server, 20, 0, 1001)) == (200, 431))
+    with Server("--max-uri", "20000", "--max-header-size", "40000", "--max-header-fields", "128") as server:
+        check(asked(server, 20000, 120, 39000) == 200)
+    both = Program(EVLUASERVER, APP, "--max-uri", "30000", "--max-header-size", "40000")
+    with both:
+        check(both.stop() == 2 and "together" in both.text, both.text)
+
+
+try:
+    main(globals())
+finally:
+    os.unlink(APP)

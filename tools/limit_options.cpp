@@ -1,0 +1,56 @@
+#include "tools/limit_options.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+namespace evlua::tools {
+
+void LimitOptions::define_times(CLI::App& app) {
+  const CLI::Range seconds(0.001, 1e6);
+  app.add_option("--header-timeout", header_seconds_, "seconds from a request's first byte to the end of its head")
+      ->check(seconds);
+  app.add_option("--body-timeout", body_seconds_, "seconds that a request's body may pause")->check(seconds);
+  app.add_option("--keep-alive", keep_alive_seconds_, "seconds that a connection may wait for its next request")
+      ->check(seconds);
+  app.add_option("--handshake-timeout", handshake_seconds_, "seconds that a TLS handshake may take")->check(seconds);
+  app.add_option("--send-timeout", send_seconds_, "seconds that a client may take nothing of a response")
+      ->check(seconds);
+}
+
+void LimitOptions::define(CLI::App& app, http::Limits& limits) {
+  app.add_option("--max-body", limits.buffered_body_bytes, "bytes of a body that req:body() takes");
+  app.add_option("--max-expansion", limits.expansion_ratio,
+                 "how many times what was sent a decoded body may have, beyond --max-body (default 200)")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--max-connections", limits.connections, "connections open at once");
+  app.add_option("--max-connections-per-address", limits.connections_per_address,
+                 "of these, from one address (IPv6: one /64), but for --trusted-proxy; more are closed; 0: no limit");
+  app.add_option("--max-requests", limits.requests_per_connection,
+                 "requests of one connection, which then ends; 0: no limit");
+  app.add_option("--max-uri", limits.request_line_bytes, "bytes of a request line")
+      ->check(CLI::Range(256U, http::kHeadBytesMax / 2));
+  app.add_option("--max-header-size", limits.header_block_bytes, "bytes of all header fields of a request")
+      ->check(CLI::Range(256U, http::kHeadBytesMax));
+  app.add_option("--max-header-fields", limits.header_fields, "header fields of a request")
+      ->check(CLI::Range(1U, http::kHeaderFieldsMax));
+  app.add_option("--response-buffer", limits.output_bytes,
+                 "bytes of a response that wait for the client before its writer has to")
+      ->check(CLI::Range(1024U, 1U << 30));
+  define_times(app);
+}
+
+bool LimitOptions::complete(http::Limits& limits) const {
+  if (limits.request_line_bytes + limits.header_block_bytes > http::kHeadAndLineBytesMax) {
+    std::fprintf(stderr, "evluaserver: --max-uri and --max-header-size may be %u bytes together\n",
+                 http::kHeadAndLineBytesMax);
+    return false;
+  }
+  limits.header_timeout = duration_from_seconds(header_seconds_);
+  limits.body_timeout = duration_from_seconds(body_seconds_);
+  limits.keep_alive_timeout = duration_from_seconds(keep_alive_seconds_);
+  limits.handshake_timeout = duration_from_seconds(handshake_seconds_);
+  limits.send_timeout = duration_from_seconds(send_seconds_);
+  return true;
+}
+
+}  // namespace evlua::tools

@@ -1,0 +1,31 @@
+// evluaserver's options that bound what clients may take: time, room, connections.
+#pragma once
+
+#include <string>
+
+#include "net/http/limits.h"
+
+namespace CLI {
+class App;
+}
+
+namespace evlua::tools {
+
+class LimitOptions {
+ public:
+  /// `limits` must outlive `app`.
+  void define(CLI::App& app, http::Limits& limits);
+  /// What was given goes into `limits`. False after printing what is wrong.
+  bool complete(http::Limits& limits) const;
+
+ private:
+  void define_times(CLI::App& app);
+
+  double header_seconds_ = 10;
+  double body_seconds_ = 30;
+  double keep_alive_seconds_ = 15;
+  double handshake_seconds_ = 10;
+  double send_seconds_ = 30;
+};
+
+}  // namespace evlua::tools
