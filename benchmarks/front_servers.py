@@ -63,12 +63,12 @@ class FrontServer(Server):
         return super().start(directory, cores)
 
 
-def evlua(options, backend):
+def evlua(options, backend, more=()):
     def command(port, directory):
         return [os.path.join(options.build, "evluaserver"), f"{PEERS}/front.lua", "--workers", "1",
                 "--listen", f"http://127.0.0.1:{port}", "--listen", f"https://127.0.0.1:{server.tls_port}",
                 "--tls-cert", f"{directory}/site.pem", "--tls-key", f"{directory}/site.key",
-                "--static", f"{directory}/static=/static", "--compress", str(COMPRESSION_LEVEL)]
+                "--static", f"{directory}/static=/static", "--compress", str(COMPRESSION_LEVEL), *more]
 
     server = FrontServer(f"evlua {backend}", command, {"EVLUA_BACKEND": backend})
     return server

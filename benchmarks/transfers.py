@@ -1,50 +1,42 @@
 """What clients cost in memory: idle ones over TLS, and one that moves 4 GiB. Part of e2e.py."""
+import contextlib
 import os
-import socket
-import ssl
 import subprocess
 import tempfile
 
 from front_servers import evlua, prepare
 from load import PIN
-from process import BACKENDS, REQUEST, connections_max, resident
+from process import BACKENDS, connections_max, resident
 
 SIZE = 4 << 30
+IDLE = ["--keep-alive", "3600", "--handshake-timeout", "60", "--max-connections-per-address", "0"]
 
 
-def ask(client):
-    client.sendall(REQUEST)
-    while b"Hello, World!" not in client.recv(4096):
-        pass
+@contextlib.contextmanager
+def idle_clients(options, port, count):
+    """They are connected, and each has been answered once."""
+    command = [os.path.join(options.build, "tls_idle"), str(port), str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        if clients.stdout.readline() != "ready\n":
+            raise SystemExit("tls_idle failed")
+        yield
+        clients.stdin.close()
 
 
 def idle_tls_connections(options, results):
     count = connections_max() - 100
-    context = ssl._create_unverified_context()
     for backend in BACKENDS:
         with tempfile.TemporaryDirectory() as directory:
             prepare(directory)
-            server = evlua(options, backend)
+            server = evlua(options, backend, IDLE)
             server.start(directory)
-            clients = []
-
-            def connect(number):
-                for made in range(number):
-                    plain = socket.create_connection(("127.0.0.1", server.tls_port))
-                    clients.append(context.wrap_socket(plain))
-                    ask(clients[-1])
-                    if made % 2000 == 1999:  # before the server closes those that have been idle for long
-                        for client in clients:
-                            ask(client)
-
+            pid = server.process.pid
             try:
-                connect(100)
-                before = resident(server.process.pid)
-                connect(count)
-                each = (resident(server.process.pid) - before) / count
+                with idle_clients(options, server.tls_port, 50):
+                    before = resident(pid)
+                    with idle_clients(options, server.tls_port, count):
+                        each = (resident(pid) - before) / count
             finally:
-                for client in clients:
-                    client.close()
                 server.stop()
             results[f"memory, {count} idle TLS connections: {backend}"] = {"resident_bytes_each": round(each)}
 
