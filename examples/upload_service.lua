@@ -39,6 +39,7 @@ local function receive(req, path, name, offset)
     size = size + #piece
     received:set(name, size)
   end
+  if code == "EOF" then file:truncate(size) end            -- more may have come before
   file:close()
   if code ~= "EOF" then return nil, message, code end      -- what has come stays, to be taken up again
   assert(fs.rename(path .. ".part", path))
@@ -48,12 +49,13 @@ end
 
 local function put(req, res, path, name)
   local offset = tonumber((req:header("content-range") or "bytes 0-"):match("^bytes (%d+)%-") or "0")
-  local there = size_of(path .. ".part") or 0
-  if offset > there then
-    return res:status(409):header("Upload-Offset", tostring(there)):text("go on at byte " .. there .. "\n")
-  end
   local lock = shared.lock("upload " .. name, {timeout = 0})
   if not lock then return res:status(423):text("somebody sends this file\n") end
+  local there = size_of(path .. ".part") or 0
+  if offset > there then
+    lock:unlock()
+    return res:status(409):header("Upload-Offset", tostring(there)):text("go on at byte " .. there .. "\n")
+  end
   local size, message = receive(req, path, name, math.tointeger(offset))
   lock:unlock()
   if not size then return res:status(500):text(message .. "\n") end
@@ -75,13 +77,13 @@ local function post(req, res)
   res:status(201):text(table.concat(lines))
 end
 
-local function progress(res, name)
+local function progress(res, path, name)
   local events = assert(res:sse())
   local last
   repeat
-    local now = received:get(name)
+    local now = received:get(name) or (fs.exists(path) and "done" or "nothing yet")
     if now ~= last then
-      if not events:send(now or "nothing yet") then return end      -- the client has gone
+      if not events:send(now) then return end                       -- the client has gone
       last = now
     end
     evlua.sleep(0.1)
@@ -95,7 +97,7 @@ return {
     if kind == "files" and name == "" and req.method == "POST" then return post(req, res) end
     local path = name and path_of(name)
     if not path then return res:status(404):text("not found\n") end
-    if kind == "progress" then return progress(res, name) end
+    if kind == "progress" then return progress(res, path, name) end
     if kind ~= "files" then return res:status(404):text("not found\n") end
     if req.method == "PUT" then return put(req, res, path, name) end
     if req.method == "HEAD" and not fs.exists(path) then

@@ -107,6 +107,22 @@ def curl(*arguments):
     return got.stdout
 
 
+def watch_progress(port, content):
+    """From the first byte to the last; the second half is sent when the first was seen."""
+    half = len(content) // 2
+    url = f"http://127.0.0.1:{port}/progress/watched.bin"
+    with subprocess.Popen(["curl", "-sN", "--max-time", str(LIMIT), url], stdout=subprocess.PIPE, text=True) as watcher:
+        events = (line.strip() for line in watcher.stdout if line.strip())
+        check(next(events) == "data: nothing yet")
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(b"PUT /files/watched.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                           b"Content-Length: %d\r\n\r\n" % len(content) + content[:half])
+            check(f"data: {half}" in events, "it stops at what was sent")
+            stream.sendall(content[half:])
+            check(b" 201 Created" in stream.recv(1000))
+        check(list(events)[-1] == "data: done")
+
+
 def test_upload_service():
     folder = tempfile.mkdtemp()
     os.environ["UPLOADS"] = folder
@@ -138,6 +154,13 @@ def test_upload_service():
                 break
             check(time.monotonic() < deadline, got)
         check(got == b"2000000 bytes\n" and curl(f"{at}/files/cut.bin") == content, got)
+        watch_progress(port, content[:100_000])
+        # Taken up where less was meant to be: nothing of the first attempt is left behind it.
+        part = os.path.join(folder, "short.bin.part")
+        with open(part, "wb") as f:
+            f.write(content[:1000] + b"x" * 5_000_000)
+        got = curl("-T", rest, "-H", "Content-Range: bytes 1000-*/*", f"{at}/files/short.bin")
+        check(got == b"1001000 bytes\n" and curl(f"{at}/files/short.bin") == content[:1000] + content[1_000_000:], got)
         check(b"go on at byte 0" in curl("-T", rest, "-H", "Content-Range: bytes 9-*/*", f"{at}/files/none.bin"))
         check(curl("-F", f"f=@{rest};filename=form.bin", f"{at}/files") == b"form.bin: 1000000 bytes\n")
         check(curl(f"{at}/files/form.bin") == content[1_000_000:])
