@@ -19,8 +19,9 @@ constexpr std::uint32_t kHandshakesInARow = 4;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
-  const Duration shortest = std::min({limits.header_timeout, limits.handshake_timeout, limits.body_timeout, limits.keep_alive_timeout,
-                                      limits.send_timeout, limits.handler_timeout, limits.slow_after});
+  const Duration shortest =
+      std::min({limits.header_timeout, limits.handshake_timeout, limits.body_timeout, limits.keep_alive_timeout,
+                limits.send_timeout, limits.handler_timeout, limits.slow_after});
   return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
 }
 
@@ -195,12 +196,11 @@ void Station::give_back(Exchange* exchange) noexcept {
 
 void Station::take_buffer(Bytes& buffer) noexcept {
   if (buffer.capacity() != 0) return;
-  if (spare_buffers_.empty()) {
-    buffer.reserve(kBufferBytes);
-  } else {
+  if (!spare_buffers_.empty()) {
     buffer.swap(spare_buffers_.back());
     spare_buffers_.pop_back();
   }
+  buffer.reserve(kBufferBytes);  // what was given back may have been smaller
 }
 
 void Station::give_back(Bytes& buffer) noexcept {

@@ -271,6 +271,42 @@ def test_bodies():
         check(program.stop() == 0, program.text)
 
 
+def test_records_are_full():
+    """A file is not sent in tiny ones, whatever buffers handshakes leave behind."""
+    os.makedirs(path("static"))
+    with open(path("static/large"), "wb") as f:
+        f.write(os.urandom(1 << 20))
+    program, port = serve_one("--workers", "1", "--static", path("static") + "=/static")
+    with program:
+        for _ in range(3):
+            with connect(port) as stream:
+                get(stream)
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as plain:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            stream = client().wrap_bio(incoming, outgoing, server_hostname="one.test")
+            sealed = 0
+
+            def until_done(step):
+                nonlocal sealed
+                while True:
+                    try:
+                        return step()
+                    except ssl.SSLWantReadError:
+                        plain.sendall(outgoing.read())
+                        got = plain.recv(65536)
+                        check(got, "the connection ended")
+                        sealed += len(got)
+                        incoming.write(got)
+
+            until_done(stream.do_handshake)
+            stream.write(b"GET /static/large HTTP/1.1\r\nHost: x\r\n\r\n")
+            plain_bytes = 0
+            while plain_bytes < 1 << 20:
+                plain_bytes += len(until_done(lambda: stream.read(65536)))
+            check(sealed - plain_bytes < 5000, "bytes that are not of the file", sealed - plain_bytes)
+        check(program.stop() == 0, program.text)
+
+
 def test_client_certificates():
     own = client()
     own.load_cert_chain(path("ann.pem"), path("ann.key"))
