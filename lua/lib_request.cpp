@@ -174,7 +174,7 @@ int header(lua_State* L) {
   return 1;
 }
 
-/// Pushes a table of lower-case names; repeated fields are joined by ", ".
+/// Pushes a table of lower-case names; repeated fields are joined by ", ", cookies as RFC 9113 joins them.
 template <class FieldAt>
 int push_fields(lua_State* L, std::size_t count, FieldAt field_at) {
   lua_newtable(L);
@@ -188,7 +188,7 @@ int push_fields(lua_State* L, std::size_t count, FieldAt field_at) {
     luaL_pushresultsize(&name, field.name.size());
     lua_pushvalue(L, -1);
     const bool repeated = lua_rawget(L, -3) == LUA_TSTRING;
-    if (repeated) lua_pushliteral(L, ", ");
+    if (repeated) lua_pushstring(L, http::equal_ignoring_case(field.name, "cookie") ? "; " : ", ");
     lua_pushlstring(L, field.value.data(), field.value.size());
     if (repeated) {
       lua_concat(L, 3);

@@ -209,7 +209,7 @@ void Http2Session::wake_reader() noexcept {
 }
 
 Task<void> Http2Session::serve(std::string_view received) {
-  idle_deadline_ = deadline_after(station_.worker().now(), station_.limits().keep_alive_timeout);
+  idle_deadline_ = deadline_after(station_.worker().now(), station_.limits().header_timeout);
   if (!received.empty()) receive(received);
   run = [](Runnable& sender) noexcept {
     auto& self = static_cast<Http2Session&>(sender);
@@ -336,10 +336,7 @@ void Http2Session::check_deadlines(Instant now) noexcept {
   if (noticed_ || (streams_.empty() && now >= idle_deadline_)) end_politely();
   streams_.for_each([this, now](Http2Stream& stream) {
     if (stream.closed) return;
-    if (now >= stream.head_deadline || now >= stream.send_deadline) {
-      stream.head_deadline = stream.send_deadline = kNever;
-      reset(stream.id, NGHTTP2_CANCEL);
-    }
+    if (now >= stream.head_deadline || now >= stream.send_deadline) time_out(stream);
     if (now >= stream.handler_deadline) {
       stream.handler_deadline = kNever;
       if (stream.exchange != nullptr) station_.handler().expire(*stream.exchange);
@@ -350,6 +347,15 @@ void Http2Session::check_deadlines(Instant now) noexcept {
     }
   });
   wake_sender();
+}
+
+/// No other frame can come before a head has ended (RFC 9113, 4.3). A client that takes nothing may do so on one stream
+/// and not on others: that costs it the connection only when it has no other.
+void Http2Session::time_out(Http2Stream& stream) noexcept {
+  if (stream.head_deadline != kNever) end_politely();
+  stream.head_deadline = stream.send_deadline = kNever;
+  timed_out_ = true;
+  reset(stream.id, NGHTTP2_CANCEL);
 }
 
 // -- streams --------------------------------------------------------------------------------------------------------
@@ -379,7 +385,8 @@ void Http2Session::release(Http2Stream& stream) noexcept {
   List<Http2Stream>::erase(stream);
   std::unique_ptr<Http2Stream> owned(&stream);
   if (streams_.empty()) {
-    idle_deadline_ = deadline_after(station_.worker().now(), station_.limits().keep_alive_timeout);
+    const Duration patience = timed_out_ ? 0 : station_.limits().keep_alive_timeout;
+    idle_deadline_ = deadline_after(station_.worker().now(), patience);
     spare_streams_.clear();  // an idle connection keeps nothing
   } else if (spare_streams_.size() < kSpareStreams) {
     Bytes kept;

@@ -71,6 +71,7 @@ class Http2Session final : private Runnable {
   void wake_reader() noexcept;
   void lose() noexcept;
   void end_politely() noexcept;
+  void time_out(Http2Stream& stream) noexcept;
   void give_notice() noexcept;
   bool finished() const noexcept { return streams_.empty() && (lost_ || ending_); }
 
@@ -110,6 +111,7 @@ class Http2Session final : private Runnable {
   bool broken_ = false;   // nghttp2 makes no sense of what comes
   bool lost_ = false;     // nothing can be received, or nothing shall be
   bool ending_ = false;   // GOAWAY was sent
+  bool timed_out_ = false;  // a stream was reset for its client's slowness
   bool noticed_ = false;  // the client was told that GOAWAY is about to come
 };
 

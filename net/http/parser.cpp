@@ -384,29 +384,32 @@ void RequestParser::add_field(Bytes& head, std::string_view name, std::string_vi
 
 /// A client may send cookies one by one, to compress them better; they are one field (RFC 9113, 8.2.3).
 void RequestParser::join_cookies(Bytes& head) noexcept {
-  std::size_t kept = 0;
-  Field* first = nullptr;
-  for (std::size_t index = 0; index < field_count_; ++index) {
-    Field& field = fields_[index];
-    const bool cookie = view(head.view(), field.name) == "cookie";
-    if (!cookie || first == nullptr) {
-      fields_[kept] = field;
-      if (cookie) first = &fields_[kept];
-      ++kept;
-      continue;
-    }
-    const std::size_t joined = std::size_t{first->value.size} + 2 + field.value.size;
-    if (head.size() + joined > kHeadBytesMax) {
-      (void)refuse(431, "header block too large");
-      return;
-    }
-    const std::size_t from = head.size();
-    head.reserve(joined);  // what is appended lies in there
-    head.append(view(head.view(), first->value));
-    head.append("; ");
-    head.append(view(head.view(), field.value));
-    first->value = range(from, head.size());
+  const auto is_cookie = [this, &head](const Field& field) { return view(head.view(), field.name) == "cookie"; };
+  const Field* const end = fields_.data() + field_count_;
+  if (std::count_if(fields_.cbegin(), end, is_cookie) < 2) return;
+  std::size_t joined = 0;
+  std::for_each(fields_.cbegin(), end, [&](const Field& field) {
+    if (is_cookie(field)) joined += std::size_t{field.value.size} + 2;
+  });
+  if (head.size() + joined > kHeadBytesMax) {
+    (void)refuse(431, "header block too large");
+    return;
   }
+  const std::size_t from = head.size();
+  head.reserve(joined);  // what is appended lies in there
+  std::size_t kept = 0;
+  Field* whole = nullptr;
+  for (std::size_t index = 0; index < field_count_; ++index) {
+    const Field field = fields_[index];
+    const bool cookie = is_cookie(field);
+    if (cookie && whole != nullptr) head.append("; ");
+    if (cookie) head.append(view(head.view(), field.value));
+    if (cookie && whole != nullptr) continue;
+    fields_[kept] = field;
+    if (cookie) whole = &fields_[kept];
+    ++kept;
+  }
+  whole->value = range(from, head.size());
   field_count_ = static_cast<std::uint16_t>(kept);
 }
 

@@ -17,6 +17,7 @@ return function(req, res)
     return res:text(table.concat({req.method, req.target, req.version, req.host, tostring(req:header("x-a")),
       tostring(req:header("cookie")), tostring(req:cookie("b")), tostring(req:header("host"))}, " "))
   end
+  if req.path == "/cookies" then return res:text(req:headers().cookie) end
   if req.path == "/echo" then
     for piece in req:chunks() do
       local ok, message, code = res:write(piece)
@@ -161,9 +162,16 @@ def test_requests():
             for byte in frame(1, 5, 1, head("/what", more=crumbs)):
                 client.send(bytes([byte]))
             check(client.body(1) == b"GET /what 2.0 x y a=1; b=2; c=3 2 x")
+            # Many are joined in one go: each with all before it would be more than a head may have.
+            crumbs = [("cookie", f"n{i}=" + "v" * 200) for i in range(60)]
+            client.request(3, "/cookies", more=crumbs)
+            check(client.body(3) == "; ".join(value for _, value in crumbs).encode())
         # HTTP/1 goes on beside it, and what only begins alike is answered as HTTP/1.
         old = subprocess.run(["curl", "-sS", f"http://127.0.0.1:{port}/what"], capture_output=True, timeout=LIMIT)
         check(old.stdout.startswith(b"GET /what 1.1"), old)
+        old = subprocess.run(["curl", "-sS", "-H", "Cookie: a=1", "-H", "Cookie: b=2",
+                              f"http://127.0.0.1:{port}/cookies"], capture_output=True, timeout=LIMIT)
+        check(old.stdout == b"a=1; b=2", old)
         for almost, status in ((b"PROPFIND / HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
                                (b"PRI * HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
                                (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"505")):
@@ -285,6 +293,34 @@ def test_limits():
             while client.read():
                 pass
         check(curl(port, "/") == b"hello")
+        check(program.stop() == 0, program.text)
+
+
+def test_slow_clients():
+    """The connection ends with the request that took too long, and not when it has been idle as well."""
+    program, port = serve("--header-timeout", "0.3", "--send-timeout", "0.3", "--keep-alive", "1000")
+    with program:
+        with Client(port) as client:  # no request at all
+            check(ended_with(client) == 0)
+        with Client(port) as client:  # half a head
+            client.until(lambda kind, flags, at, payload: kind == 4 and not flags & 1)
+            client.send(frame(1, 1, 1, head()))
+            check(ended_with(client) == 0)
+        with Client(port) as client:  # half a frame of it
+            client.until(lambda kind, flags, at, payload: kind == 4 and not flags & 1)
+            client.send(frame(1, 5, 1, head())[:12])
+            check(ended_with(client) == 0)
+        with Client(port, struct.pack(">HI", 4, 0)) as client:  # a window that stays shut
+            client.request(1)
+            frames = client.until(lambda kind, flags, at, payload: kind == 3)
+            check(frames[-1][2:] == (1, struct.pack(">I", 8)), frames)
+            check(ended_with(client) == 0)
+        with Client(port) as client:  # who was answered may be idle for longer
+            client.request(1)
+            check(client.body(1) == b"hello")
+            time.sleep(1)
+            client.request(3)
+            check(client.body(3) == b"hello")
         check(program.stop() == 0, program.text)
 
 
