@@ -530,8 +530,8 @@ Connection::Next Connection::read_head() noexcept {
   input_.remove_prefix(parser.head_bytes() - before);
   if (before != 0) stored.truncate(parser.head_bytes());
   const std::string_view head = so_far.substr(0, parser.head_bytes());
-  // Nobody has proved here whose origin that would be (RFC 9110 7.4).
-  if (parser.asks_for_https() && secure_ == nullptr) return refuse(421, so_far);
+  // Nobody has proved here whose origin that would be (RFC 9110 7.4), unless it was to a proxy of ours.
+  if (parser.asks_for_https() && secure_ == nullptr && !peer_is_trusted()) return refuse(421, so_far);
   if (!ahead_ || secure_ != nullptr || has_whole_body(parser)) return answer(head);
   // The rest of the body may be received on another worker.
   if (before == 0) stored.append(head);

@@ -230,7 +230,7 @@ bool Exchange::knows_client() {
 
 std::string_view Exchange::scheme() {
   if (knows_client() && !client_->scheme.empty()) return client_->scheme;
-  return tls() != nullptr ? "https" : "http";
+  return tls() != nullptr || parser_.asks_for_https() ? "https" : "http";
 }
 
 // -- request body -----------------------------------------------------------------------------------------------------

@@ -232,6 +232,10 @@ def test_trusted_proxy():
         check(client("Forwarded: for=" + long) == "peer http x")
         check(b"Secure" in ask("Forwarded: for=192.0.2.1;proto=https", path="/cookie"))
         check(b"Secure" not in ask("Forwarded: for=192.0.2.1;proto=http", path="/cookie"))
+        # One that ends TLS may say so in the target (RFC 9110, 7.4), unless it says otherwise.
+        check(body_of(ask(path="https://x/")).endswith(" https x"))
+        check(b"Secure" in ask(path="https://x/cookie"))
+        check(body_of(ask("X-Forwarded-Proto: http", path="https://x/")).endswith(" http x"))
         kept = request("Forwarded: for=192.0.2.43").replace(b"close", b"keep-alive")
         answers = exchange(port, kept + request())
         check(answers.count(b"192.0.2.43 ") == 1 and answers.count(b"\r\n\r\n127.0.0.1:") == 1, answers)
@@ -245,6 +249,7 @@ def test_others_are_not_believed():
             told = body_of(exchange(port, request("Forwarded: for=192.0.2.43;proto=https;host=example.org",
                                                   "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https")))
             check(told.startswith("127.0.0.1:") and told.endswith(" http x"), told)
+            check(exchange(port, request(path="https://x/")).startswith(b"HTTP/1.1 421 "), options)
             check(program.stop() == 0, program.text)
 
 
