@@ -231,7 +231,8 @@ function methods:form(options)
   return native.parse_form(text), text
 end
 
--- application/json, or a type with the suffix +json, whatever its parameters.
+-- application/json, or a type with the suffix +json, whatever its parameters. Pages of other sites cannot send these
+-- unasked; they can send a body of no type at all.
 local function is_json(content_type)
   local kind = content_type:match("^%s*([^;%s]*)"):lower()
   return kind == "application/json" or kind:find("^[^/]+/[^/]+%+json$") ~= nil
@@ -242,7 +243,8 @@ function methods:json(limit)
     error("bad argument #1 to 'json' (bytes expected)", 2)
   end
   local kind = self:header("content-type")
-  if kind and not is_json(kind) then return nil, ("not JSON: its type is '%s'"):format(kind), "EINVAL" end
+  if not kind then return nil, "not JSON: it has no Content-Type", "EINVAL" end
+  if not is_json(kind) then return nil, ("not JSON: its type is '%s'"):format(kind), "EINVAL" end
   local text, message, code = self:body(limit)
   if not text then return nil, message, code end
   return json.decode(text)

@@ -70,13 +70,15 @@ def test_round_trip():
 def test_types():
     program, port = serve(APP)
     with program:
-        for good in (None, "application/json", "application/json; charset=utf-8", "APPLICATION/JSON",
+        for good in ("application/json", "application/json; charset=utf-8", "APPLICATION/JSON",
                      " application/json ;x", "application/ld+json", "application/problem+json;a=b"):
             check(post(port, "[1]", good)[2] == b"[1]", good)
         for bad in ("text/plain", "application/jsonp", "application/xml", "json", "x/application/json", "text/json-x",
                     "+json", "application/x-www-form-urlencoded"):
             status, _, text = post(port, "[1]", bad)
             check(status == 400 and text.startswith(b"EINVAL: not JSON: its type is '"), bad, text)
+        status, _, text = post(port, "[1]", None)
+        check(status == 400 and text == b"EINVAL: not JSON: it has no Content-Type", text)
         check("Content-Type: application/problem+json" in post(port, "", path="/type")[1])
 
 

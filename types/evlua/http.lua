@@ -110,7 +110,7 @@ function Request:chunks(n) end
 ---@return string[] values
 function Request:query_list(name) end
 
----The value of a JSON body; "EINVAL" if it is none.
+---The value of a JSON body; "EINVAL" if it is none, or its Content-Type does not say so.
 ---@param limit? integer
 ---@return any value
 ---@return string? message
