@@ -1,4 +1,4 @@
-// Content codings of responses (RFC 9110, 8.4.1): gzip by zlib, br by brotli, zstd.
+// Content codings of responses (RFC 9110, 8.4.1): gzip by zlib and, of whole bodies, libdeflate, br by brotli, zstd.
 #pragma once
 
 #include <cstdint>
