@@ -150,8 +150,8 @@ void on_hook(lua_State* L, lua_Debug* where) {
   const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
   if (used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
   if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
-  Slice::count_cut();
   Worker::current().count_overrun();
+  Slice::count_cut();
   fiber.emplace<PreemptWait>();
   fiber.yields_in_hook(where);
   lua_yield(L, 0);
