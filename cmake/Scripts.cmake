@@ -64,6 +64,18 @@ if(TARGET evlua AND TARGET evluaserver)
   endforeach()
 endif()
 
+# What is shipped. Sanitizers are no part of it.
+if(TARGET deb AND NOT EVLUA_SANITIZE)
+  find_program(SHLIBDEPS dpkg-shlibdeps)
+  if(SHLIBDEPS)
+    evlua_add_test(package/package_test package
+      ENVIRONMENT ${program_env} "EVLUA_BUILD=${CMAKE_BINARY_DIR}"
+      COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tests/package/package_test.py)
+  else()
+    message(STATUS "dpkg-shlibdeps is not installed: tests/package is left out")
+  endif()
+endif()
+
 # The source tree itself: include direction, banned shapes, dead files; and that the checker finds each of them.
 if(EXISTS ${CMAKE_SOURCE_DIR}/tools/tidy.py)
   evlua_add_test(tidy/tree tidy DIRECTORY ${CMAKE_SOURCE_DIR} COMMAND ${PYTHON3} tools/tidy.py)

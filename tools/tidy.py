@@ -30,7 +30,7 @@ LAYERS = {
     "lua": {"core", "net", "fs", "lua"},
     "tools": {"core", "backends", "net", "fs", "lua", "tools"},
 }
-FOLDERS = [*LAYERS, "tests", "benchmarks", "examples", "types", "docs", "cmake", ".ci"]
+FOLDERS = [*LAYERS, "tests", "benchmarks", "examples", "types", "docs", "cmake", ".ci", "packaging"]
 EVERYWHERE = {"tests", "benchmarks"}  # may include any layer and any library
 
 # Outside headers, and the layers that may know them.

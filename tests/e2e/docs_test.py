@@ -2,6 +2,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 
@@ -222,6 +223,21 @@ def test_options():
         rows = "\n".join(re.findall(r"^\| (`-.*?) \|", section, re.M))
         check(set(option.findall(said)) == set(option.findall(rows)), program, "has", set(option.findall(said)),
               "and programs.md", set(option.findall(rows)))
+
+
+def test_manual_pages():
+    option = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+    for program, path in (("evlua", EVLUA), ("evluaserver", EVLUASERVER)):
+        said = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=LIMIT, check=True).stdout
+        page = text_of("docs", "man", f"{program}.1")
+        items = re.findall(r"^\.It (Fl .*)", page, re.M)
+        described = {"-" + name for item in items for name in re.findall(r"Fl ([a-z-]+)", item)}
+        check(set(option.findall(said)) == described, program, "has", set(option.findall(said)),
+              "and its manual page", described)
+        if shutil.which("mandoc"):
+            lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning"], input=page, capture_output=True, text=True,
+                                  timeout=LIMIT, check=False)
+            check(lint.returncode == 0, lint.stdout)
 
 
 def anchors(page):
