@@ -1,4 +1,4 @@
-# `cmake --install`, and the target `deb`: the Debian package, made in the folder package of the build folder.
+# `cmake --install`, and the target `deb`: the Debian package, in the build folder.
 include(GNUInstallDirs)
 set(documents ${CMAKE_INSTALL_DATADIR}/doc/evlua)
 
@@ -53,5 +53,5 @@ include(CPack)
 
 # Not CPack's target `package`, which would build the tests first.
 get_property(compressed GLOBAL PROPERTY evlua_compressed)
-add_custom_target(deb COMMAND ${CMAKE_CPACK_COMMAND} -B ${CMAKE_BINARY_DIR}/package
+add_custom_target(deb COMMAND ${CMAKE_CPACK_COMMAND} -B ${CMAKE_BINARY_DIR}
   DEPENDS evlua evluaserver ${compressed} COMMENT "Making the Debian package" VERBATIM USES_TERMINAL)

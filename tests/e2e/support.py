@@ -27,9 +27,11 @@ def check(condition, *about):
 class Program:
     """A running program whose standard error (or output) is read line by line, with a deadline."""
 
-    def __init__(self, *command, watch="stderr"):
+    def __init__(self, *command, watch="stderr", setup=None, env=None):
+        """`setup` runs in the new process, in front of the program."""
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if watch == "stderr" else subprocess.STDOUT)
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if watch == "stderr" else subprocess.STDOUT,
+            preexec_fn=setup, env=env)
         self.stream = self.process.stderr if watch == "stderr" else self.process.stdout
         self.text = ""
 
