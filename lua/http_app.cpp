@@ -5,6 +5,9 @@
 
 #include "core/log.h"
 #include "lua/bridge.h"
+#include "lua/bytecode.h"
+#include "lua/error_page.h"
+#include "net/http/accept.h"
 
 namespace evlua::lua {
 
@@ -190,13 +193,7 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     const int status = limited ? 503 : refusal;
     if (limited) counts().limited.add(1);
     if (status == 500) counts().errors.add(1);
-    if (!exchange.headers_sent() && options_.show_errors) {
-      (void)exchange.set_status(status);
-      (void)exchange.set_header("Content-Type", "text/plain; charset=utf-8");
-      (void)exchange.send(text + "\n");
-    } else {
-      exchange.fail(status);
-    }
+    if (exchange.headers_sent() || !options_.show_errors || !show(exchange, status, text)) exchange.fail(status);
   } else if (!exchange.finished()) {
     (void)exchange.finish();
   }
@@ -206,6 +203,22 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     exchange.complete();  // `call` lived in the exchange: gone from here on
     no_longer_pending();
   }
+}
+
+/// False: nothing was sent.
+bool HttpApp::show(http::Exchange& exchange, int status, const std::string& text) const {
+  static constexpr std::array<std::string_view, 2> kTypes{"text/plain", "text/html"};
+  const std::string_view accept = exchange.header("accept").value_or("*/*");
+  const bool html = http::choose_media_type(accept, kTypes).value_or(0) == 1;
+  for (const char* of_another_body : {"Content-Length", "Content-Encoding", "ETag", "Last-Modified"}) {
+    (void)exchange.remove_header(of_another_body);
+  }
+  (void)exchange.set_status(status);
+  (void)exchange.set_header("Content-Type", html ? "text/html; charset=utf-8" : "text/plain; charset=utf-8");
+  if (!html) return exchange.send(text + "\n").has_value();
+  (void)exchange.set_header("Content-Security-Policy", kErrorPagePolicy);
+  const std::string request = std::string(exchange.method()) + " " + std::string(exchange.target());
+  return exchange.send(error_page(request, text, loaded_files())).has_value();
 }
 
 void HttpApp::report(http::Exchange& exchange, const std::string& text) const {

@@ -90,6 +90,7 @@ class HttpApp final {
   static void tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept;
   void no_longer_pending() noexcept;
   Task<void> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&));
+  bool show(http::Exchange& exchange, int status, const std::string& text) const;
   void report(http::Exchange& exchange, const std::string& text) const;
   Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
                                                 std::string text, bool loads);

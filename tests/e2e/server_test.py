@@ -112,9 +112,39 @@ def test_errors_tell_clients_nothing():
         program.wait_for("Content-Length promised another length")
         check(get(port, b"/keep").endswith(b"kept"))
         check(b"the request has ended" in get(port, b"/kept"))
-    program, port = serve(APP, "--workers", "1", "--dev")
+
+
+def test_development_page():
+    app = temporary("""
+local evlua = require "evlua"
+local function fails(text) error(text) end
+return function(req, res)
+  res:header("Content-Length", "3"):header("Content-Encoding", "gzip")
+  if req.path == "/waited" then evlua.sleep(0.001) end
+  fails("<script>alert('" .. req.path .. "')</script>")  -- "this line"
+end
+""")
+    browser = b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    program, port = serve(app, "--workers", "1", "--dev")
     with program:
-        check(b"stack traceback" in get(port, b"/error"))
+        for path in (b"/now", b"/waited"):
+            for accept in (b"", b"Accept: */*\r\n", b"Accept: application/json\r\n"):
+                text = get(port, path, accept)
+                check(text.startswith(b"HTTP/1.1 500") and b"\r\nContent-Type: text/plain" in text, text)
+                check(b"stack traceback" in text and b"\r\nContent-Encoding" not in text, text)
+            page = get(port, path, browser)
+            check(page.startswith(b"HTTP/1.1 500") and b"\r\nContent-Type: text/html; charset=utf-8\r\n" in page, page)
+            check(b"\r\nContent-Security-Policy: default-src 'none'" in page, page)
+            head, body = page.split(b"\r\n\r\n", 1)
+            check(b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n", head)
+            check(b"<script" not in body and b"&lt;script&gt;alert(&#39;" + path in body, body)
+            check(b'<span class="row here"><i>3</i>local function fails(text) error(text) end</span>' in body, body)
+            check(b"-- &quot;this line&quot;</span>" in body, body)
+            check(b"http://" not in body and b"https://" not in body, body)
+    program, port = serve(app, "--workers", "1")
+    with program:
+        page = get(port, b"/now", browser)
+        check(page.endswith(b"\r\n\r\nInternal Server Error\n") and b"text/html" not in page, page)
 
 
 def test_body_limit():
