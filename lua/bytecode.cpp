@@ -91,7 +91,27 @@ int load(lua_State* L, std::string_view text, const char* name) {
   return status;
 }
 
+lua_CFunction stock_load = nullptr;
+
+/// load(chunk[, name[, mode[, environment]]]): as the stock one, but for the mode when there is none.
+int load_text(lua_State* L) {
+  if (lua_isnoneornil(L, 3)) {
+    if (lua_gettop(L) < 3) lua_settop(L, 3);
+    lua_pushliteral(L, "t");
+    lua_replace(L, 3);
+  }
+  return stock_load(L);
+}
+
 }  // namespace
+
+void replace_load(lua_State* L) {
+  static std::once_flag once;
+  lua_getglobal(L, "load");
+  std::call_once(once, [L] { stock_load = lua_tocfunction(L, -1); });  // the same in every state
+  lua_pop(L, 1);
+  lua_register(L, "load", load_text);
+}
 
 std::vector<std::string> loaded_files() { return cache().files(); }
 

@@ -1,9 +1,6 @@
 // The primitives behind the forms of lua/lib/request.lua.
 #include <lua.hpp>
 
-#include <openssl/rand.h>
-
-#include <array>
 #include <optional>
 #include <string>
 
@@ -196,15 +193,6 @@ int register_type(lua_State* L) {
   return 0;
 }
 
-/// random(n) -> n bytes that nobody can guess
-int random_bytes(lua_State* L) {
-  std::array<std::uint8_t, 64> bytes{};
-  const auto count = static_cast<std::size_t>(check_range(L, 1, 1, static_cast<lua_Integer>(bytes.size())));
-  RAND_bytes(bytes.data(), count);
-  lua_pushlstring(L, reinterpret_cast<const char*>(bytes.data()), count);
-  return 1;
-}
-
 }  // namespace
 
 void extend_with(lua_State* L, const char* file) {
@@ -212,11 +200,8 @@ void extend_with(lua_State* L, const char* file) {
   const luaL_Reg reader_meta[] = {{"__gc", collect_reader}, {nullptr, nullptr}};
   define_type(L, kReaderType, reader, reader_meta);
   push_embedded(L, file);
-  const luaL_Reg functions[] = {{"multipart", open_reader},
-                                {"parse_form", parse_form},
-                                {"random", random_bytes},
-                                {"register", register_type},
-                                {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"multipart", open_reader}, {"parse_form", parse_form}, {"register", register_type}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
   lua_pushvalue(L, -3);
   lua_setfield(L, -2, "methods");

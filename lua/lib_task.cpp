@@ -196,6 +196,7 @@ int open_task(lua_State* L) {
                                 {"limit_time", limit_task_time},
                                 {"stats", stats},
                                 {"compile", compile_shared},
+                                {"random_bytes", random_bytes},
                                 {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "lua/bytecode.h"
 #include "lua/embedded.h"
 #include "lua/message.h"
 
@@ -55,6 +56,10 @@ void open_modules(lua_State* L) {
   lua_getglobal(L, "string");
   open_patterns(L);
   lua_pop(L, 1);
+  lua_getglobal(L, "math");
+  open_random(L);
+  lua_pop(L, 1);
+  replace_load(L);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);

@@ -14,12 +14,14 @@ void push_embedded(lua_State* L, const char* file);
 int open_task(lua_State* L);       // the primitives behind `evlua`
 int open_coroutine(lua_State* L);  // replaces the functions of the table on top of the stack
 int open_patterns(lua_State* L);   // the same for `string`
+int open_random(lua_State* L);     // the same for `math`
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
 int open_encoding(lua_State* L);
 int open_json(lua_State* L);
-int open_shared(lua_State* L);  // the primitives behind `evlua.shared`
-int open_thread(lua_State* L);  // the primitives behind `evlua.thread`
+int open_shared(lua_State* L);   // the primitives behind `evlua.shared`
+int open_thread(lua_State* L);   // the primitives behind `evlua.thread`
+int random_bytes(lua_State* L);  // random_bytes(n) -> n bytes that nobody can guess
 void define_channel_type(lua_State* L);
 
 }  // namespace evlua::lua

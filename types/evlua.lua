@@ -65,6 +65,11 @@ function evlua.now() end
 ---@return number
 function evlua.time() end
 
+---Bytes from the kernel that nobody can guess.
+---@param n integer 0 to 1048576
+---@return string
+function evlua.random_bytes(n) end
+
 ---@class evlua.WorkerStats
 ---@field runs integer
 ---@field steals integer

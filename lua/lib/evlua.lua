@@ -12,6 +12,7 @@ local evlua = {
   exit = task.exit,
   on_signal = task.on_signal,
   stats = task.stats,
+  random_bytes = task.random_bytes,
   version = task.version,
 }
 

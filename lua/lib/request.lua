@@ -2,6 +2,7 @@
 local native = ...
 local methods = native.methods
 local fs, encoding, json = require "evlua.fs", require "evlua.encoding", require "evlua.json"
+local random_bytes = require("evlua").random_bytes
 
 local function checked(options, known, who)
   if options == nil then return {} end
@@ -114,7 +115,7 @@ end
 -- A file without a name: it goes with its last handle, whatever happens.
 local function open_nameless()
   local folder = os.getenv("TMPDIR") or "/tmp"
-  local path = ("%s/evlua-%s"):format(folder, encoding.hex_encode(native.random(12)))
+  local path = ("%s/evlua-%s"):format(folder, encoding.hex_encode(random_bytes(12)))
   local file, message, code = fs.open(path, "w+x", {permissions = 384})
   if not file then return nil, message, code end
   fs.remove(path)
