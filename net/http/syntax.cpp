@@ -25,7 +25,7 @@ unsigned control_mask(const char* bytes) noexcept {
 
 bool is_ipv6(std::string_view text) noexcept {
   char copy[INET6_ADDRSTRLEN] = {};
-  if (text.size() >= sizeof copy) return false;
+  if (text.size() >= sizeof copy || text.find('\0') != std::string_view::npos) return false;
   text.copy(copy, text.size());
   in6_addr address;
   return ::inet_pton(AF_INET6, copy, &address) == 1;
