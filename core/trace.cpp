@@ -43,7 +43,7 @@ Track& my_track() {
   if (mine == nullptr) {
     const std::lock_guard guard(lock);
     mine = tracks().emplace_back(std::make_unique<Track>()).get();
-    mine->name = "thread " + std::to_string(tracks().size());
+    mine->name = "blocking pool " + std::to_string(tracks().size());
   }
   return *mine;
 }
@@ -115,8 +115,9 @@ void Trace::finish() {
     for (const Event& event : track->events) zero = event.began < zero ? event.began : zero;
   }
   std::fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", file);
+  std::fputs("{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":\"evlua\"}}", file);
   for (std::size_t i = 0; i < tracks().size(); ++i) {
-    if (i != 0) std::fputs(",\n", file);
+    std::fputs(",\n", file);
     write_track(*tracks()[i], i + 1, zero);
   }
   std::fputs("\n]}\n", file);
