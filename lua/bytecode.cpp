@@ -95,7 +95,7 @@ lua_CFunction stock_load = nullptr;
 
 /// load(chunk[, name[, mode[, environment]]]): as the stock one, but for the mode when there is none.
 int load_text(lua_State* L) {
-  if (lua_isnoneornil(L, 3)) {
+  if (lua_gettop(L) > 0 && lua_isnoneornil(L, 3)) {
     if (lua_gettop(L) < 3) lua_settop(L, 3);
     lua_pushliteral(L, "t");
     lua_replace(L, 3);

@@ -191,7 +191,7 @@ class Connection final : public ListNode, private Runnable {
   sockaddr_in6 peer_;                    // or a sockaddr_in, or nothing but a family
   std::unique_ptr<net::Address> local_;  // as a PROXY header says
   Phase phase_ = Phase::head;
-  std::uint8_t bits_ = 0;  // from the handler's side, not yet looked at
+  std::uint8_t bits_ = 0;   // from the handler's side, not yet looked at
   bool has_place_ = false;  // it counts for its peer's address
   bool timed_out_ = false;
   bool served_ = false;  // a request has been answered

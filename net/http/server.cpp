@@ -25,7 +25,8 @@ Server::Server(Scheduler& scheduler, const Options& options, const std::vector<H
   EVLUA_CHECK(handlers.size() == scheduler.worker_count());
   const std::uint32_t share = limits_.connections / scheduler.worker_count();
   for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
-    stations_.push_back(std::make_unique<Station>(scheduler.worker(index), *handlers[index], limits_, share, addresses_));
+    stations_.push_back(
+        std::make_unique<Station>(scheduler.worker(index), *handlers[index], limits_, share, addresses_));
     if (options.measured) stations_.back()->set_measured();
     if (!options.logs.empty()) stations_.back()->set_request_log(options.logs[index]);
   }

@@ -1,20 +1,46 @@
 """evluaserver under clients that want all of it: slow ones, many from one address, ones that never stop asking."""
 import json
 import os
+import shutil
 import socket
 import ssl
+import struct
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 
 from support import EVLUASERVER, LIMIT, Program, check, exchange, main, temporary
 
 APP = temporary("""
+local evlua = require "evlua"
+local big = ("0123456789abcdef"):rep(1 << 19)
+local function spin(count) local x = 0 for i = 1, count do x = x + i % 7 end return x end
+local began = os.clock()
+spin(2000000)
+local per_second = 2000000 / (os.clock() - began)
 return function(req, res)
+  if req.path == "/later" then evlua.sleep(1) end
+  if req.path == "/work" then
+    spin(per_second * tonumber(req.query_string) // 1)
+  end
+  if req.path == "/events" then
+    for i = 1, 4 do assert(res:write("event\\n")) evlua.sleep(0.4) end
+    return
+  end
+  if req.path == "/stream" then
+    for i = 1, 128 do if not res:write(big:sub(1, 65536)) then return end end
+    return
+  end
   if req.method == "POST" then return res:text(tostring(#assert(req:body()))) end
-  if req.path == "/big" then return res:text(("0123456789abcdef"):rep(1 << 19)) end
+  if req.path == "/big" then return res:text(big) end
   res:text("hello")
 end
 """)
+FOLDER = tempfile.mkdtemp()
+with open(os.path.join(FOLDER, "big"), "wb") as file:
+    file.write(bytes(1 << 23))
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SANITIZED = os.environ.get("EVLUA_SANITIZE", "") != ""
 
@@ -171,31 +197,31 @@ def test_requests_of_a_connection():
             check(got.count(b"hello") == 3 and got.count(b"Connection: close") == 1, got)
 
 
+FLOOD = """
+import socket, sys, threading
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+def read():
+    while s.recv(1 << 20): pass
+threading.Thread(target=read, daemon=True).start()
+while True: s.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 2000)
+"""
+
+
 def test_a_client_that_pipelines_for_ever_starves_nobody():
-    with Server("--workers", "1") as server:
-        stop = threading.Event()
-
-        def flood():
+    with Server("--workers", "1", "--grace", "1") as server:
+        floods = [subprocess.Popen([sys.executable, "-c", FLOOD, str(server.port)], stderr=subprocess.DEVNULL)
+                  for _ in range(2)]
+        try:
+            eventually(lambda: server.status()["requests"] > 10_000)
             with server.connect() as s:
-                reader = threading.Thread(target=rest_of, args=(s,))
-                reader.start()
-                while not stop.is_set():
-                    s.sendall(GET * 2000)
-                s.shutdown(socket.SHUT_WR)
-                reader.join()
-
-        flooding = [threading.Thread(target=flood) for _ in range(2)]
-        for thread in flooding:
-            thread.start()
-        eventually(lambda: server.status()["requests"] > 2000)
-        with server.connect() as s:
-            for _ in range(50):
-                began = time.monotonic()
-                check(answer_on(s).endswith(b"hello"))
-                check(SANITIZED or time.monotonic() - began < 2, "it had to wait for the others")
-        stop.set()
-        for thread in flooding:
-            thread.join()
+                for _ in range(50):
+                    began = time.monotonic()
+                    check(answer_on(s).endswith(b"hello"))
+                    check(SANITIZED or time.monotonic() - began < 2, "it had to wait for the others")
+        finally:
+            for flood in floods:
+                flood.kill()
+                flood.wait()
 
 
 def test_heads_as_large_as_told():
@@ -212,12 +238,77 @@ def test_heads_as_large_as_told():
         check((asked(server, 20, 0, 1000), asked(server, 20, 0, 1001)) == (200, 431))
     with Server("--max-uri", "20000", "--max-header-size", "40000", "--max-header-fields", "128") as server:
         check(asked(server, 20000, 120, 39000) == 200)
-    both = Program(EVLUASERVER, APP, "--max-uri", "30000", "--max-header-size", "40000")
-    with both:
-        check(both.stop() == 2 and "together" in both.text, both.text)
+    with Program(EVLUASERVER, APP, "--max-uri", "30000", "--max-header-size", "40000") as both:
+        both.wait_for("together")
+        check(both.process.wait(LIMIT) == 2, both.text)
+
+
+# -- HTTP/2 ------------------------------------------------------------------------------------------------------------
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def head(stream, method, path, ends=True):
+    fields = ((":method", method), (":scheme", "http"), (":path", path), (":authority", "x"))
+    block = b"".join(b"\0" + bytes([len(part[0])]) + part[0].encode() + bytes([len(part[1])]) + part[1].encode()
+                     for part in fields)
+    return frame(1, 4 | (1 if ends else 0), stream, block)
+
+
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SHUT_WINDOW = struct.pack(">HI", 4, 0)
+
+
+class Frames:
+    """What the server sends on a connection, frame by frame."""
+
+    def __init__(self, s):
+        self.socket, self.rest, self.seen, self.body = s, b"", [], b""
+
+    def more(self, seconds):
+        """False at the end of the connection."""
+        self.socket.settimeout(seconds)
+        try:
+            got = self.socket.recv(65536)
+        except TimeoutError:
+            return True
+        except (ConnectionResetError, BrokenPipeError):
+            return False
+        self.rest += got
+        while len(self.rest) >= 9 and len(self.rest) >= 9 + int.from_bytes(self.rest[:3], "big"):
+            size = int.from_bytes(self.rest[:3], "big")
+            payload = self.rest[9:9 + size]
+            self.seen.append((self.rest[3], int.from_bytes(self.rest[5:9], "big"), payload))
+            self.body += payload if self.rest[3] == DATA else b""
+            self.rest = self.rest[9 + size:]
+        return bool(got)
+
+    def until(self, condition, act=None):
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            check(time.monotonic() < deadline, "not in time", self.seen[-5:])
+            if act:
+                act()
+            check(self.more(0.05 if act else 1) or condition(), "the connection has ended", self.seen[-5:])
+
+    def has(self, kind, stream=None):
+        return any(entry[0] == kind and stream in (None, entry[1]) for entry in self.seen)
+
+
+def test_requests_of_an_http2_connection():
+    with Server("--max-requests", "3") as server, server.connect(PREFACE + frame(SETTINGS)) as s:
+        frames = Frames(s)
+        s.sendall(head(1, "GET", "/") + head(3, "GET", "/") + head(5, "GET", "/"))
+        frames.until(lambda: frames.has(GOAWAY) and frames.body == b"hello" * 3)
+        while frames.more(LIMIT):
+            pass
 
 
 try:
     main(globals())
 finally:
     os.unlink(APP)
+    shutil.rmtree(FOLDER)
