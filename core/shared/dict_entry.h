@@ -113,7 +113,7 @@ struct alignas(kCacheLine) Dict::Entry {
   [[gnu::always_inline]] bool exchange(Seen& seen, const Value& number) noexcept {
     const std::uint64_t next = tag_of(number.kind, version_of(seen) + 1);
 #if defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16) && !EVLUA_TSAN  // which has its own 16 bytes, behind a lock
-    using Both [[gnu::mode(TI), gnu::may_alias]] = unsigned;  // 16 bytes
+    using Both [[gnu::mode(TI), gnu::may_alias]] = unsigned;     // 16 bytes
     static_assert(offsetof(Entry, tag) == offsetof(Entry, bits) + 8);
     const auto both = [](std::int64_t low, std::uint64_t high) {
       return static_cast<Both>(high) << 64 | static_cast<std::uint64_t>(low);

@@ -108,11 +108,11 @@ class Http2Session final : private Runnable {
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;
   bool sender_ended_ = false;
-  bool broken_ = false;   // nghttp2 makes no sense of what comes
-  bool lost_ = false;     // nothing can be received, or nothing shall be
-  bool ending_ = false;   // GOAWAY was sent
+  bool broken_ = false;     // nghttp2 makes no sense of what comes
+  bool lost_ = false;       // nothing can be received, or nothing shall be
+  bool ending_ = false;     // GOAWAY was sent
   bool timed_out_ = false;  // a stream was reset for its client's slowness
-  bool noticed_ = false;  // the client was told that GOAWAY is about to come
+  bool noticed_ = false;    // the client was told that GOAWAY is about to come
 };
 
 }  // namespace evlua::http
