@@ -384,7 +384,7 @@ void RequestParser::add_field(Bytes& head, std::string_view name, std::string_vi
 
 /// A client may send cookies one by one, to compress them better; they are one field (RFC 9113, 8.2.3).
 void RequestParser::join_cookies(Bytes& head) noexcept {
-  const auto is_cookie = [this, &head](const Field& field) { return view(head.view(), field.name) == "cookie"; };
+  const auto is_cookie = [&head](const Field& field) { return view(head.view(), field.name) == "cookie"; };
   const Field* const end = fields_.data() + field_count_;
   if (std::count_if(fields_.cbegin(), end, is_cookie) < 2) return;
   std::size_t joined = 0;

@@ -112,7 +112,7 @@ def test_another_process_takes_over_and_no_request_fails():
                 served.append(count)
                 connection.close()
 
-        clients = [threading.Thread(target=ask) for _ in range(4)]
+        clients = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
         for client in clients:
             client.start()
         waited = []
