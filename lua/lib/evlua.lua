@@ -50,7 +50,7 @@ function Scope:spawn(f, ...)
 end
 function Scope:cancel() self.group:cancel() end
 function Scope:size()
-  local status = self.main:status()
+  local status = self.main and self.main:status() or "running"  -- none yet: a slice was over right after the spawn
   local body = (status == "running" or status == "waiting") and 1 or 0
   return self.group:size() - body
 end
