@@ -178,7 +178,7 @@ void Simulation::switch_to(Track* next) noexcept {
 
 namespace {
 
-constexpr unsigned kShare = EVLUA_ASAN || EVLUA_TSAN ? 4 : 1;
+constexpr unsigned kShare = EVLUA_TSAN ? 8 : EVLUA_ASAN ? 4 : 1;
 std::uint64_t current_seed = 0;
 
 void tell_seed() {
