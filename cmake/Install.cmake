@@ -14,6 +14,8 @@ install(FILES packaging/systemd/evluaserver.socket packaging/systemd/evluaserver
 # Where systemd looks below /usr and below /usr/local.
 install(FILES packaging/systemd/evluaserver.service DESTINATION lib/systemd/system)
 
+set(CPACK_PACKAGE_CONTACT "The evlua authors <evlua@localhost>" CACHE STRING "Who maintains the packages made here")
+
 # Manual pages and the list of changes are compressed, as Debian has them.
 find_program(GZIP gzip REQUIRED)
 string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC) # SOURCE_DATE_EPOCH counts
@@ -32,7 +34,6 @@ evlua_compressed(${CMAKE_SOURCE_DIR}/docs/man/evluaserver.1 ${CMAKE_INSTALL_MAND
 evlua_compressed(${CMAKE_BINARY_DIR}/generated/changelog ${documents})
 
 set(CPACK_GENERATOR DEB)
-set(CPACK_PACKAGE_CONTACT "The evlua authors <evlua@localhost>" CACHE STRING "Who maintains the packages made here")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)

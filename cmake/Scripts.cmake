@@ -38,6 +38,19 @@ if(TARGET evlua)
   endforeach()
 endif()
 
+# Scripts whose tasks share nothing that two instructions change, once more with slices that end anywhere: builds with
+# checks know EVLUA_CUT_SLICES.
+if(TARGET evlua AND EVLUA_SANITIZE)
+  foreach(name coroutine cuts file_random fs json random stream_random thread_module thread_random)
+    foreach(seed 1 2)
+      evlua_add_test(script/${name}/cut/${seed} script
+        DIRECTORY ${CMAKE_SOURCE_DIR}/tests/lua/scripts
+        ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_WORKERS=2 EVLUA_CUT_SLICES=${seed}
+        COMMAND ${CMAKE_SOURCE_DIR}/tests/support/run_script ${CMAKE_SOURCE_DIR}/tests/lua/scripts/${name}.lua)
+    endforeach()
+  endforeach()
+endif()
+
 find_program(BASH bash REQUIRED)
 find_program(PYTHON3 python3 REQUIRED HINTS /usr/bin)
 find_program(NGINX nginx PATHS /usr/sbin)

@@ -206,6 +206,7 @@ void Fiber::drive(int arguments) {
 int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(L);
   vm_.keep_limit(true);
+  Slice::began(L);
   const int status = lua_resume(L, nullptr, arguments);
   vm_.keep_limit(false);
   vm_.set_current_state(nullptr);

@@ -28,7 +28,7 @@ namespace evlua::lua {
 /// Fiber::complete on the strand; `finish` runs inside the coroutine again, so it may raise.
 struct Suspension {
   void (*start)(Suspension&, Fiber&) = nullptr;
-  /// Pushes the results of the Lua call and returns their number.
+  /// Pushes the results of the Lua call and returns their number. Null where there is no call, since a slice was over.
   int (*finish)(Suspension&, lua_State*) = nullptr;
   /// Asks that the wait end soon; complete is still called once.
   void (*cancel)(Suspension&) noexcept = nullptr;
@@ -170,7 +170,7 @@ class Fiber final : public ListNode, private Runnable {
   std::string spawn_trace() const;
   /// For a fiber that failed: the error value on top of root(), in words, with everything known about its origin.
   std::string failure_text();
-  bool waiting() const noexcept { return waiting_ != nullptr; }
+  bool waiting() const noexcept { return waiting_ != nullptr && waiting_->finish != nullptr; }
 
  private:
   friend class Vm;

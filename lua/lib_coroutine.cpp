@@ -4,6 +4,7 @@
 
 #include "lua/fiber.h"
 #include "lua/modules.h"
+#include "lua/slice.h"
 
 namespace evlua::lua {
 
@@ -37,6 +38,7 @@ int resume_nested(lua_State* L, lua_State* inner, int arguments) {
   const bool fixed = fiber != nullptr && lua_isyieldable(L) == 0;
   if (fixed) fiber->enter_unyieldable(L);
   lua_State* before = Vm::of(L).set_current_state(inner);
+  Slice::began(inner);
   const int status = lua_resume(inner, L, arguments);
   Vm::of(L).set_current_state(before);
   if (fixed) fiber->leave_unyieldable();

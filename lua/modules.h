@@ -3,7 +3,12 @@
 
 #include <lua.hpp>
 
+#include <string_view>
+
 namespace evlua::lua {
+
+/// What the names of chunks begin with that are the runtime's own.
+inline constexpr std::string_view kOwnChunk = "=[evlua";
 
 /// Makes every module reachable by require, and replaces what of stock Lua would block or cannot wait.
 void open_modules(lua_State* L);

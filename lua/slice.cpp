@@ -5,13 +5,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
+#include <random>
+#include <string_view>
 #include <vector>
 
 #include "core/check.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
 #include "lua/fiber.h"
+#include "lua/modules.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -21,9 +25,9 @@ namespace {
 // How often the monitor looks: more often as long as somebody has been found waiting of late.
 constexpr Duration kTick = 2 * kMillisecond;
 constexpr Duration kShortTick = kMillisecond;
-constexpr unsigned kShortTicks = 100;       // after a slice was cut
-constexpr unsigned kQuietTicks = 50;        // without any Lua, until the monitor sleeps
-constexpr int kInstructionsToRetry = 1000;  // where the coroutine cannot yield
+constexpr unsigned kShortTicks = 100;      // after a slice was cut
+constexpr unsigned kQuietTicks = 50;       // without any Lua, until the monitor sleeps
+constexpr int kInstructionsToRetry = 997;  // where the coroutine cannot yield; a prime, to meet each place of a loop
 
 /// Threads that have run Lua.
 struct Roster {
@@ -67,7 +71,6 @@ struct PreemptWait : Suspension, Runnable {
       waiter.vm().strand().give_way();
     };
     cancel = [](Suspension&) noexcept {};
-    finish = [](Suspension&, lua_State*) { return 0; };
   }
   /// Who came while the strand was away goes first, once, and then what they have for the worker.
   void go_on() noexcept {
@@ -88,6 +91,16 @@ struct PreemptWait : Suspension, Runnable {
   Fiber* fiber = nullptr;
   Behind behind = Behind::nobody;
 };
+
+/// For tests: EVLUA_CUT_SLICES is the seed of where slices end, which is everywhere. In builds with checks only.
+bool cuts_at_random() noexcept {
+#ifdef NDEBUG
+  return false;
+#else
+  static const bool asked = ::getenv("EVLUA_CUT_SLICES") != nullptr;
+  return asked;
+#endif
+}
 
 thread_local constinit bool just_asked = false;  // by the monitor, and not by ourselves
 
@@ -129,6 +142,13 @@ struct StateHead {
   EVLUA_UNREACHABLE();
 }
 
+/// The runtime's own Lua code is short, and is not made to wait between two of its instructions: others would see its
+/// tables half changed.
+bool in_own_code(lua_State* L, lua_Debug* where) {
+  lua_getinfo(L, "S", where);
+  return std::string_view(where->source).starts_with(kOwnChunk);
+}
+
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
   vm.set_hooks().give_back(L);
@@ -140,7 +160,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
     take_hook(L, 1);  // for whoever catches the error
     raise_past_handler(L, ends);
   }
-  if (!fiber.may_wait(L)) {
+  if (!fiber.may_wait(L) || in_own_code(L, where)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
     take_hook(L, kInstructionsToRetry);
     return;
@@ -148,8 +168,11 @@ void on_hook(lua_State* L, lua_Debug* where) {
   // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
   // program has taken too long, and nothing shall be interrupted.
   const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
-  if (used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
-  if (!vm.strand().has_queued() && !Worker::current().others_wait()) return;
+  if (!cuts_at_random() && used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
+  if (!vm.strand().has_queued() && !Worker::current().others_wait()) {
+    Slice::began(L);
+    return;
+  }
   Worker::current().count_overrun();
   Slice::count_cut();
   fiber.emplace<PreemptWait>();
@@ -166,6 +189,15 @@ void on_signal_to_yield(int) {
 }
 
 }  // namespace
+
+#ifndef NDEBUG
+void Slice::began(lua_State* L) noexcept {
+  if (!cuts_at_random()) return;
+  thread_local std::minstd_rand random(static_cast<unsigned>(std::strtoul(::getenv("EVLUA_CUT_SLICES"), nullptr, 10)));
+  clock_.asked.store(clock_.number.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  if (lua_gethook(L) != on_hook) take_hook(L, static_cast<int>(random() % 40) + 1);
+}
+#endif
 
 thread_local constinit SliceClock Slice::clock_;
 

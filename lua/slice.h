@@ -74,6 +74,12 @@ class Slice {
   Slice& operator=(const Slice&) = delete;
 
   static SliceClock& clock() noexcept { return clock_; }
+  /// A coroutine runs in it from now on.
+#ifdef NDEBUG
+  static void began(lua_State* /*L*/) noexcept {}
+#else
+  static void began(lua_State* L) noexcept;
+#endif
   /// How many slices ended because others waited. [any thread]
   static std::uint64_t cut_short() noexcept { return cut_short_.load(std::memory_order_relaxed); }
   static void count_cut() noexcept { cut_short_.fetch_add(1, std::memory_order_relaxed); }
