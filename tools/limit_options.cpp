@@ -36,6 +36,8 @@ void LimitOptions::define(CLI::App& app, http::Limits& limits) {
   app.add_option("--response-buffer", limits.output_bytes,
                  "bytes of a response that wait for the client before its writer has to")
       ->check(CLI::Range(1024U, 1U << 30));
+  app.add_option("--min-rate", limits.min_rate,
+                 "bytes per second that a client has to send of a body, or take of a response, on average; 0: any");
   define_times(app);
 }
 

@@ -4,7 +4,9 @@
 #include "net/http/connection.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -47,6 +49,7 @@ Connection::Connection(Station& station, int fd, const sockaddr_in6& peer, tls::
       station_(station),
       fd_(fd),
       peer_(peer) {
+  sending_.refill(station.limits().send_timeout);
   if (tls == nullptr) return;
   secure_ = std::make_unique<Secure>(tls->get());
   secure_->connection = this;
@@ -189,7 +192,7 @@ Task<void> Connection::send_plain(std::string_view bytes) {
     const Result<std::int32_t> taken = co_await send;
     waiting_ = nullptr;
     if (taken) {
-      station_.counters().bytes_out.add(static_cast<std::uint64_t>(*taken));
+      end_send(static_cast<std::uint64_t>(*taken));
       bytes.remove_prefix(static_cast<std::size_t>(*taken));
     } else {
       send_failed(taken.error());
@@ -210,7 +213,11 @@ Task<void> Connection::send_attached() {
         begin_send(writable);
         const Result<std::int32_t> ready = co_await writable;
         waiting_ = nullptr;
-        if (!ready) send_failed(ready.error());
+        if (ready) {
+          end_send(0);
+        } else {
+          send_failed(ready.error());
+        }
       } else if (!sent && sent.error().is(EXDEV)) {
         done = std::min<std::uint64_t>(part.size, kDiskPiece);
         co_await send_from_disk(body->file.fd, part.offset, done);
@@ -220,7 +227,9 @@ Task<void> Connection::send_attached() {
       part.offset += done;
       part.size -= done;
       exchange_->body_bytes_ += done;
-      if (sent) station_.counters().bytes_out.add(done);
+      if (!sent) continue;
+      wait_began_ = station_.worker().now();
+      end_send(done);
     }
   }
   if (!body->tail.empty()) co_await send_plain(body->tail);
@@ -294,7 +303,7 @@ Task<void> Connection::serve() {
         const Result<std::int32_t> taken = co_await send;
         waiting_ = nullptr;
         if (taken) {
-          station_.counters().bytes_out.add(static_cast<std::uint64_t>(*taken));
+          end_send(static_cast<std::uint64_t>(*taken));
           sent += static_cast<std::size_t>(*taken);
         } else {
           send_failed(taken.error());
@@ -353,6 +362,10 @@ void Connection::take_received(Result<Lease> received) noexcept {
     input_ = secure_->plain.view();
     if (!more && input_.empty()) receive_failed();
   }
+  if (phase_ != Phase::drain) return;
+  const Limits& limits = station_.limits();
+  exchange_->patience_.spend(station_.worker().now() - wait_began_, input_.size(), limits.body_timeout,
+                             limits.min_rate);
 }
 
 void Connection::release_all() noexcept {
@@ -401,9 +414,36 @@ RecvAwait Connection::receive() noexcept {
   return RecvAwait(fd_, ahead_ ? RecvAwait::Mode::ahead : RecvAwait::Mode::once);
 }
 
+/// The next sweep looks whether it lasts.
 void Connection::begin_send(Op& op) noexcept {
   waiting_ = &op;
-  deadline_ = deadline_after(station_.worker().now(), station_.limits().send_timeout);
+  wait_began_ = deadline_ = station_.worker().now();
+  unacknowledged_ = -1;
+}
+
+/// `taken`: by the kernel, which holds it for the peer.
+void Connection::end_send(std::uint64_t taken) noexcept {
+  station_.counters().bytes_out.add(taken);
+  const std::uint64_t known = std::min<std::uint64_t>(taken, taken_ahead_);
+  taken_ahead_ -= static_cast<std::uint32_t>(known);
+  const Limits& limits = station_.limits();
+  sending_.spend(station_.worker().now() - wait_began_, taken - known, limits.send_timeout, limits.min_rate);
+}
+
+/// A kernel that has no room for more may still be sending what it has: the peer takes that, so it counts.
+bool Connection::send_is_late(Instant now) noexcept {
+  int held = 0;
+  if (::ioctl(fd_, SIOCOUTQ, &held) != 0) held = 0;
+  const int before = std::exchange(unacknowledged_, held);
+  if (before > held) {
+    const auto taken = static_cast<std::uint32_t>(before - held);
+    const Limits& limits = station_.limits();
+    sending_.spend(now - wait_began_, taken, limits.send_timeout, limits.min_rate);
+    wait_began_ = now;
+    taken_ahead_ += taken;
+  }
+  deadline_ = deadline_after(wait_began_, sending_.left());
+  return now >= deadline_;
 }
 
 void Connection::begin_receive(Op& op) noexcept {
@@ -411,7 +451,8 @@ void Connection::begin_receive(Op& op) noexcept {
   const Instant now = station_.worker().now();
   waiting_ = &op;
   if (phase_ == Phase::drain) {
-    deadline_ = deadline_after(now, limits.body_timeout);
+    wait_began_ = now;
+    deadline_ = deadline_after(now, exchange_->patience_.left());
   } else if (head_deadline_ != kNever) {
     deadline_ = head_deadline_;
   } else {
@@ -423,7 +464,8 @@ void Connection::begin_receive(Op& op) noexcept {
   }
 }
 
-void Connection::time_out() noexcept {
+void Connection::time_out(Instant now) noexcept {
+  if (waiting_->code != OpCode::recv && !send_is_late(now)) return;
   timed_out_ = true;
   deadline_ = kNever;
   Worker::cancel(*waiting_);

@@ -21,6 +21,7 @@
 #include "net/address.h"
 #include "net/http/exchange.h"
 #include "net/http/http2_session.h"
+#include "net/http/patience.h"
 #include "net/http/proxy_protocol.h"
 #include "net/tls/context_slot.h"
 #include "net/tls/engine.h"
@@ -45,7 +46,7 @@ class Connection final : public ListNode, private Runnable {
   /// The sweep: ends the wait that has lasted too long.
   void check_deadline(Instant now) noexcept {
     if (http2_ != nullptr) http2_->check_deadlines(now);
-    if (waiting_ != nullptr && now >= deadline_) time_out();
+    if (waiting_ != nullptr && now >= deadline_) time_out(now);
     if (now >= handler_deadline_) expire();
     if (now >= examine_at_) examine(now);
   }
@@ -157,13 +158,15 @@ class Connection final : public ListNode, private Runnable {
   Next close_now() noexcept;
   void take_pending() noexcept;
   void begin_send(Op& op) noexcept;
+  void end_send(std::uint64_t taken) noexcept;
+  bool send_is_late(Instant now) noexcept;
   void begin_receive(Op& op) noexcept;
   RecvAwait receive() noexcept;
   void take_received(Result<Lease> received) noexcept;
   void receive_failed() noexcept;
   void release_all() noexcept;
   void send_failed(const Error& error) noexcept;
-  void time_out() noexcept;
+  void time_out(Instant now) noexcept;
   void expire() noexcept;
   void examine(Instant now) noexcept;
   /// Between requests: nothing of the next one was received.
@@ -174,6 +177,8 @@ class Connection final : public ListNode, private Runnable {
   Exchange* exchange_ = nullptr;  // null while idle
   Op* waiting_ = nullptr;         // the operation the loop waits for
   Instant deadline_ = kNever;     // of that wait
+  Instant wait_began_ = 0;        // of a send, or of a piece of a body that is skipped
+  Patience sending_;              // for the peer to take what we send
   Instant handler_deadline_ = kNever;
   Instant examine_at_ = kNever;
   Instant head_deadline_ = kNever;  // set while a head has begun and not ended
@@ -184,7 +189,9 @@ class Connection final : public ListNode, private Runnable {
   std::string_view input_;
   Bytes output_;
   Task<void> task_;
-  Error error_;  // why output is impossible; code 0 when it is not
+  Error error_;                       // why output is impossible; code 0 when it is not
+  std::int32_t unacknowledged_ = -1;  // what the kernel holds of ours, when we last looked during this send
+  std::uint32_t taken_ahead_ = 0;     // the peer was credited with, but the kernel has not taken from us yet
   std::uint32_t skipped_bytes_ = 0;
   std::uint32_t requests_ = 0;
   int fd_;

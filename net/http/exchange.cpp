@@ -84,6 +84,7 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   body_ended_ = kind == BodyKind::none;
   body_remaining_ = parser_.content_length();
   continue_wanted_ = !body_ended_ && parser_.expects_continue();
+  patience_.refill(limits_->body_timeout);
   fed_ = stream_ != nullptr || connection_->tls() != nullptr;
   began_ = connection_->clock();
   if (limits_->request_ids != RequestIds::off) announce_id();
@@ -339,6 +340,21 @@ void Exchange::break_off(const Error& error) noexcept {
   if (wake) drained_.set();
 }
 
+bool Exchange::awaits_body() noexcept {
+  lock_.lock();
+  const bool awaited = awaited_ && !delivered_;
+  lock_.unlock();
+  return awaited;
+}
+
+void Exchange::give_up_body() noexcept {
+  lock_.lock();
+  delivery_ = evlua::fail(ETIMEDOUT, OpCode::recv);
+  delivered_ = true;
+  lock_.unlock();
+  delivered_event_.set();
+}
+
 bool Exchange::take_arrived() noexcept {
   lock_.lock();
   const bool any = !arrived_.empty();
@@ -360,11 +376,16 @@ Task<Result<void>> Exchange::await_delivery(Instant deadline) {
   lock_.lock();
   const bool ask = !delivered_;
   if (ask) delivered_event_.reset();
+  awaited_ = ask;
   lock_.unlock();
   if (ask) notify(kInput);
   const Result<void> woken = co_await delivered_event_.wait(deadline);
-  if (!woken) co_return woken;
   lock_.lock();
+  awaited_ = false;
+  if (!woken) {
+    lock_.unlock();
+    co_return woken;
+  }
   delivered_ = false;
   const Result<void> outcome = std::exchange(delivery_, {});
   lock_.unlock();
@@ -405,8 +426,13 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
   Result<std::string_view> piece;
   while (!try_read_body(max, piece)) {
     if (continue_wanted_) send_continue();
-    const Instant idle_until = deadline_after(Worker::current().now(), limits_->body_timeout);
+    const Instant began = Worker::current().now();
+    const Instant idle_until = deadline_after(began, patience_.left());
     const Result<void> received = co_await receive(std::min(deadline, idle_until));
+    if (stream_ == nullptr) {  // the streams of a connection are watched together
+      patience_.spend(Worker::current().now() - began, received ? connection_->input().size() : 0,
+                      limits_->body_timeout, limits_->min_rate);
+    }
     if (!received) {
       const Error error = received.error();
       // A caller's own deadline or cancellation leaves the body readable.

@@ -36,6 +36,7 @@
 #include "net/http/forwarded.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
+#include "net/http/patience.h"
 #include "net/http/response.h"
 #include "net/http/trace_context.h"
 #include "net/http/trailers.h"
@@ -256,6 +257,10 @@ class Exchange {
   void deliver(std::string_view bytes, bool ended) noexcept;
   /// HTTP/2: a field that came behind the body. False: too much of them.
   bool deliver_trailer(std::string_view name, std::string_view value) noexcept;
+  /// HTTP/2: the handler waits for the client to send more of the body.
+  bool awaits_body() noexcept;
+  /// HTTP/2: the client has taken too long to. The handler's read fails.
+  void give_up_body() noexcept;
   /// HTTP/2: the stream is gone. Reads and writes fail from now on.
   void break_off(const Error& error) noexcept;
   /// What was delivered becomes the connection's input. False: there is nothing. [owner]
@@ -320,6 +325,7 @@ class Exchange {
   TraceContext trace_;                    // its span is 0 until somebody asks for it
   std::uint64_t body_remaining_ = 0;      // BodyKind::length
   std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
+  Patience patience_;                     // for the body to come
   ChunkedDecoder chunked_;
   ResponseHead response_;
   std::unique_ptr<Decoding> decoding_;      // BodyForm::encoded
@@ -355,6 +361,7 @@ class Exchange {
   std::uint8_t bits_ = 0;   // for it
   bool sending_ = false;    // the connection has output that the kernel has not taken
   bool waiting_ = false;    // someone waits for drained_
+  bool awaited_ = false;    // nothing is delivered, and the handler waits for it
   bool delivered_ = false;  // there is something in arrived_ or delivery_
   bool arrived_last_ = false;
   bool output_ended_ = false;                      // stream_: nothing comes after pending_

@@ -20,6 +20,7 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/http/exchange.h"
+#include "net/http/patience.h"
 
 namespace evlua::http {
 
@@ -69,6 +70,7 @@ class Http2Session final : private Runnable {
   void fill_output() noexcept;
   void wake_sender() noexcept;
   void wake_reader() noexcept;
+  void watch_rates(Instant now) noexcept;
   void lose() noexcept;
   void end_politely() noexcept;
   void time_out(Http2Stream& stream) noexcept;
@@ -104,6 +106,11 @@ class Http2Session final : private Runnable {
   std::coroutine_handle<> sender_parked_;
   std::coroutine_handle<> reader_parked_;
   Instant idle_deadline_ = kNever;
+  Instant watched_ = 0;        // when watch_rates last looked
+  Patience bodies_;            // for those of requests to come
+  Patience responses_;         // for the client to let those go
+  std::uint64_t data_in_ = 0;  // since then
+  std::uint64_t data_out_ = 0;
   std::uint32_t exchanges_ = 0;  // with handlers, closed streams included
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;

@@ -33,10 +33,12 @@ struct Limits {
 
   // -- time -----------------------------------------------------------------------------------------------------------
   Duration header_timeout = 10 * kSecond;           ///< from a request's first byte to the end of its head; beyond: 408
-  Duration body_timeout = 30 * kSecond;             ///< between two pieces of a body; beyond: 408
+  Duration body_timeout = 30 * kSecond;             ///< the longest pause of a body; beyond: 408
   Duration handshake_timeout = 10 * kSecond;        ///< of TLS, all of it; then a quiet close
   Duration keep_alive_timeout = 15 * kSecond;       ///< between two requests; then a quiet close
   Duration send_timeout = 30 * kSecond;             ///< without the peer taking a single byte; then we close
+  std::uint32_t min_rate = 240;                     ///< bytes per second of a body, or of what is taken of responses,
+                                                    ///< while we wait for them, see patience.h; 0: any
   Duration handler_timeout = kNever;                ///< from a request's head to its response; then Handler::expire
   Duration slow_after = kNever;                     ///< a request that lasts longer is looked at: Handler::examine
   Duration stop_idle_timeout = 500 * kMillisecond;  ///< after stop: an idle connection's next request may be on its way

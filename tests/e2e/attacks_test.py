@@ -243,6 +243,102 @@ def test_heads_as_large_as_told():
         check(both.process.wait(LIMIT) == 2, both.text)
 
 
+def trickle(s, piece, pause=0.05):
+    """Sends until the server has had enough, or has answered; what it says."""
+    answer = b""
+    deadline = time.monotonic() + LIMIT
+    try:
+        s.settimeout(pause)
+        while time.monotonic() < deadline:
+            s.sendall(piece)
+            try:
+                got = s.recv(65536)
+                if not got:
+                    return answer
+                answer += got
+            except (TimeoutError, ssl.SSLWantReadError):
+                pass
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
+        return answer
+    raise AssertionError("it may go on for ever")
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_that_trickles():
+    for tls in (False, True):
+        with Server("--body-timeout", "1", "--min-rate", "1000", tls=tls) as server:
+            for head, piece in ((POST, b"x"), (CHUNKED, b"1\r\nx\r\n")):
+                with server.connect() as s:
+                    s.sendall(head)
+                    check(trickle(s, piece).startswith(b"HTTP/1.1 408 "), head)
+            with server.connect() as s:  # answered without being read: what follows is skipped, not for ever either
+                s.sendall(POST.replace(b"POST / ", b"PUT / ").replace(b"1000000", b"100000"))
+                check(trickle(s, b"x").startswith(b"HTTP/1.1 200 "))
+            with server.connect() as s:  # four times as fast as it has to be, and longer than a pause may be
+                began = time.monotonic()
+                s.sendall(POST.replace(b"1000000", b"10000"))
+                for _ in range(50):
+                    s.sendall(b"x" * 200)
+                    time.sleep(0.05)
+                check(b"\r\n\r\n10000" in s.recv(65536) and time.monotonic() - began > 2)
+    with Server("--body-timeout", "1", "--min-rate", "0") as server, server.connect() as s:
+        s.sendall(POST.replace(b"1000000", b"40"))
+        for _ in range(40):
+            s.sendall(b"x")
+            time.sleep(0.05)
+        check(b"\r\n\r\n40" in s.recv(65536), "any rate will do")
+
+
+def test_a_reader_that_trickles():
+    def read_slowly(server, request, enough):
+        with server.connect(receive_buffer=4096) as s:
+            s.sendall(request)
+            deadline = time.monotonic() + LIMIT
+            try:
+                while not enough():
+                    check(time.monotonic() < deadline, "it may go on for ever")
+                    if not s.recv(200):
+                        break
+                    time.sleep(0.02)
+            except (ConnectionResetError, ssl.SSLError):
+                pass
+            eventually(enough)
+
+    for tls in (False, True):
+        options = ("--send-timeout", "1", "--min-rate", "200000", "--static", FOLDER + "=/files/")
+        with Server(*options, tls=tls) as server:
+            for number, path in enumerate((b"/big", b"/files/big", b"/stream")):
+                read_slowly(server, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                            lambda: server.status()["aborted"] > number)
+            with server.connect() as s:  # slow enough to make the server wait, but good
+                s.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                size = 0
+                while got := s.recv(65536):
+                    size += len(got)
+                    time.sleep(0.02)
+                check(size > 1 << 23, size)
+            check(server.status()["aborted"] == 3)
+
+
+def test_who_makes_himself_wait_is_not_slow():
+    short = ("--body-timeout", "0.3", "--send-timeout", "0.3", "--min-rate", "100000", "--keep-alive", "5")
+    with Server(*short) as server:
+        with server.connect() as s:
+            s.sendall(b"POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789")
+            check(b"200 OK" in s.recv(65536), "a handler that reads late")
+            s.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = b""
+            while not got.endswith(b"0\r\n\r\n"):
+                piece = s.recv(65536)
+                check(piece, "a handler that writes now and then", got)
+                got += piece
+            time.sleep(1)  # idle
+            check(answer_on(s).endswith(b"hello"))
+
+
 # -- HTTP/2 ------------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +394,29 @@ class Frames:
         return any(entry[0] == kind and stream in (None, entry[1]) for entry in self.seen)
 
 
+def test_trickles_over_http2():
+    with Server("--body-timeout", "1", "--send-timeout", "1", "--min-rate", "1000") as server:
+        with server.connect(PREFACE + frame(SETTINGS)) as s:
+            frames = Frames(s)
+            s.sendall(head(1, "POST", "/", ends=False))
+            frames.until(lambda: frames.has(HEADERS, 1), lambda: s.sendall(frame(DATA, 0, 1, b"x")))
+            check(b"408" in next(entry[2] for entry in frames.seen if entry[0] == HEADERS), frames.seen)
+            s.sendall(head(3, "POST", "/", ends=False))
+            for _ in range(40):
+                s.sendall(frame(DATA, 0, 3, b"x" * 400))
+                time.sleep(0.05)
+            s.sendall(frame(DATA, 1, 3))
+            frames.until(lambda: frames.body.endswith(b"16000"))
+        with server.connect(PREFACE + frame(SETTINGS, 0, 0, SHUT_WINDOW)) as s:
+            frames = Frames(s)
+            s.sendall(head(1, "GET", "/big"))
+            frames.until(lambda: frames.has(RST_STREAM, 1),
+                         lambda: s.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5))))
+            check(0 < len(frames.body) < 2000, frames.body)
+            s.sendall(head(3, "POST", "/later") + frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 100)))
+            frames.until(lambda: frames.body.endswith(b"0"))
+
+
 def test_requests_of_an_http2_connection():
     with Server("--max-requests", "3") as server, server.connect(PREFACE + frame(SETTINGS)) as s:
         frames = Frames(s)
@@ -305,6 +424,7 @@ def test_requests_of_an_http2_connection():
         frames.until(lambda: frames.has(GOAWAY) and frames.body == b"hello" * 3)
         while frames.more(LIMIT):
             pass
+
 
 
 try:
