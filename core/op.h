@@ -123,6 +123,7 @@ struct Op : Runnable, TimerNode, CancelMessage {
   std::uint8_t backend_state = 0;  ///< belongs to the backend while in flight
   StdAtomics::Atomic<std::uint8_t> state{0};
   std::uint16_t backend_data = 0;  ///< belongs to the backend while in flight
+  Instant done_at = 0;             ///< when its worker got to know the result: since then it waits to be looked at
   OpArgs args{};
 
   Op() = default;

@@ -119,6 +119,7 @@ void Worker::finish(Op& op) noexcept {
 
 void Worker::deliver(Op& op) noexcept {
   --in_flight_;
+  op.done_at = now_;
   op.home->enqueue(op);
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "core/log.h"
+#include "core/worker.h"
 #include "lua/bridge.h"
 #include "lua/bytecode.h"
 #include "lua/error_page.h"
@@ -146,11 +147,21 @@ void HttpApp::queue(http::Exchange& exchange) noexcept {
   call.exchange = &exchange;
   call.Runnable::run = [](Runnable& self) noexcept {
     auto& queued = static_cast<Call&>(self);
-    queued.app->run(queued);
+    queued.app->run_queued(queued);
   };
   pending_.fetch_add(1);
   exchange.defer();
   vm_.strand().enqueue(call);
+}
+
+void HttpApp::run_queued(Call& call) {
+  if (admission_ == nullptr) return run(call);
+  admission_->leave_queue();
+  if (admission_->admits(*call.exchange, Worker::current().backend().now())) return run(call);
+  counts().shed.add(1);
+  call.exchange->fail_for_now();
+  call.exchange->complete();  // `call` is gone
+  no_longer_pending();
 }
 
 void HttpApp::run(Call& call) {
@@ -193,7 +204,9 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     const int status = limited ? 503 : refusal;
     if (limited) counts().limited.add(1);
     if (status == 500) counts().errors.add(1);
-    if (exchange.headers_sent() || !options_.show_errors || !show(exchange, status, text)) exchange.fail(status);
+    if (exchange.headers_sent() || !options_.show_errors || !show(exchange, status, text)) {
+      exchange.body_refusal() == 503 ? exchange.fail_for_now() : exchange.fail(status);
+    }
   } else if (!exchange.finished()) {
     (void)exchange.finish();
   }

@@ -14,6 +14,7 @@
 #include "core/shared/metrics.h"
 #include "lua/fiber.h"
 #include "lua/vm.h"
+#include "net/http/admission.h"
 #include "net/http/exchange.h"
 #include "net/http/slow_requests.h"
 
@@ -43,7 +44,7 @@ class HttpApp final {
 
   /// Runs the handler now; false, and nothing has happened, when the Vm is busy.
   bool try_handle(http::Exchange& exchange, bool& complete) noexcept;
-  /// Runs the handler when the Vm has time.
+  /// Runs the handler when the Vm has time, if it is admitted then.
   void queue(http::Exchange& exchange) noexcept;
   /// As http::Handler::abandon, of whichever app has the exchange.
   static void abandon(http::Exchange& exchange) noexcept;
@@ -55,11 +56,14 @@ class HttpApp final {
   /// Of all apps of the process. [any thread]
   struct Counts {
     Counter errors;   ///< of handlers
+    Counter shed;     ///< requests that were refused, with 503, since they had waited too long
     Counter limited;  ///< requests that were ended, with 503, by a limit
   };
   static Counts& counts() noexcept;
 
   Vm& vm() noexcept { return vm_; }
+  /// Whom queue() asks; it must outlive the app's requests. Before there are any.
+  void set_admission(http::Admission& admission) noexcept { admission_ = &admission; }
 
   /// What a request or response object refers to. Null when the request has ended. [strand]
   http::Exchange* find(std::uint32_t slot, std::uint64_t id) noexcept {
@@ -86,6 +90,7 @@ class HttpApp final {
   struct Running;
 
   void run(Call& call);
+  void run_queued(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
   static void tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept;
   void no_longer_pending() noexcept;
@@ -97,6 +102,7 @@ class HttpApp final {
 
   Vm& vm_;
   const Options options_;
+  http::Admission* admission_ = nullptr;
   Once once_ = Once::ignore;
   int handler_ref_ = LUA_NOREF;
   int stop_ref_ = LUA_NOREF;

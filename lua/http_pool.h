@@ -4,19 +4,25 @@
 #include <utility>
 #include <vector>
 
+#include "core/worker.h"
 #include "lua/http_app.h"
 
 namespace evlua::lua {
 
 class HttpPool final : public http::Handler {
  public:
-  explicit HttpPool(std::vector<HttpApp*> apps) : apps_(std::move(apps)) {}
+  explicit HttpPool(std::vector<HttpApp*> apps, const http::Admission::Options& admission = {})
+      : apps_(std::move(apps)), admission_(admission) {
+    for (HttpApp* app : apps_) app->set_admission(admission_);
+  }
 
   bool handle(http::Exchange& exchange) noexcept override {
+    if (!admission_.admits(exchange, Worker::current().backend().now())) return refuse(exchange);  // now() is too old
     for (HttpApp* app : apps_) {
       bool complete = false;
       if (app->try_handle(exchange, complete)) return complete;
     }
+    if (!admission_.enter_queue()) return refuse(exchange);
     apps_[turn_++ % apps_.size()]->queue(exchange);
     return false;
   }
@@ -25,7 +31,14 @@ class HttpPool final : public http::Handler {
   void examine(http::Exchange& exchange) noexcept override { HttpApp::examine(exchange); }
 
  private:
+  static bool refuse(http::Exchange& exchange) noexcept {
+    HttpApp::counts().shed.add(1);
+    exchange.fail_for_now();
+    return true;
+  }
+
   const std::vector<HttpApp*> apps_;  // the first is warm: it is asked first
+  http::Admission admission_;
   std::size_t turn_ = 0;
 };
 

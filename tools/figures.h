@@ -49,8 +49,9 @@ struct Figures {
   std::vector<WorkerFigures> workers;
   std::vector<lua::Vm::Figures> vms;
   std::vector<http::SlowRequests::Entry> slow;
-  double lua_errors = 0, limited = 0, reloads = 0, reload_failures = 0;
+  double lua_errors = 0, limited = 0, shed = 0, reloads = 0, reload_failures = 0;
   std::uint64_t slices = 0;
+  std::uint64_t body_memory = 0;
   bool logs = false;  ///< there is an access log
   std::uint64_t log_lines = 0, log_dropped = 0;
   struct SharedHistogram {

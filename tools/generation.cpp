@@ -34,7 +34,7 @@ Task<Generation::Loaded> Generation::load(Scheduler& scheduler, const Options& o
       auto loaded = co_await app.load(std::move(path), once);
       if (!loaded) failure = std::move(loaded.error());
     }
-    made->pools_.push_back(std::make_unique<lua::HttpPool>(std::move(apps)));
+    made->pools_.push_back(std::make_unique<lua::HttpPool>(std::move(apps), options.admission));
   }
   if (failure.empty()) co_return Loaded(std::move(made));
   for (const Instance& instance : made->instances_) co_await cancel_tasks(*instance.vm);

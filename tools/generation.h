@@ -21,6 +21,7 @@ class Generation {
     unsigned vms = 1;  ///< of each worker
     lua::Vm::Options vm;
     lua::HttpApp::Options app_options;
+    http::Admission::Options admission;
   };
   using Loaded = tl::expected<std::unique_ptr<Generation>, std::string>;
 

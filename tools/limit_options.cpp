@@ -1,9 +1,24 @@
 #include "tools/limit_options.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 namespace evlua::tools {
+
+namespace {
+
+/// A quarter of what the machine has, 1 GiB at most.
+std::uint64_t body_memory_by_default() noexcept {
+  const auto pages = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PHYS_PAGES), 0L));
+  const auto page_bytes = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 0L));
+  const std::uint64_t quarter = pages * page_bytes / 4;
+  return quarter == 0 ? std::uint64_t{1} << 30 : std::min(quarter, std::uint64_t{1} << 30);
+}
+
+}  // namespace
 
 void LimitOptions::define_times(CLI::App& app) {
   const CLI::Range seconds(0.001, 1e6);
@@ -15,6 +30,16 @@ void LimitOptions::define_times(CLI::App& app) {
   app.add_option("--handshake-timeout", handshake_seconds_, "seconds that a TLS handshake may take")->check(seconds);
   app.add_option("--send-timeout", send_seconds_, "seconds that a client may take nothing of a response")
       ->check(seconds);
+}
+
+void LimitOptions::define_load(CLI::App& app, http::Limits& limits) {
+  limits.body_memory_bytes = body_memory_by_default();
+  app.add_option("--max-body-memory", limits.body_memory_bytes, "bytes of all bodies that req:body() gathers");
+  app.add_option("--queue-target", queue_seconds_,
+                 "seconds that requests may wait for Lua when they always do; then some are refused; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--max-queue", limits.admission.queue_max, "requests of each worker that may wait for Lua")
+      ->check(CLI::PositiveNumber);
 }
 
 void LimitOptions::define(CLI::App& app, http::Limits& limits) {
@@ -39,6 +64,7 @@ void LimitOptions::define(CLI::App& app, http::Limits& limits) {
   app.add_option("--min-rate", limits.min_rate,
                  "bytes per second that a client has to send of a body, or take of a response, on average; 0: any");
   define_times(app);
+  define_load(app, limits);
 }
 
 bool LimitOptions::complete(http::Limits& limits) const {
@@ -51,6 +77,7 @@ bool LimitOptions::complete(http::Limits& limits) const {
   limits.body_timeout = duration_from_seconds(body_seconds_);
   limits.keep_alive_timeout = duration_from_seconds(keep_alive_seconds_);
   limits.handshake_timeout = duration_from_seconds(handshake_seconds_);
+  if (queue_seconds_ > 0) limits.admission.target = duration_from_seconds(queue_seconds_);
   limits.send_timeout = duration_from_seconds(send_seconds_);
   return true;
 }

@@ -20,12 +20,14 @@ class LimitOptions {
 
  private:
   void define_times(CLI::App& app);
+  void define_load(CLI::App& app, http::Limits& limits);
 
   double header_seconds_ = 10;
   double body_seconds_ = 30;
   double keep_alive_seconds_ = 15;
   double handshake_seconds_ = 10;
   double send_seconds_ = 30;
+  double queue_seconds_ = 0.5;
 };
 
 }  // namespace evlua::tools

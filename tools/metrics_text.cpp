@@ -99,6 +99,10 @@ void add_requests(Text& text, const Figures& figures, const WorkerFigures& all) 
   text.single("evlua_requests_refused_total", "counter", "Requests that could not be read.", all.refused);
   text.single("evlua_responses_aborted_total", "counter", "Responses that did not go out whole.", all.aborted);
   text.single("evlua_lua_errors_total", "counter", "Handlers that ended with an error.", figures.lua_errors);
+  text.single("evlua_requests_shed_total", "counter", "Requests refused with 503 because all had to wait too long.",
+              figures.shed);
+  text.single("evlua_body_memory_bytes", "gauge", "Bodies of requests that are gathered for req:body().",
+              figures.body_memory);
   text.single("evlua_limited_requests_total", "counter", "Requests that a limit ended with 503.", figures.limited);
 }
 

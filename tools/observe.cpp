@@ -12,6 +12,7 @@
 #include "lua/http_app.h"
 #include "lua/shared_metrics.h"
 #include "lua/slice.h"
+#include "net/http/body_memory.h"
 #include "tools/admin.h"
 #include "tools/reloader.h"
 
@@ -173,6 +174,8 @@ Figures Observer::figures() {
   all.slow = slow_.list();
   all.lua_errors = lua::HttpApp::counts().errors.value();
   all.limited = lua::HttpApp::counts().limited.value();
+  all.shed = lua::HttpApp::counts().shed.value();
+  all.body_memory = http::BodyMemory::in_use();
   all.reloads = Reloader::counts().done.value();
   all.reload_failures = Reloader::counts().failed.value();
   all.slices = lua::Slice::cut_short();

@@ -52,6 +52,7 @@ Generation::Options generation_options(const ServerOptions& options) {
   made.app_options.show_errors = options.development;
   made.app_options.cpu_limit = options.cpu_limit;
   made.app_options.time_limit = options.limits.handler_timeout;
+  made.admission = options.limits.admission;
   return made;
 }
 

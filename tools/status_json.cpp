@@ -133,6 +133,8 @@ std::string status_json(const Figures& figures) {
   json.number("cpu_seconds", figures.process.cpu_seconds);
   json.number("lua_errors", figures.lua_errors);
   json.number("limited", figures.limited);
+  json.number("shed", figures.shed);
+  json.number("body_memory", figures.body_memory);
   json.number("reloads", figures.reloads);
   json.number("reload_failures", figures.reload_failures);
   json.number("log_dropped", figures.log_dropped);

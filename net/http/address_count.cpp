@@ -3,15 +3,16 @@
 #include <netinet/in.h>
 
 #include <cstring>
+#include <functional>
 #include <mutex>
 
+#include "net/address.h"
 #include "net/http/trace_context.h"
 
 namespace evlua::http {
 
 namespace {
 
-constexpr Duration kTellEvery = 60 * kSecond;
 constexpr std::uint64_t kMarkOfIpv4 = std::uint64_t{1} << 32;  // as a /64 it would be in ::/8, which nobody has
 
 std::uint64_t of_ipv4(const void* bytes) noexcept {
@@ -32,7 +33,18 @@ std::uint64_t client_network(const sockaddr* address) noexcept {
   return network != 0 ? network : 1;  // ::1
 }
 
-std::size_t AddressCount::Hash::operator()(std::uint64_t network) const noexcept {
+std::uint64_t client_network(std::string_view text) noexcept {
+  std::string_view host = text;
+  if (text.starts_with('[')) {
+    host = text.substr(1, text.find(']') - 1);
+  } else if (const std::size_t colon = text.find(':'); colon == text.rfind(':')) {
+    host = text.substr(0, colon);
+  }
+  const Result<net::Address> address = net::Address::from_host(host, 0);
+  return address ? client_network(address->get()) : std::hash<std::string_view>()(text);
+}
+
+std::size_t NetworkHash::operator()(std::uint64_t network) const noexcept {
   static const std::uint64_t seed = random_id();
   static const std::uint64_t factor = random_id() | 1;
   std::uint64_t mixed = (network ^ seed) * factor;
@@ -56,12 +68,6 @@ void AddressCount::leave(const sockaddr* address) noexcept {
   const std::lock_guard guard(shard.lock);
   const auto found = shard.counts.find(network);
   if (found != shard.counts.end() && --found->second == 0) shard.counts.erase(found);
-}
-
-bool AddressCount::may_tell(Instant now) noexcept {
-  Instant told = told_.load(std::memory_order_relaxed);
-  const bool due = told == 0 || now - told >= kTellEvery;
-  return due && told_.compare_exchange_strong(told, now, std::memory_order_relaxed);
 }
 
 }  // namespace evlua::http

@@ -7,18 +7,25 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
+#include <string_view>
 #include <unordered_map>
 
 #include "core/lockfree/futex_mutex.h"
-#include "core/time.h"
 
 namespace evlua::http {
 
 /// The same for all addresses of one client: IPv4 in the low half, with a mark no IPv6 network has, or the /64. 0 for
 /// other families.
 std::uint64_t client_network(const sockaddr* address) noexcept;
+/// The same of an address as text, with a port or without: "192.0.2.7:80", "[2001:db8::7]". What is no address is one
+/// of its own.
+std::uint64_t client_network(std::string_view text) noexcept;
+
+/// Clients choose their addresses: where they are kept must not be known.
+struct NetworkHash {
+  std::size_t operator()(std::uint64_t network) const noexcept;
+};
 
 /// [any thread]
 class AddressCount {
@@ -28,23 +35,17 @@ class AddressCount {
   /// REQUIRES: enter was true for that address.
   void leave(const sockaddr* address) noexcept;
 
-  /// It is time again to log that somebody was turned away; once in a while it is.
-  bool may_tell(Instant now) noexcept;
-
  private:
-  /// Clients choose their addresses: where they are kept must not be known.
-  struct Hash {
-    std::size_t operator()(std::uint64_t network) const noexcept;
-  };
   struct alignas(64) Shard {
     FutexMutex lock;
-    std::unordered_map<std::uint64_t, std::uint32_t, Hash> counts;
+    std::unordered_map<std::uint64_t, std::uint32_t, NetworkHash> counts;
   };
 
-  Shard& shard_of(std::uint64_t network) noexcept { return shards_[Hash()(network) >> 32 & (shards_.size() - 1)]; }
+  Shard& shard_of(std::uint64_t network) noexcept {
+    return shards_[NetworkHash()(network) >> 32 & (shards_.size() - 1)];
+  }
 
   std::array<Shard, 16> shards_;
-  std::atomic<Instant> told_{0};
 };
 
 }  // namespace evlua::http

@@ -169,6 +169,7 @@ Task<bool> Connection::take_proxy_header() {
     const ProxyHeader header = parse_proxy_header(before != 0 ? so_far.view() : input_);
     if (header.outcome == ProxyHeader::Outcome::invalid) break;
     if (header.outcome == ProxyHeader::Outcome::complete) {
+      came_ = receiving.done_at;
       if (!believe(header)) break;
       input_.remove_prefix(header.size - before);
       release_consumed_input();
@@ -330,6 +331,7 @@ Task<void> Connection::serve() {
       begin_receive(receiving);
       Result<Lease> received = co_await receiving;
       waiting_ = nullptr;
+      came_ = receiving.done_at;
       take_received(std::move(received));
     }
   }
@@ -705,6 +707,7 @@ Connection::Next Connection::skip_body() noexcept {
 Connection::Next Connection::next_request() noexcept {
   exchange_->reset();
   phase_ = Phase::head;
+  came_ = station_.worker().now();  // what was pipelined has waited for its client's own requests
   release_consumed_input();
   return output_.size() >= station_.limits().output_bytes ? Next::send : Next::again;
 }

@@ -19,6 +19,7 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/address.h"
+#include "net/http/address_count.h"
 #include "net/http/exchange.h"
 #include "net/http/http2_session.h"
 #include "net/http/patience.h"
@@ -68,6 +69,9 @@ class Connection final : public ListNode, private Runnable {
   std::string local() const;
   /// For measuring; 0 when nobody wants to know.
   Instant clock() const noexcept;
+  Instant came() const noexcept { return came_; }
+  /// Whose connection it is, see client_network.
+  std::uint64_t network() const noexcept { return client_network(reinterpret_cast<const sockaddr*>(&peer_)); }
   /// remote() is trusted to say for whom it asks.
   bool peer_is_trusted() const noexcept;
   /// What was received and not consumed.
@@ -177,6 +181,7 @@ class Connection final : public ListNode, private Runnable {
   Exchange* exchange_ = nullptr;  // null while idle
   Op* waiting_ = nullptr;         // the operation the loop waits for
   Instant deadline_ = kNever;     // of that wait
+  Instant came_ = 0;              // since then what we have received waits for us
   Instant wait_began_ = 0;        // of a send, or of a piece of a body that is skipped
   Patience sending_;              // for the peer to take what we send
   Instant handler_deadline_ = kNever;

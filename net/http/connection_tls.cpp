@@ -57,6 +57,7 @@ Task<bool> Connection::shake_hands() {
     }
     if (error_.code != 0) co_return false;
   }
+  came_ = station_.worker().now();
   co_return engine.state() != tls::Engine::State::failed;
 }
 

@@ -16,6 +16,7 @@
 #include "core/cancel.h"
 #include "core/io_await.h"
 #include "core/worker.h"
+#include "net/http/body_memory.h"
 #include "net/http/connection.h"
 #include "net/http/http2_session.h"
 #include "net/http/media_types.h"
@@ -87,6 +88,7 @@ void Exchange::start(std::string_view head, std::uint64_t id, bool may_persist) 
   patience_.refill(limits_->body_timeout);
   fed_ = stream_ != nullptr || connection_->tls() != nullptr;
   began_ = connection_->clock();
+  came_ = connection_->came();
   if (limits_->request_ids != RequestIds::off) announce_id();
 }
 
@@ -227,6 +229,11 @@ bool Exchange::knows_client() {
   for_each_header([&lines](const HeaderField& field) { lines.add(field); });
   client_ = std::make_unique<const ForwardedClient>(find_client(lines, limits_->trusted_proxies));
   return true;
+}
+
+std::uint64_t Exchange::client_network() {
+  const bool named = knows_client() && !client_->remote.empty();
+  return named ? http::client_network(client_->remote) : connection_->network();
 }
 
 std::string_view Exchange::scheme() {
@@ -459,6 +466,7 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
   }
   std::size_t rest_at = kDecodedInOneGo;
+  BodyMemory memory;
   while (true) {
     const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
     if (!piece) co_return evlua::fail(piece.error());
@@ -466,6 +474,11 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     if (body.size() + piece->size() > max) {
       body_refusal_ = 413;
       co_return evlua::fail(Errc::too_large, OpCode::recv);
+    }
+    if (!memory.hold(piece->size(), limits_->body_memory_bytes)) {
+      body_refusal_ = 503;
+      keep_alive_ = false;
+      co_return evlua::fail(ENOMEM, OpCode::recv);
     }
     body.append(*piece);
     if (plain || body.size() < rest_at) continue;
@@ -783,7 +796,10 @@ void Exchange::cut() noexcept {
   keep_alive_ = false;
 }
 
-void Exchange::fail(int status) noexcept {
+void Exchange::fail(int status) noexcept { send_failure(status, false); }
+void Exchange::fail_for_now() noexcept { send_failure(503, true); }
+
+void Exchange::send_failure(int status, bool for_now) noexcept {
   if (finished_) return;
   if (headers_sent_) {
     cut();
@@ -793,6 +809,7 @@ void Exchange::fail(int status) noexcept {
   if (limits_->request_ids != RequestIds::off) announce_id();
   static_cast<void>(response_.set_status(status));
   static_cast<void>(response_.set("Content-Type", "text/plain; charset=utf-8"));
+  if (for_now) static_cast<void>(response_.set("Retry-After", "1"));
   std::string text(reason_phrase(status));
   text += '\n';
   if (!send(text)) finished_ = true;

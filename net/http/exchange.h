@@ -124,6 +124,10 @@ class Exchange {
   std::string_view request_id(std::array<char, kRequestIdRoom>& room) const noexcept;
   /// When its head was complete; 0 when nobody measures.
   Instant began() const noexcept { return began_; }
+  /// When it had come, as the worker counts time: since then it waits to be handled.
+  Instant came() const noexcept { return came_; }
+  /// Whom it is counted for, see client_network: client(), that is. [owner]
+  std::uint64_t client_network();
   /// Which trace the request is part of, as the client says or as is made up here. [owner]
   const TraceContext& trace() noexcept;
   /// The connection may serve another request after this one, as things stand.
@@ -168,8 +172,8 @@ class Exchange {
   /// The fields that came behind the body; null if there are none, or unless body_read().
   const Trailers* trailers() const noexcept { return body_read() ? trailers_.get() : nullptr; }
   /// The status that answers a request whose body could not be read: 400 when it was broken, 408 when it did not come,
-  /// 413 when it was more than the reader took, 415 for a coding that we do not know; 0 when nothing of that has
-  /// happened.
+  /// 413 when it was more than the reader took, 503 when bodies took all memory there is for them, 415 for a coding
+  /// that we do not know; 0 when nothing of that has happened.
   int body_refusal() const noexcept;
 
   // -- response -------------------------------------------------------------------------------------------------------
@@ -208,6 +212,8 @@ class Exchange {
 
   /// A plain error response. When the head was sent already the connection is cut, so that the client notices.
   void fail(int status) noexcept;
+  /// As fail(503), to be tried again later.
+  void fail_for_now() noexcept;
 
   /// Of the body of the response, as far as they were handed on: compressed, but not framed.
   std::uint64_t body_bytes() const noexcept { return body_bytes_; }
@@ -303,6 +309,7 @@ class Exchange {
   void end_chunked() noexcept;
   bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
   Result<void> prepare_write(std::string_view& chunk) noexcept;
+  void send_failure(int status, bool for_now) noexcept;
   void append_chunk(Bytes& out, std::string_view chunk) noexcept;
   void announce_id() noexcept;
   void send_continue() noexcept;
@@ -319,7 +326,8 @@ class Exchange {
   const Limits* limits_ = nullptr;
   std::string_view head_;  // in the receive buffer, or in head_bytes_
   std::uint64_t id_ = 0;
-  Instant began_ = 0;                     // when the head was complete; 0: nobody wants to know
+  Instant began_ = 0;  // when the head was complete; 0: nobody wants to know
+  Instant came_ = 0;
   std::uint64_t body_bytes_ = 0;          // of the response
   std::uint64_t received_bytes_ = 0;      // by the handler's side
   TraceContext trace_;                    // its span is 0 until somebody asks for it

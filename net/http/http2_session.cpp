@@ -228,6 +228,7 @@ Task<void> Http2Session::serve(std::string_view received) {
     receiving_ = &receiving;
     const Result<Lease> lease = co_await receiving;
     receiving_ = nullptr;
+    connection_.came_ = receiving.done_at;
     if (!lease || lease->empty()) {
       if (!finished()) lose();
       break;

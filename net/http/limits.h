@@ -7,6 +7,7 @@
 
 #include "core/time.h"
 #include "net/http/address_list.h"
+#include "net/http/admission.h"
 
 namespace evlua::http {
 
@@ -24,12 +25,14 @@ struct Limits {
   std::uint32_t header_fields = 100;             ///< at most kHeaderFieldsMax; beyond: 431
 
   // -- request body ---------------------------------------------------------------------------------------------------
-  std::uint64_t buffered_body_bytes = 10 * 1024 * 1024;  ///< what read_whole_body takes; beyond: 413
-  std::uint32_t chunk_extension_bytes = 4 * 1024;        ///< all chunk extensions of one body; beyond: 400
-  std::uint32_t trailer_bytes = 8 * 1024;                ///< the trailer section; beyond: 400
-  std::uint32_t expansion_ratio = 200;                   ///< a decoded body may have buffered_body_bytes, or else this
-                                                         ///< many times what came of it; beyond: Errc::too_large
-  std::uint32_t drain_bytes = 256 * 1024;                ///< an unread body up to this is skipped, else we close
+  std::uint64_t buffered_body_bytes = 10 * 1024 * 1024;      ///< what read_whole_body takes; beyond: 413
+  std::uint64_t body_memory_bytes = std::uint64_t{1} << 30;  ///< of all that read_whole_body gathers in the process;
+                                                             ///< beyond: 503
+  std::uint32_t chunk_extension_bytes = 4 * 1024;            ///< all chunk extensions of one body; beyond: 400
+  std::uint32_t trailer_bytes = 8 * 1024;                    ///< the trailer section; beyond: 400
+  std::uint32_t expansion_ratio = 200;     ///< a decoded body may have buffered_body_bytes, or else this
+                                           ///< many times what came of it; beyond: Errc::too_large
+  std::uint32_t drain_bytes = 256 * 1024;  ///< an unread body up to this is skipped, else we close
 
   // -- time -----------------------------------------------------------------------------------------------------------
   Duration header_timeout = 10 * kSecond;           ///< from a request's first byte to the end of its head; beyond: 408
@@ -57,6 +60,9 @@ struct Limits {
   std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends
   std::uint32_t connections_per_address = 1024;  ///< over all workers, see address_count.h; beyond: closed; 0: no limit
   std::uint32_t requests_per_connection = 0;     ///< the last one says that the connection ends; 0: no limit
+
+  // -- overload -------------------------------------------------------------------------------------------------------
+  Admission::Options admission;
 
   // -- proxies --------------------------------------------------------------------------------------------------------
   AddressList proxy_protocol;   ///< peers whose connections begin with a PROXY header

@@ -5,6 +5,7 @@
 
 #include "core/io_await.h"
 #include "core/log.h"
+#include "core/seldom.h"
 #include "net/address.h"
 
 namespace evlua::http {
@@ -93,6 +94,11 @@ Task<void> Station::accept_loop(Listening listener) {
     if (stop.why() != OpStop::none) co_return;
     if (concerns_one_connection(error)) continue;
     counters_.accept_failures.add();
+    static Seldom told;
+    if (told.due(worker_.now())) {
+      Log::warn("cannot accept connections, which wait: %s; see ulimit -n and --max-connections",
+                error.message().c_str());
+    }
     // Out of descriptors or memory: connections wait in the backlog until some are free again.
     const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
     if (!paused) co_return;
@@ -129,7 +135,8 @@ void Station::ended(Connection& connection) noexcept {
 bool Station::takes_place(const sockaddr* peer) noexcept {
   if (addresses_.enter(peer, limits_.connections_per_address)) return true;
   counters_.turned_away.add();
-  if (!addresses_.may_tell(worker_.now())) return false;
+  static Seldom told;
+  if (!told.due(worker_.now())) return false;
   const bool v6 = peer->sa_family == AF_INET6;
   const auto address = net::Address::from(peer, v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
   Log::warn("%s has %u connections open, and gets no more; see --max-connections-per-address and --trusted-proxy",

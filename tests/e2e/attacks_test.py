@@ -16,15 +16,10 @@ from support import EVLUASERVER, LIMIT, Program, check, exchange, main, temporar
 APP = temporary("""
 local evlua = require "evlua"
 local big = ("0123456789abcdef"):rep(1 << 19)
-local function spin(count) local x = 0 for i = 1, count do x = x + i % 7 end return x end
-local began = os.clock()
-spin(2000000)
-local per_second = 2000000 / (os.clock() - began)
 return function(req, res)
   if req.path == "/later" then evlua.sleep(1) end
-  if req.path == "/work" then
-    spin(per_second * tonumber(req.query_string) // 1)
-  end
+  if req.path == "/compute" then for i = 1, 3000000 do local _ = i % 7 end end
+  if req.path == "/block" then os.execute("sleep 0.02") end  -- nobody else runs meanwhile
   if req.path == "/events" then
     for i = 1, 4 do assert(res:write("event\\n")) evlua.sleep(0.4) end
     return
@@ -388,6 +383,7 @@ class Frames:
             check(time.monotonic() < deadline, "not in time", self.seen[-5:])
             if act:
                 act()
+                time.sleep(0.05)
             check(self.more(0.05 if act else 1) or condition(), "the connection has ended", self.seen[-5:])
 
     def has(self, kind, stream=None):
@@ -425,6 +421,114 @@ def test_requests_of_an_http2_connection():
         while frames.more(LIMIT):
             pass
 
+
+# -- overload ----------------------------------------------------------------------------------------------------------
+
+
+class Callers:
+    """Clients of one address, each asking again as soon as it has an answer, or `pause` seconds after a refusal."""
+
+    def __init__(self, server, count, path, pause=0.02, address=None):
+        self.server, self.path, self.pause, self.address = server, path, pause, address
+        self.stopping = threading.Event()
+        self.times, self.refused, self.wrong = [], 0, []
+        self.threads = [threading.Thread(target=self.call) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def call(self):
+        first = f"PROXY TCP4 {self.address} 127.0.0.1 1000 80\r\n".encode() if self.address else b""
+        with self.server.connect(first) as s:
+            while not self.stopping.is_set():
+                began = time.monotonic()
+                s.sendall(b"GET " + self.path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                while not answer.endswith((b"hello", b"Unavailable\n")):
+                    got = s.recv(65536)
+                    if not got:
+                        break
+                    answer += got
+                if answer.endswith(b"hello"):
+                    self.times.append(time.monotonic() - began)
+                elif answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 1\r\n" in answer:
+                    self.refused += 1
+                    time.sleep(self.pause)
+                else:
+                    self.wrong.append(answer)
+                    return
+
+    def end(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        check(not self.wrong, self.wrong[:2])
+        return self
+
+
+def test_overload_is_refused_early():
+    with Server("--workers", "1", "--queue-target", "0.2") as server:
+        few = Callers(server, 2, b"/block")
+        eventually(lambda: len(few.times) >= 10)
+        check(few.end().refused == 0, "there is time for two")
+        many = Callers(server, 100, b"/block")
+        eventually(lambda: many.refused >= 100)
+        settled = len(many.times)
+        eventually(lambda: len(many.times) >= settled + 30, "some are served all the time")
+        many.end()
+        shed = server.status()["shed"]
+        check(shed == many.refused == server.metric("evlua_requests_shed_total"), shed, many.refused)
+        again = Callers(server, 1, b"/block")
+        eventually(lambda: len(again.times) >= 5)
+        check(again.end().refused <= 1, "it is over")
+    with Server("--workers", "1", "--queue-target", "0") as server:
+        many = Callers(server, 60, b"/block")
+        eventually(lambda: len(many.times) >= 100)
+        check(many.end().refused == 0 and server.status()["shed"] == 0)
+
+
+def test_a_queue_has_an_end():
+    with Server("--workers", "1", "--queue-target", "0", "--max-queue", "5") as server:
+        many = Callers(server, 60, b"/compute")
+        eventually(lambda: many.refused >= 20 and len(many.times) >= 5)
+        many.end()
+
+
+def test_bodies_share_their_memory():
+    with Server("--max-body-memory", "1000000", "--workers", "2") as server:
+        held = []
+        for _ in range(9):
+            s = server.connect()
+            s.sendall(POST + b"x" * 100_000)
+            held.append(s)
+        eventually(lambda: server.status()["body_memory"] == 900_000)
+        check(server.metric("evlua_body_memory_bytes") == 900_000)
+        with server.connect() as s:
+            s.sendall(POST.replace(b"1000000", b"150000") + b"x" * 150_000)
+            answer = rest_of(s)
+            check(answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: " in answer, answer)
+        with server.connect() as s:
+            s.sendall(POST.replace(b"1000000", b"90000") + b"x" * 90_000)
+            check(b"\r\n\r\n90000" in s.recv(65536))
+            check(answer_on(s).endswith(b"hello"))
+        for s in held:
+            s.close()
+        eventually(lambda: server.status()["body_memory"] == 0)
+
+
+def test_a_lack_of_descriptors_is_told_once():
+    code = ("import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+            "os.execv(sys.argv[1], sys.argv[1:])")
+    program = Program(sys.executable, "-c", code, EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--workers", "1")
+    with program:
+        port = int(program.word_after("listening on http://127.0.0.1:"))
+        held = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in range(100)]
+        program.wait_for("cannot accept connections")
+        check(answer_on(held[0]).endswith(b"hello"), "those that there are go on")
+        for s in held[:90]:
+            s.close()
+        check(answer_on(held[-1]).endswith(b"hello"), "the last of those that waited")
+        check(program.stop() == 0, program.text)
+    check(program.text.count("cannot accept") == 1, program.text)
 
 
 try:

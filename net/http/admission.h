@@ -1,0 +1,59 @@
+// Overload: which requests are started, and which are refused because they, or those behind them, would wait too long.
+//
+// What counts is how long a request has waited when it could be started, from when its head had come: in the worker's
+// queues, or for a Lua state. As long as that is short now and then, there are bursts and nothing more. When for a
+// whole interval everybody had to wait longer than the target, there is more to do than can be done, and those who
+// have waited too long are refused until it gets better: an error soon, for some, instead of one late for all. Clients
+// who got more than their share lately are refused first.
+//
+// A worker has one. [any thread, unless marked]
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "core/lockfree/futex_mutex.h"
+#include "core/time.h"
+
+namespace evlua::http {
+
+class Exchange;
+
+class Admission {
+ public:
+  struct Options {
+    Duration target = kNever;          ///< how long requests may wait, when they always do; kNever: for ever
+    std::uint32_t queue_max = 10'000;  ///< that wait for a Lua state
+  };
+  explicit Admission(const Options& options) noexcept : options_(options), calm_(options.target / 4) {}
+
+  /// May it be started? It has waited since Exchange::came. [owner of the exchange]
+  bool admits(Exchange& exchange, Instant now) noexcept;
+
+  /// One more waits for a Lua state. False: there are too many.
+  bool enter_queue() noexcept;
+  void leave_queue() noexcept { queued_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::size_t kBuckets = 256;
+
+  bool admits_late(Exchange& exchange, Instant now, Duration waited) noexcept;
+  Duration patience_with(std::uint64_t network, Instant now) noexcept;
+  void begin_window(Instant now) noexcept;
+
+  const Options options_;
+  const Duration calm_;
+  std::atomic<std::uint32_t> queued_{0};
+  std::atomic<Instant> late_since_{kNever};  // since then all had to wait for longer than the target
+  std::atomic<bool> overloaded_{false};
+
+  // While overloaded: who was admitted, in a window of time and the one before it. Addresses share buckets.
+  FutexMutex lock_;
+  Instant window_ends_ = 0;
+  std::uint32_t share_ = 0;  // of each, in the window before; 0: there was but one
+  std::uint32_t admitted_all_ = 0;
+  std::array<std::uint32_t, kBuckets> admitted_{};
+};
+
+}  // namespace evlua::http
