@@ -91,6 +91,7 @@ void Fiber::start_now(int arguments, Owner* owner) {
 void Fiber::end(Outcome outcome) {
   vm_.running_ = nullptr;
   clear_slot();
+  if (cuts_ != 0) vm_.slice_load().ended(std::exchange(cuts_, 0));
   if (owner_ != nullptr) owner_->ended(*owner_, *this, outcome);
   recycle(outcome == Outcome::returned && !identity_seen_);
 }
@@ -214,6 +215,7 @@ int Fiber::resume(lua_State* L, int arguments) {
 }
 
 void Fiber::yields_in_hook(const lua_Debug* where) noexcept {
+  ++cuts_;
   hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
   hooked_function_ = hooked_frame_->function;
 }

@@ -200,6 +200,7 @@ class Fiber final : public ListNode, private Runnable {
   lua_State* unyieldable_at_ = nullptr;
   int shield_ = 0;
   OpStop cancelled_ = OpStop::none;
+  std::uint32_t cuts_ = 0;  // of its slices
   Starting starting_ = Starting::no;
   bool cancel_noticed_ = false;
   bool cancel_raised_ = false;

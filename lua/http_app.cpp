@@ -157,7 +157,8 @@ void HttpApp::queue(http::Exchange& exchange) noexcept {
 void HttpApp::run_queued(Call& call) {
   if (admission_ == nullptr) return run(call);
   admission_->leave_queue();
-  if (admission_->admits(*call.exchange, Worker::current().backend().now())) return run(call);
+  const Instant now = Worker::current().backend().now();
+  if (admission_->admits(*call.exchange, now, expected_wait(now))) return run(call);
   counts().shed.add(1);
   call.exchange->fail_for_now();
   call.exchange->complete();  // `call` is gone

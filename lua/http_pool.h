@@ -1,6 +1,7 @@
 // The applications of one worker: the same app in several Vms, so that a request finds one that is idle.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,8 @@ class HttpPool final : public http::Handler {
   }
 
   bool handle(http::Exchange& exchange) noexcept override {
-    if (!admission_.admits(exchange, Worker::current().backend().now())) return refuse(exchange);  // now() is too old
+    const Instant now = Worker::current().backend().now();  // the worker's is too old
+    if (!admission_.admits(exchange, now, expected_wait(now))) return refuse(exchange);
     for (HttpApp* app : apps_) {
       bool complete = false;
       if (app->try_handle(exchange, complete)) return complete;
@@ -31,6 +33,12 @@ class HttpPool final : public http::Handler {
   void examine(http::Exchange& exchange) noexcept override { HttpApp::examine(exchange); }
 
  private:
+  /// In the Vm that is best off.
+  Duration expected_wait(Instant now) const noexcept {
+    Duration least = kNever;
+    for (const HttpApp* app : apps_) least = std::min(least, app->expected_wait(now));
+    return least;
+  }
   static bool refuse(http::Exchange& exchange) noexcept {
     HttpApp::counts().shed.add(1);
     exchange.fail_for_now();

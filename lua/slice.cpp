@@ -66,6 +66,7 @@ struct PreemptWait : Suspension, Runnable {
     start = [](Suspension& self, Fiber& waiter) {
       auto& wait = static_cast<PreemptWait&>(self);
       wait.fiber = &waiter;
+      wait.since = Worker::current().backend().now();
       wait.run = [](Runnable& again) noexcept { static_cast<PreemptWait&>(again).go_on(); };
       waiter.vm().strand().enqueue(wait);
       waiter.vm().strand().give_way();
@@ -83,12 +84,15 @@ struct PreemptWait : Suspension, Runnable {
       strand.enqueue(*this);
       strand.give_way();
     } else {
+      const Instant now = Worker::current().backend().now();
+      fiber->vm().slice_load().went_on(now - since, now);
       fiber->complete();
     }
   }
 
   enum class Behind : std::uint8_t { nobody, strand, worker };
   Fiber* fiber = nullptr;
+  Instant since = 0;
   Behind behind = Behind::nobody;
 };
 

@@ -20,6 +20,7 @@
 #include "core/strand.h"
 #include "lua/allocator.h"
 #include "lua/set_hooks.h"
+#include "lua/slice_load.h"
 #include "lua/task_errors.h"
 
 namespace evlua::lua {
@@ -64,6 +65,8 @@ class Vm {
 
   /// The fiber that runs right now; null outside of Lua code. [strand]
   Fiber* running() noexcept { return running_; }
+
+  SliceLoad& slice_load() noexcept { return slice_load_; }
 
   /// The coroutine that runs right now, for the signal watch and the preemption monitor. [any thread, a hint]
   lua_State* current_state() const noexcept { return current_state_.load(std::memory_order_relaxed); }
@@ -152,6 +155,7 @@ class Vm {
   Scheduler& scheduler_;
   const Options options_;
   Strand strand_;
+  SliceLoad slice_load_;
   lua_State* state_ = nullptr;
   Allocator memory_;
   OwnCounter memory_used_;

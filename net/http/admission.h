@@ -1,10 +1,11 @@
 // Overload: which requests are started, and which are refused because they, or those behind them, would wait too long.
 //
-// What counts is how long a request has waited when it could be started, from when its head had come: in the worker's
-// queues, or for a Lua state. As long as that is short now and then, there are bursts and nothing more. When for a
-// whole interval everybody had to wait longer than the target, there is more to do than can be done, and those who
-// have waited too long are refused until it gets better: an error soon, for some, instead of one late for all. Clients
-// who got more than their share lately are refused first.
+// What counts is how long a request waits for the processor: until now, from when its head had come, in the worker's
+// queues or for a Lua state; or from now on, where handlers compute in turns and each turn takes long. As long as that
+// is short now and then, there are bursts and nothing more. When for a whole interval everybody had to wait longer than
+// the target, there is more to do than can be done: from then on whoever would wait for too long is refused, until
+// nobody had to be for some time. An error soon, for some, instead of one late for all. Clients who got more than their
+// share lately are refused first.
 //
 // A worker has one. [any thread, unless marked]
 #pragma once
@@ -26,10 +27,11 @@ class Admission {
     Duration target = kNever;          ///< how long requests may wait, when they always do; kNever: for ever
     std::uint32_t queue_max = 10'000;  ///< that wait for a Lua state
   };
-  explicit Admission(const Options& options) noexcept : options_(options), calm_(options.target / 4) {}
+  explicit Admission(const Options& options) noexcept : options_(options) {}
 
-  /// May it be started? It has waited since Exchange::came. [owner of the exchange]
-  bool admits(Exchange& exchange, Instant now) noexcept;
+  /// May it be started? It has waited since Exchange::came, and will wait for `expected` when it computes.
+  /// [owner of the exchange]
+  bool admits(Exchange& exchange, Instant now, Duration expected) noexcept;
 
   /// One more waits for a Lua state. False: there are too many.
   bool enter_queue() noexcept;
@@ -38,22 +40,26 @@ class Admission {
  private:
   static constexpr std::size_t kBuckets = 256;
 
-  bool admits_late(Exchange& exchange, Instant now, Duration waited) noexcept;
+  bool admits_late(Exchange& exchange, Instant now, Duration wait) noexcept;
+  bool admits_strictly(Exchange& exchange, Instant now, Duration wait) noexcept;
   Duration patience_with(std::uint64_t network, Instant now) noexcept;
   void begin_window(Instant now) noexcept;
 
   const Options options_;
-  const Duration calm_;
   std::atomic<std::uint32_t> queued_{0};
   std::atomic<Instant> late_since_{kNever};  // since then all had to wait for longer than the target
-  std::atomic<bool> overloaded_{false};
+  std::atomic<Instant> strict_until_{0};     // overload, or not long ago
 
-  // While overloaded: who was admitted, in a window of time and the one before it. Addresses share buckets.
+  /// Who was admitted while strict. Addresses share buckets.
+  struct Window {
+    std::array<std::uint32_t, kBuckets> admitted{};
+    std::uint32_t all = 0;
+  };
   FutexMutex lock_;
   Instant window_ends_ = 0;
-  std::uint32_t share_ = 0;  // of each, in the window before; 0: there was but one
-  std::uint32_t admitted_all_ = 0;
-  std::array<std::uint32_t, kBuckets> admitted_{};
+  Window now_;
+  Window before_;
+  unsigned clients_ = 0;  // in the window before, and new ones in this
 };
 
 }  // namespace evlua::http

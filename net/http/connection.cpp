@@ -25,6 +25,7 @@ namespace evlua::http {
 
 namespace {
 
+constexpr Duration kPauseAfterRefusal = 200 * kMillisecond;
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 }  // namespace
@@ -327,6 +328,7 @@ Task<void> Connection::serve() {
     } else if (step == Next::rest) {
       co_await take_rest();
     } else if (step == Next::receive) {
+      if (std::exchange(refused_, false)) co_await pause();
       RecvAwait receiving = receive();
       begin_receive(receiving);
       Result<Lease> received = co_await receiving;
@@ -408,6 +410,11 @@ Task<void> Connection::take_rest() {
     if (received->empty()) error_ = Error{ENOMEM, ErrorDomain::system, OpCode::recv};
   }
   take_input(std::move(*received));
+}
+
+/// A client that asks again at once, and again, must not cost more than those that are served.
+Task<void> Connection::pause() {
+  co_await io::sleep_until(deadline_after(station_.worker().now(), kPauseAfterRefusal));
 }
 
 /// A client that has kept its connection once will do so again: the backend need not wait to be asked.
@@ -511,7 +518,11 @@ void Connection::receive_failed() noexcept {
 }
 
 void Connection::send_failed(const Error& error) noexcept {
-  if (error_.code == 0) error_ = timed_out_ ? Error{ETIMEDOUT, ErrorDomain::system, OpCode::send} : error;
+  if (error_.code != 0) return;
+  error_ = timed_out_ ? Error{ETIMEDOUT, ErrorDomain::system, OpCode::send} : error;
+  reset_ = reset_ || timed_out_;  // the kernel shall not go on sending what it has
+  const bool told = phase_ == Phase::head || phase_ == Phase::drain || phase_ == Phase::closing;
+  if (told) station_.counters().aborted.add();
 }
 
 // -- working ----------------------------------------------------------------------------------------------------------
@@ -661,6 +672,7 @@ void Connection::take_pending() noexcept {
 Connection::Next Connection::end_exchange() noexcept {
   Exchange& exchange = *exchange_;
   served_ = true;
+  refused_ = exchange.refused_for_now_;
   handler_deadline_ = examine_at_ = kNever;
   if (exchange.deferred_) {
     if (output_.empty()) {

@@ -142,6 +142,7 @@ class Connection final : public ListNode, private Runnable {
   Task<void> take_leave();
   Task<void> linger();
   Task<void> take_rest();
+  Task<void> pause();
   Task<void> send_attached();
   Task<void> seal_attached();
   Task<void> seal_from_disk(int file, std::uint64_t offset, std::uint64_t size);
@@ -206,10 +207,11 @@ class Connection final : public ListNode, private Runnable {
   std::uint8_t bits_ = 0;   // from the handler's side, not yet looked at
   bool has_place_ = false;  // it counts for its peer's address
   bool timed_out_ = false;
-  bool served_ = false;  // a request has been answered
-  bool ahead_ = false;   // the backend receives ahead
-  bool reset_ = false;   // close with RST: the peer must not take what it got for whole
-  bool linger_ = false;  // the peer may still be sending: closing at once could destroy our answer
+  bool served_ = false;   // a request has been answered
+  bool refused_ = false;  // the last one, for now
+  bool ahead_ = false;    // the backend receives ahead
+  bool reset_ = false;    // close with RST: the peer must not take what it got for whole
+  bool linger_ = false;   // the peer may still be sending: closing at once could destroy our answer
 };
 
 }  // namespace evlua::http

@@ -98,6 +98,7 @@ void Exchange::reset() noexcept {
   response_.reset();
   head_ = {};
   head_bytes_.capacity() > kHeadBytesKept ? head_bytes_.release() : head_bytes_.clear();
+  refused_for_now_ = false;
   headers_sent_ = finished_ = cut_ = body_broken_ = continue_wanted_ = false;
   body_ended_ = true;
   body_refusal_ = 0;
@@ -797,7 +798,10 @@ void Exchange::cut() noexcept {
 }
 
 void Exchange::fail(int status) noexcept { send_failure(status, false); }
-void Exchange::fail_for_now() noexcept { send_failure(503, true); }
+void Exchange::fail_for_now() noexcept {
+  refused_for_now_ = true;
+  send_failure(503, true);
+}
 
 void Exchange::send_failure(int status, bool for_now) noexcept {
   if (finished_) return;

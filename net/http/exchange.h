@@ -360,6 +360,7 @@ class Exchange {
   std::string_view input_;         // stream_: of the body, not read yet
   bool headers_sent_ = false;
   bool finished_ = false;
+  bool refused_for_now_ = false;
   bool cut_ = false;
   bool deferred_ = false;
 

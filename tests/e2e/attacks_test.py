@@ -19,7 +19,9 @@ local big = ("0123456789abcdef"):rep(1 << 19)
 return function(req, res)
   if req.path == "/later" then evlua.sleep(1) end
   if req.path == "/compute" then for i = 1, 3000000 do local _ = i % 7 end end
-  if req.path == "/block" then os.execute("sleep 0.02") end  -- nobody else runs meanwhile
+  if req.path == "/block" then  -- nobody else runs meanwhile
+    evlua.atomic(function() for i = 1, 1500000 do local _ = i % 7 end end)
+  end
   if req.path == "/events" then
     for i = 1, 4 do assert(res:write("event\\n")) evlua.sleep(0.4) end
     return
@@ -465,25 +467,63 @@ class Callers:
         return self
 
 
-def test_overload_is_refused_early():
+def overload(path):
     with Server("--workers", "1", "--queue-target", "0.2") as server:
-        few = Callers(server, 2, b"/block")
+        few = Callers(server, 2, path)
         eventually(lambda: len(few.times) >= 10)
         check(few.end().refused == 0, "there is time for two")
-        many = Callers(server, 100, b"/block")
+        many = Callers(server, 100, path)
         eventually(lambda: many.refused >= 100)
         settled = len(many.times)
         eventually(lambda: len(many.times) >= settled + 30, "some are served all the time")
         many.end()
         shed = server.status()["shed"]
         check(shed == many.refused == server.metric("evlua_requests_shed_total"), shed, many.refused)
-        again = Callers(server, 1, b"/block")
+        again = Callers(server, 1, path)
         eventually(lambda: len(again.times) >= 5)
         check(again.end().refused <= 1, "it is over")
+
+
+def test_overload_is_refused_early():
+    overload(b"/block")
+
+
+def test_handlers_that_compute_are_too_many():
+    """They begin at once and take turns: what is too long is the time until all of their turns were."""
+    overload(b"/compute")
+
+
+def test_no_refusals_where_none_are_wanted():
     with Server("--workers", "1", "--queue-target", "0") as server:
         many = Callers(server, 60, b"/block")
         eventually(lambda: len(many.times) >= 100)
         check(many.end().refused == 0 and server.status()["shed"] == 0)
+
+
+def test_the_refused_have_to_wait():
+    """Asking again at once, and again, would take the time of those that are served."""
+    with Server("--workers", "1", "--queue-target", "0.2") as server:
+        hasty = Callers(server, 60, b"/compute", pause=0)
+        eventually(lambda: hasty.refused >= 60)
+        began, before = time.monotonic(), hasty.refused
+        eventually(lambda: hasty.refused >= before + 120)
+        each = (time.monotonic() - began) / ((hasty.refused - before) / 60)
+        hasty.end()
+        check(each >= 0.15, "seconds between two refusals of one connection:", each)
+
+
+def test_the_greedy_are_refused_first():
+    with Server("--workers", "1", "--queue-target", "0.2", "--proxy-protocol", "127.0.0.1") as server:
+        greedy = Callers(server, 60, b"/block", address="192.0.2.1")
+        eventually(lambda: greedy.refused >= 300)
+        modest = Callers(server, 1, b"/block", pause=0.1, address="192.0.2.2")
+        served, refused = len(greedy.times), greedy.refused
+        eventually(lambda: len(modest.times) + modest.refused >= 30)
+        served, refused = len(greedy.times) - served, greedy.refused - refused
+        greedy.end()
+        modest.end()
+        check(modest.refused / len(modest.times) < refused / served / 2, modest.refused, len(modest.times), refused,
+              served)
 
 
 def test_a_queue_has_an_end():
