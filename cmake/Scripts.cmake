@@ -85,7 +85,7 @@ if(TARGET deb AND NOT EVLUA_SANITIZE)
   find_program(SHLIBDEPS dpkg-shlibdeps)
   if(SHLIBDEPS)
     evlua_add_test(package/package_test package
-      ENVIRONMENT ${program_env} "EVLUA_BUILD=${CMAKE_BINARY_DIR}"
+      ENVIRONMENT ${program_env} "EVLUA_BUILD=${CMAKE_BINARY_DIR}" "EVLUA_BUILD_TYPE=${CMAKE_BUILD_TYPE}"
       COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tests/package/package_test.py)
   else()
     message(STATUS "dpkg-shlibdeps is not installed: tests/package is left out")

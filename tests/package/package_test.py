@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.environ["EVLUA_SOURCE"], "tests", "e2e"))
 from support import LIMIT, SOURCE, Program, check, exchange, main  # noqa: E402
 
 BUILD = os.environ["EVLUA_BUILD"]
+BUILD_TYPE = os.environ["EVLUA_BUILD_TYPE"]
 FOLDER = tempfile.TemporaryDirectory()
 LIBRARIES = ("libc6", "libstdc++6", "liburing2", "libev4", "libnghttp2-14", "libsimdjson14", "zlib1g", "libzstd1")
 DOCUMENTS = "usr/share/doc/evlua"
@@ -70,6 +71,24 @@ def test_files():
     for program in ("evlua", "evluaserver"):
         with open(installed(f"usr/bin/{program}"), "rb") as f:
             check(SOURCE.encode() not in f.read(), f"{program} knows where it was built")
+
+
+def test_hardening():
+    """Compiled so that an overrun ends the program (cmake/Flags.cmake)."""
+    for program in ("evlua", "evluaserver"):
+        path = installed(f"usr/bin/{program}")
+        segments = output_of("readelf", "-lW", path)
+        check("Elf file type is DYN (Position-Independent Executable file)" in segments, segments)
+        check(re.search(r"^\s*GNU_RELRO\s", segments, re.M), "no RELRO:", segments)
+        check(re.search(r"^\s*GNU_STACK\s.* RW\s", segments, re.M), "the stack can be executed:", segments)
+        check(not re.search(r"^\s*LOAD\s.* RWE\s", segments, re.M), "memory to be written and executed:", segments)
+        dynamic = output_of("readelf", "-dW", path)
+        check(re.search(r"\bNOW\b", dynamic) and "TEXTREL" not in dynamic, "bound late:", dynamic)
+        check(not re.search(r"R(UN)?PATH", dynamic), "libraries of another place:", dynamic)
+        symbols = output_of("readelf", "--dyn-syms", "-W", path)
+        check(re.search(r"UND __stack_chk_fail\b", symbols), f"{program} has no stack protector")
+        if BUILD_TYPE == "Release":
+            check(re.search(r"UND __\w+_chk@", symbols), f"{program} has no checked functions")
 
 
 def test_evlua():
