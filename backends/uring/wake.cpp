@@ -10,6 +10,7 @@
 // other threads write to an eventfd which the sleeper's ring polls.
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -80,8 +81,8 @@ void UringBackend::on_message(std::uint64_t user_data, std::int32_t result, Read
       }
       return;
     case kTagEventFd: {
-      std::uint64_t count = 0;
-      static_cast<void>(::read(event_fd_, &count, sizeof(count)));  // fails only when the poll was cancelled
+      eventfd_t count = 0;
+      static_cast<void>(::eventfd_read(event_fd_, &count));  // fails only when the poll was cancelled
       if (!closing_) arm_event_fd();
       [[fallthrough]];
     }
