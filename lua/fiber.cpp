@@ -91,7 +91,6 @@ void Fiber::start_now(int arguments, Owner* owner) {
 void Fiber::end(Outcome outcome) {
   vm_.running_ = nullptr;
   clear_slot();
-  if (cuts_ != 0) vm_.slice_load().ended(std::exchange(cuts_, 0));
   if (owner_ != nullptr) owner_->ended(*owner_, *this, outcome);
   recycle(outcome == Outcome::returned && !identity_seen_);
 }
@@ -105,6 +104,7 @@ void Fiber::recycle(bool reusable) {
     anchored_ = false;
   }
   cancelled_ = OpStop::none;
+  cuts_ = 0;
   doom_ = nullptr;
   time_limit_ = kNever;
   if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();

@@ -109,6 +109,8 @@ class Fiber final : public ListNode, private Runnable {
   /// The wait is over. [strand]
   void complete() noexcept;
   /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
+  /// How many of its slices were cut.
+  std::uint32_t cuts() const noexcept { return cuts_; }
   void yields_in_hook(const lua_Debug* where) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
@@ -200,7 +202,7 @@ class Fiber final : public ListNode, private Runnable {
   lua_State* unyieldable_at_ = nullptr;
   int shield_ = 0;
   OpStop cancelled_ = OpStop::none;
-  std::uint32_t cuts_ = 0;  // of its slices
+  std::uint32_t cuts_ = 0;
   Starting starting_ = Starting::no;
   bool cancel_noticed_ = false;
   bool cancel_raised_ = false;

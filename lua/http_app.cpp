@@ -195,6 +195,8 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
   if (fiber != nullptr) {
     active_[call.slot] = {};
     spare_.push_back(call.slot);
+    vm_.slice_load().ended(fiber->cuts());
+    if (admission_ != nullptr) admission_->charge(exchange, fiber->cuts());
   }
   if (outcome == Fiber::Outcome::failed) {
     const std::string text = fiber != nullptr ? fiber->failure_text() : "not enough memory for a handler";

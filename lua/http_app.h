@@ -62,9 +62,9 @@ class HttpApp final {
   static Counts& counts() noexcept;
 
   Vm& vm() noexcept { return vm_; }
-  /// Whom queue() asks; it must outlive the app's requests. Before there are any.
-  /// How long a handler that computes will wait for the processor when it has begun. [any thread]
+  /// How long a handler will wait for the processor when it has begun. [any thread]
   Duration expected_wait(Instant now) const noexcept { return vm_.slice_load().expected(now); }
+  /// Whom queue() asks; it must outlive the app's requests. Before there are any.
   void set_admission(http::Admission& admission) noexcept { admission_ = &admission; }
 
   /// What a request or response object refers to. Null when the request has ended. [strand]

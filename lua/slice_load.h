@@ -1,10 +1,11 @@
 // How long Lua that computes has to wait for the processor in a Vm, seen from the tasks whose slices are cut.
 //
-// Each of them waits behind the others after each slice. How many slices they take is only known at their end, and
-// differs; what half of them need is a good guess. So a task that begins to compute will wait in all for about
-// the last wait between two slices, that many times.
+// Each of them waits behind the others after each slice. How many slices a request takes is only known at its end; most
+// take one, and go ahead of those that had theirs. So a request that begins now will wait in all for about the last
+// wait between two slices, times the mean number of cuts.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -21,28 +22,30 @@ class SliceLoad {
     seen_.store(now, std::memory_order_relaxed);
   }
 
-  /// A task has ended that took so many slices more than one.
+  /// A request has ended whose slices were cut so often.
   void ended(std::uint32_t cuts) noexcept {
-    const std::uint32_t usual = usual_cuts_.load(std::memory_order_relaxed);
-    const std::uint32_t step = usual / 8 + 1;
-    if (cuts > usual) usual_cuts_.store(usual + step, std::memory_order_relaxed);
-    if (cuts < usual) usual_cuts_.store(usual - step, std::memory_order_relaxed);
+    const std::uint32_t mean = mean_.load(std::memory_order_relaxed);
+    const std::uint32_t most = 8 * (mean / kOne + 1);  // one report that takes minutes says little about others
+    const std::uint32_t now = mean - mean / kSpan + std::min(cuts, most) * (kOne / kSpan);
+    if (now != mean) mean_.store(now, std::memory_order_relaxed);
   }
 
-  /// What a task that begins now will wait for the processor if it computes for as long as others; 0 as long as few do.
+  /// What a request that begins now will wait for the processor once it has begun; 0 as long as few take turns.
   Duration expected(Instant now) const noexcept {
     if (now - seen_.load(std::memory_order_relaxed) > kRecent) return 0;
     const Duration wait = wait_.load(std::memory_order_relaxed);
-    return wait < kFew ? 0 : wait * usual_cuts_.load(std::memory_order_relaxed);
+    return wait < kFew ? 0 : wait * mean_.load(std::memory_order_relaxed) / kOne;
   }
 
  private:
   static constexpr Duration kRecent = 200 * kMillisecond;
   static constexpr Duration kFew = 10 * kMillisecond;  // some five tasks take turns: that is what slices are for
+  static constexpr std::uint32_t kOne = 1024;
+  static constexpr std::uint32_t kSpan = 64;  // requests
 
   std::atomic<Duration> wait_{0};
   std::atomic<Instant> seen_{0};
-  std::atomic<std::uint32_t> usual_cuts_{1};
+  std::atomic<std::uint32_t> mean_{0};  // of cuts, times kOne
 };
 
 }  // namespace evlua::lua

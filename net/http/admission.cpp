@@ -12,54 +12,61 @@ namespace {
 
 constexpr Duration kWindow = kSecond;
 constexpr Duration kStrictFor = 10 * kSecond;  // after a refusal
+constexpr std::uint64_t kCutWeighs = 64;       // requests whose slice was not: some microseconds beside a millisecond
+constexpr double kModest = 0.25;               // of a share
 
 }  // namespace
 
 bool Admission::admits(Exchange& exchange, Instant now, Duration expected) noexcept {
-  const Duration wait = std::max(now - exchange.came(), expected);
-  if (wait > options_.target / 2) return admits_late(exchange, now, wait);
+  if (std::max(now - exchange.came(), expected) > options_.target / 2) return admits_late(exchange, now, expected);
   if (late_since_.load(std::memory_order_relaxed) != kNever) late_since_.store(kNever, std::memory_order_relaxed);
   return true;
 }
 
-bool Admission::admits_late(Exchange& exchange, Instant now, Duration wait) noexcept {
-  if (now < strict_until_.load(std::memory_order_relaxed)) return admits_strictly(exchange, now, wait);
-  if (wait <= options_.target) {
+bool Admission::admits_late(Exchange& exchange, Instant now, Duration expected) noexcept {
+  if (now < strict_until_.load(std::memory_order_relaxed)) return admits_strictly(exchange, now, expected);
+  if (std::max(now - exchange.came(), expected) <= options_.target) {
     late_since_.store(kNever, std::memory_order_relaxed);
     return true;
   }
   const Instant since = late_since_.load(std::memory_order_relaxed);
   if (since == kNever) late_since_.store(now, std::memory_order_relaxed);
   if (since == kNever || now - since < options_.target) return true;
-  return admits_strictly(exchange, now, wait);
+  return admits_strictly(exchange, now, expected);
 }
 
-bool Admission::admits_strictly(Exchange& exchange, Instant now, Duration wait) noexcept {
+/// It may have to wait for the target, or more or less of it as its client had less or more than its share.
+bool Admission::admits_strictly(Exchange& exchange, Instant now, Duration expected) noexcept {
   const std::uint64_t network = exchange.client_network();
   const std::lock_guard guard(lock_);
-  if (wait > patience_with(network, now)) {
-    strict_until_.store(deadline_after(now, kStrictFor), std::memory_order_relaxed);
-    return false;
-  }
-  const std::size_t bucket = NetworkHash()(network) % kBuckets;
-  if (before_.admitted[bucket] + now_.admitted[bucket] == 0) ++clients_;
-  ++now_.admitted[bucket];
-  ++now_.all;
-  return true;
+  const auto [own, share] = account_of(network, now);
+  const double ratio = std::min(std::max(share, 1.0) / std::max(own, 1.0), 2.0);
+  const auto patience = static_cast<Duration>(static_cast<double>(options_.target) * ratio);
+  const Duration waited = now - exchange.came();
+  const Duration wait = own < share * kModest ? waited : std::max(waited, expected);
+  if (wait <= std::max(patience, options_.target / 2)) return true;
+  strict_until_.store(deadline_after(now, kStrictFor), std::memory_order_relaxed);
+  return false;
 }
 
-/// How long that client's request may have to wait: the target, or more or less of it as the client had less or more
-/// than its share.
-Duration Admission::patience_with(std::uint64_t network, Instant now) noexcept {
+void Admission::charge(Exchange& exchange, std::uint32_t cuts) noexcept {
+  if (exchange.came() >= strict_until_.load(std::memory_order_relaxed)) return;
+  const std::size_t bucket = NetworkHash()(exchange.client_network()) % kBuckets;
+  const std::uint64_t weight = 1 + kCutWeighs * cuts;
+  const std::lock_guard guard(lock_);
+  if (before_.used[bucket] + now_.used[bucket] == 0) ++clients_;
+  now_.used[bucket] += weight;
+  now_.all += weight;
+}
+
+Admission::Account Admission::account_of(std::uint64_t network, Instant now) noexcept {
   if (now >= window_ends_) begin_window(now);
   const auto fading = static_cast<double>(window_ends_ - now) / static_cast<double>(kWindow);
-  const auto lately = [fading](std::uint32_t before, std::uint32_t since) { return before * fading + since; };
+  const auto lately = [fading](std::uint64_t before, std::uint64_t since) {
+    return static_cast<double>(before) * fading + static_cast<double>(since);
+  };
   const std::size_t bucket = NetworkHash()(network) % kBuckets;
-  const double own = lately(before_.admitted[bucket], now_.admitted[bucket]);
-  const double share = lately(before_.all, now_.all) / std::max(clients_, 1U);
-  const double ratio = std::max(share, 1.0) / std::max(own, 1.0);
-  const auto patience = static_cast<Duration>(static_cast<double>(options_.target) * std::min(ratio, 2.0));
-  return std::max(patience, options_.target / 2);
+  return {lately(before_.used[bucket], now_.used[bucket]), lately(before_.all, now_.all) / std::max(clients_, 1U)};
 }
 
 void Admission::begin_window(Instant now) noexcept {
@@ -67,7 +74,7 @@ void Admission::begin_window(Instant now) noexcept {
   before_ = recent ? now_ : Window{};
   now_ = {};
   clients_ = static_cast<unsigned>(
-      std::count_if(before_.admitted.begin(), before_.admitted.end(), [](std::uint32_t count) { return count != 0; }));
+      std::count_if(before_.used.begin(), before_.used.end(), [](std::uint64_t used) { return used != 0; }));
   window_ends_ = deadline_after(now, kWindow);
 }
 

@@ -29,9 +29,11 @@ class Admission {
   };
   explicit Admission(const Options& options) noexcept : options_(options) {}
 
-  /// May it be started? It has waited since Exchange::came, and will wait for `expected` when it computes.
-  /// [owner of the exchange]
+  /// May it be started? It has waited since Exchange::came, and will wait for `expected` when it has begun. [owner of
+  /// the exchange]
   bool admits(Exchange& exchange, Instant now, Duration expected) noexcept;
+  /// It was, and has ended; its slices were cut so often. [owner of the exchange]
+  void charge(Exchange& exchange, std::uint32_t cuts) noexcept;
 
   /// One more waits for a Lua state. False: there are too many.
   bool enter_queue() noexcept;
@@ -40,9 +42,15 @@ class Admission {
  private:
   static constexpr std::size_t kBuckets = 256;
 
-  bool admits_late(Exchange& exchange, Instant now, Duration wait) noexcept;
-  bool admits_strictly(Exchange& exchange, Instant now, Duration wait) noexcept;
-  Duration patience_with(std::uint64_t network, Instant now) noexcept;
+  /// What a client has had lately, and what one has in the mean.
+  struct Account {
+    double own;
+    double share;
+  };
+
+  bool admits_late(Exchange& exchange, Instant now, Duration expected) noexcept;
+  bool admits_strictly(Exchange& exchange, Instant now, Duration expected) noexcept;
+  Account account_of(std::uint64_t network, Instant now) noexcept;
   void begin_window(Instant now) noexcept;
 
   const Options options_;
@@ -50,10 +58,10 @@ class Admission {
   std::atomic<Instant> late_since_{kNever};  // since then all had to wait for longer than the target
   std::atomic<Instant> strict_until_{0};     // overload, or not long ago
 
-  /// Who was admitted while strict. Addresses share buckets.
+  /// Who had how much while strict. Addresses share buckets.
   struct Window {
-    std::array<std::uint32_t, kBuckets> admitted{};
-    std::uint32_t all = 0;
+    std::array<std::uint64_t, kBuckets> used{};
+    std::uint64_t all = 0;
   };
   FutexMutex lock_;
   Instant window_ends_ = 0;

@@ -194,7 +194,7 @@ Task<void> Connection::send_plain(std::string_view bytes) {
     const Result<std::int32_t> taken = co_await send;
     waiting_ = nullptr;
     if (taken) {
-      end_send(static_cast<std::uint64_t>(*taken));
+      end_send(send.done_at, static_cast<std::uint64_t>(*taken));
       bytes.remove_prefix(static_cast<std::size_t>(*taken));
     } else {
       send_failed(taken.error());
@@ -216,7 +216,7 @@ Task<void> Connection::send_attached() {
         const Result<std::int32_t> ready = co_await writable;
         waiting_ = nullptr;
         if (ready) {
-          end_send(0);
+          end_send(writable.done_at, 0);
         } else {
           send_failed(ready.error());
         }
@@ -230,8 +230,7 @@ Task<void> Connection::send_attached() {
       part.size -= done;
       exchange_->body_bytes_ += done;
       if (!sent) continue;
-      wait_began_ = station_.worker().now();
-      end_send(done);
+      end_send(wait_began_, done);
     }
   }
   if (!body->tail.empty()) co_await send_plain(body->tail);
@@ -305,7 +304,7 @@ Task<void> Connection::serve() {
         const Result<std::int32_t> taken = co_await send;
         waiting_ = nullptr;
         if (taken) {
-          end_send(static_cast<std::uint64_t>(*taken));
+          end_send(send.done_at, static_cast<std::uint64_t>(*taken));
           sent += static_cast<std::size_t>(*taken);
         } else {
           send_failed(taken.error());
@@ -414,6 +413,7 @@ Task<void> Connection::take_rest() {
 
 /// A client that asks again at once, and again, must not cost more than those that are served.
 Task<void> Connection::pause() {
+  if (head_deadline_ == kNever && phase_ == Phase::head) give_back_idle();
   co_await io::sleep_until(deadline_after(station_.worker().now(), kPauseAfterRefusal));
 }
 
@@ -426,17 +426,18 @@ RecvAwait Connection::receive() noexcept {
 /// The next sweep looks whether it lasts.
 void Connection::begin_send(Op& op) noexcept {
   waiting_ = &op;
+  timed_out_ = false;
   wait_began_ = deadline_ = station_.worker().now();
   unacknowledged_ = -1;
 }
 
-/// `taken`: by the kernel, which holds it for the peer.
-void Connection::end_send(std::uint64_t taken) noexcept {
+/// `taken`: by the kernel, which holds it for the peer, at `ended`; since then we had other things to do.
+void Connection::end_send(Instant ended, std::uint64_t taken) noexcept {
   station_.counters().bytes_out.add(taken);
   const std::uint64_t known = std::min<std::uint64_t>(taken, taken_ahead_);
   taken_ahead_ -= static_cast<std::uint32_t>(known);
   const Limits& limits = station_.limits();
-  sending_.spend(station_.worker().now() - wait_began_, taken - known, limits.send_timeout, limits.min_rate);
+  sending_.spend(ended - wait_began_, taken - known, limits.send_timeout, limits.min_rate);
 }
 
 /// A kernel that has no room for more may still be sending what it has: the peer takes that, so it counts.
@@ -459,6 +460,7 @@ void Connection::begin_receive(Op& op) noexcept {
   const Limits& limits = station_.limits();
   const Instant now = station_.worker().now();
   waiting_ = &op;
+  timed_out_ = false;
   if (phase_ == Phase::drain) {
     wait_began_ = now;
     deadline_ = deadline_after(now, exchange_->patience_.left());
@@ -467,10 +469,14 @@ void Connection::begin_receive(Op& op) noexcept {
   } else {
     const Duration idle_for = served_ ? limits.keep_alive_timeout : limits.header_timeout;
     deadline_ = deadline_after(now, stopping() ? std::min(idle_for, limits.stop_idle_timeout) : idle_for);
-    if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
-    station_.give_back(output_);
-    if (secure_ != nullptr) station_.give_back(secure_->plain);
+    give_back_idle();
   }
+}
+
+void Connection::give_back_idle() noexcept {
+  if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
+  station_.give_back(output_);
+  if (secure_ != nullptr) station_.give_back(secure_->plain);
 }
 
 void Connection::time_out(Instant now) noexcept {
@@ -521,8 +527,8 @@ void Connection::send_failed(const Error& error) noexcept {
   if (error_.code != 0) return;
   error_ = timed_out_ ? Error{ETIMEDOUT, ErrorDomain::system, OpCode::send} : error;
   reset_ = reset_ || timed_out_;  // the kernel shall not go on sending what it has
-  const bool told = phase_ == Phase::head || phase_ == Phase::drain || phase_ == Phase::closing;
-  if (told) station_.counters().aborted.add();
+  const bool ended = phase_ == Phase::head || phase_ == Phase::drain || (phase_ == Phase::closing && !output_.empty());
+  if (ended && served_ && http2_ == nullptr) station_.counters().aborted.add();  // its end was told as good
 }
 
 // -- working ----------------------------------------------------------------------------------------------------------
@@ -719,7 +725,7 @@ Connection::Next Connection::skip_body() noexcept {
 Connection::Next Connection::next_request() noexcept {
   exchange_->reset();
   phase_ = Phase::head;
-  came_ = station_.worker().now();  // what was pipelined has waited for its client's own requests
+  came_ = station_.worker().backend().now();  // what was pipelined has waited for its client's own requests
   release_consumed_input();
   return output_.size() >= station_.limits().output_bytes ? Next::send : Next::again;
 }

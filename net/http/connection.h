@@ -143,6 +143,8 @@ class Connection final : public ListNode, private Runnable {
   Task<void> linger();
   Task<void> take_rest();
   Task<void> pause();
+  /// What nothing is in between two requests.
+  void give_back_idle() noexcept;
   Task<void> send_attached();
   Task<void> seal_attached();
   Task<void> seal_from_disk(int file, std::uint64_t offset, std::uint64_t size);
@@ -163,7 +165,7 @@ class Connection final : public ListNode, private Runnable {
   Next close_now() noexcept;
   void take_pending() noexcept;
   void begin_send(Op& op) noexcept;
-  void end_send(std::uint64_t taken) noexcept;
+  void end_send(Instant ended, std::uint64_t taken) noexcept;
   bool send_is_late(Instant now) noexcept;
   void begin_receive(Op& op) noexcept;
   RecvAwait receive() noexcept;

@@ -526,6 +526,16 @@ def test_the_greedy_are_refused_first():
               served)
 
 
+def test_others_do_not_answer_for_who_computes():
+    with Server("--workers", "1", "--queue-target", "0.2", "--proxy-protocol", "127.0.0.1") as server:
+        greedy = Callers(server, 40, b"/compute", address="192.0.2.1")
+        eventually(lambda: greedy.refused >= 200)
+        modest = Callers(server, 1, b"/", pause=0.1, address="192.0.2.2")
+        eventually(lambda: len(modest.times) + modest.refused >= 40)
+        greedy.end()
+        check(modest.end().refused <= 2, modest.refused, len(modest.times))
+
+
 def test_a_queue_has_an_end():
     with Server("--workers", "1", "--queue-target", "0", "--max-queue", "5") as server:
         many = Callers(server, 60, b"/compute")

@@ -87,7 +87,7 @@ for _ = 1, 20 do
   assert(value > 0)
   collectgarbage()
 end
-assert(endless:status() == "waiting")
+assert(endless:status() == "running")
 debug.setlocal(inner, 0, 1, -1 << 62)  -- ends the loop
 endless:join()
 
