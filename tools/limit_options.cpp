@@ -35,8 +35,9 @@ void LimitOptions::define_times(CLI::App& app) {
 void LimitOptions::define_load(CLI::App& app, http::Limits& limits) {
   limits.body_memory_bytes = body_memory_by_default();
   app.add_option("--max-body-memory", limits.body_memory_bytes, "bytes of all bodies that req:body() gathers");
-  app.add_option("--queue-target", queue_seconds_,
-                 "seconds that requests may wait for the processor when they always do; then some are refused; 0: no limit")
+  app.add_option(
+         "--queue-target", queue_seconds_,
+         "seconds that requests may wait for the processor when they always do; then some are refused; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--max-queue", limits.admission.queue_max, "requests of each worker that may wait for Lua")
       ->check(CLI::PositiveNumber);
