@@ -108,9 +108,9 @@ class Fiber final : public ListNode, private Runnable {
 
   /// The wait is over. [strand]
   void complete() noexcept;
-  /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
+  /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
   void yields_in_hook(const lua_Debug* where) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
