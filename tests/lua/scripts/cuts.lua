@@ -34,12 +34,15 @@ for _ = 1, 50 do
 end
 assert(fs.remove(directory .. "/once.lua") and fs.rmdir(directory))
 
--- A task whose slice was over is not waiting.
-local stop = false
-local busy = evlua.spawn(function() while not stop do end end)
-for _ = 1, 20 do
-  evlua.yield()
-  assert(busy:status() == "running")
+-- A task whose slice was over is not waiting. (TSan holds signals back: only random cuts end a slice there.)
+local sanitizer = os.getenv("EVLUA_SANITIZE") or ""
+if not sanitizer:find("thread") or os.getenv("EVLUA_CUT_SLICES") then
+  local stop = false
+  local busy = evlua.spawn(function() while not stop do end end)
+  for _ = 1, 20 do
+    evlua.yield()
+    assert(busy:status() == "running")
+  end
+  stop = true
+  busy:join()
 end
-stop = true
-busy:join()
