@@ -27,7 +27,7 @@ class LimitOptions {
   double keep_alive_seconds_ = 15;
   double handshake_seconds_ = 10;
   double send_seconds_ = 30;
-  double queue_seconds_ = 0.5;
+  double queue_seconds_ = 2;
 };
 
 }  // namespace evlua::tools
