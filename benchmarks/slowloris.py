@@ -8,7 +8,6 @@ what is measured is the server.
 import argparse
 import heapq
 import os
-import re
 import resource
 import selectors
 import socket
@@ -21,6 +20,7 @@ from servers import free_port
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 1000
 EVERY = 5.0
+CLIENTS = 16
 
 
 class SlowClients:
@@ -82,19 +82,20 @@ class SlowClients:
             heapq.heappush(self.due, (now + EVERY, id(client), client, sent + 1))
 
 
-def latency(port, seconds):
+def latency(port, seconds, rate):
     """Of good requests: 50 and 99 percent, in ms, and how many per second."""
-    got = subprocess.run(["wrk", "-t1", "-c16", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}/"],
-                         capture_output=True, text=True, check=True).stdout
-    unit = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-    at = {p: float(n) * unit[u] for p, n, u in re.findall(r"(50|99)%\s+([0-9.]+)(us|ms|s)", got)}
-    return at["50"], at["99"], float(re.search(r"Requests/sec:\s+([0-9.]+)", got)[1])
+    with tempfile.NamedTemporaryFile("r") as log:
+        subprocess.run(["h2load", "--h1", f"-c{CLIENTS}", f"-D{seconds}", f"--rps={rate // CLIENTS}",
+                        f"--log-file={log.name}", f"http://127.0.0.1:{port}/"], stdout=subprocess.DEVNULL, check=True)
+        took = sorted(int(line.split()[2]) for line in log)
+    return took[len(took) // 2] / 1000, took[len(took) * 99 // 100] / 1000, len(took) / seconds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--count", type=int, default=10000)
+    parser.add_argument("--rate", type=int, default=20000, help="good requests per second")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -110,12 +111,12 @@ def main():
                                       env=dict(os.environ, EVLUA_BACKEND=backend), stderr=subprocess.DEVNULL)
             try:
                 time.sleep(1)
-                alone = [latency(port, options.seconds) for _ in range(options.rounds)]
+                alone = [latency(port, options.seconds, options.rate) for _ in range(options.rounds)]
                 slow = SlowClients(port, options.count)
                 slow.thread.start()
                 while slow.open < options.count:
                     time.sleep(0.1)
-                beside = [latency(port, options.seconds) for _ in range(options.rounds)]
+                beside = [latency(port, options.seconds, options.rate) for _ in range(options.rounds)]
                 print(f"{backend}: {slow.open} slow clients, {slow.cut} cut off so far")
                 slow.ended = True
                 slow.thread.join()
