@@ -7,6 +7,7 @@
 
 #include "lua/bridge.h"
 #include "lua/bytecode.h"
+#include "lua/io_file.h"
 #include "lua/modules.h"
 #include "lua/signals.h"
 #include "lua/slice.h"
@@ -79,6 +80,7 @@ int leave(lua_State* L) {
   } else if (!lua_isnoneornil(L, 1)) {
     code = static_cast<int>(check_range(L, 1, 0, 255));
   }
+  Vm::of(L).io().write_now();
   std::fflush(nullptr);
   Vm::of(L).on_exit(code);
   return 0;

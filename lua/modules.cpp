@@ -60,6 +60,13 @@ void open_modules(lua_State* L) {
   open_random(L);
   lua_pop(L, 1);
   replace_load(L);
+  lua_pushglobaltable(L);
+  open_base(L);
+  lua_pop(L, 1);
+  lua_getglobal(L, "io");
+  open_io(L);
+  lua_pop(L, 1);
+  open_os(L);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);

@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "core/worker.h"
+#include "lua/io_file.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -12,9 +13,9 @@ namespace {
 
 constexpr Duration kTimeToJoin = 1'000'000'000;
 
-void tell(TaskError& error) {
+void tell(Vm& vm, TaskError& error) {
   if (std::exchange(error.told, true)) return;
-  std::fflush(stdout);
+  vm.io().write_briefly();
   Log::error("error in a task that nobody joined: %s", error.trace.c_str());
 }
 
@@ -38,11 +39,11 @@ void TaskErrors::joined(TaskError& error) noexcept {
 void TaskErrors::dropped(TaskError& error) {
   if (error.linked()) List<TaskError>::erase(error);
   any_dropped_ = true;
-  tell(error);
+  tell(vm_, error);
 }
 
 void TaskErrors::tell_all() {
-  while (TaskError* error = untold_.pop_front()) tell(*error);
+  while (TaskError* error = untold_.pop_front()) tell(vm_, *error);
 }
 
 bool TaskErrors::stop() noexcept {
@@ -61,11 +62,11 @@ void TaskErrors::arm() noexcept {
 void TaskErrors::fired() {
   armed_ = false;
   const Instant now = Worker::current().backend().now();
-  while (!untold_.empty() && untold_.front()->due <= now) tell(*untold_.pop_front());
+  while (!untold_.empty() && untold_.front()->due <= now) tell(vm_, *untold_.pop_front());
   if (!untold_.empty()) {
     arm();
   } else {
-    vm_.error_watch_ended();
+    vm_.look_whether_idle();
   }
 }
 

@@ -31,7 +31,7 @@ class TaskErrors final : private Op {
   /// Nobody can join the task any more.
   void dropped(TaskError& error);
   void tell_all();
-  /// Ends the watch. False: it is still ending; Vm::error_watch_ended is called then. REQUIRES: all is told.
+  /// Ends the watch. False: it is still ending; Vm::look_whether_idle is called then. REQUIRES: all is told.
   bool stop() noexcept;
   /// Whether there was an error that nobody joined.
   bool any_dropped() const noexcept { return any_dropped_; }

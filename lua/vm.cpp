@@ -7,6 +7,7 @@
 
 #include "core/lockfree/futex_mutex.h"
 #include "lua/fiber.h"
+#include "lua/io_file.h"
 #include "lua/modules.h"
 
 namespace evlua::lua {
@@ -33,7 +34,7 @@ AllVms& all_vms() {
 }  // namespace
 
 Vm::Vm(Scheduler& scheduler, Options options)
-    : scheduler_(scheduler), options_(options), strand_(scheduler), task_errors_(*this) {}
+    : scheduler_(scheduler), options_(options), strand_(scheduler), task_errors_(*this), io_(std::make_unique<IoFiles>(*this)) {}
 
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
@@ -120,8 +121,17 @@ void Vm::close() {
   EVLUA_CHECK(live_count_.value() == 0);
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
   if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
+  io_->block();
   lua_close(std::exchange(state_, nullptr));
+  io_->write_now();
   count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Vm::finalize_at_exit() {
+  io_->block_here();
+  keep_limit(false);
+  lua_close(state_);
+  io_->write_now();
 }
 
 std::vector<Vm::Figures> Vm::all_figures() {
@@ -180,11 +190,12 @@ std::string Vm::trail_of(lua_State* L, int index) {
 
 void Vm::became_idle() {
   task_errors_.tell_all();
-  if (task_errors_.stop()) idle_.set();
+  io_->start_writing();
+  look_whether_idle();
 }
 
-void Vm::error_watch_ended() {
-  if (live_count_.value() == 0) idle_.set();
+void Vm::look_whether_idle() {
+  if (live_count_.value() == 0 && io_->quiet() && task_errors_.stop()) idle_.set();
 }
 
 }  // namespace evlua::lua

@@ -26,6 +26,7 @@
 namespace evlua::lua {
 
 class Fiber;
+class IoFiles;
 struct SpawnSite;
 
 class Vm {
@@ -124,6 +125,15 @@ class Vm {
 
   SetHooks& set_hooks() noexcept { return set_hooks_; }
 
+  /// Something has ended that keeps the Vm from being idle: a watch, a write behind. [strand]
+  void look_whether_idle();
+
+  /// Runs all finalizers; afterwards the process can only end. REQUIRES: called by the only fiber that is live.
+  void finalize_at_exit();
+
+  /// The files of the io library. [strand]
+  IoFiles& io() noexcept { return *io_; }
+
   /// What to do at evlua.exit; set by the program. [any thread]
   void (*on_exit)(int code) = nullptr;
 
@@ -148,7 +158,6 @@ class Vm {
 
   /// No fiber is live.
   void became_idle();
-  void error_watch_ended();
 
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
@@ -174,6 +183,7 @@ class Vm {
   Event idle_;
   std::string trail_;
   TaskErrors task_errors_;
+  std::unique_ptr<IoFiles> io_;
   SetHooks set_hooks_;
 };
 

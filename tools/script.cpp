@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "lua/fiber.h"
+#include "lua/io_file.h"
 #include "lua/vm.h"
 #include "tools/runtime.h"
 
@@ -74,6 +75,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
     if (outcome != Fiber::Outcome::failed) return;
     const std::string text = fiber.failure_text();
     fiber.vm().task_errors().tell_all();  // one of them may be the cause
+    fiber.vm().io().write_now();
     std::fflush(nullptr);
     std::fprintf(stderr, "evlua: %s\n", text.c_str());
     fiber.vm().on_exit(1);  // the other tasks may be waiting for what the script does not do any more
@@ -90,6 +92,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
 /// SIGINT and SIGTERM: what was going on, then out.
 void end_script(Vm& vm, int signal) {
   vm.task_errors().tell_all();
+  vm.io().write_briefly();
   std::fflush(stdout);
   std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
   vm.for_each_live([](Fiber& fiber) {

@@ -1,6 +1,6 @@
 -- Replacements for what of stock Lua reads files or calls back from C: they may wait. Behaviour and messages are stock.
-local fs_read = require("evlua.fs").read
-local exit, compile = require("evlua.task").exit, require("evlua.task").compile
+local io_open, io_stdin = io.open, io.stdin
+local compile = require("evlua.task").compile
 local load, type, select, setmetatable = load, type, select, setmetatable
 local error, tostring = error, tostring
 local package, searchpath = package, package.searchpath
@@ -10,8 +10,15 @@ local running, status = coroutine.running, coroutine.status
 
 -- Skips a byte order mark and a first line that starts with '#', as luaL_loadfilex does.
 local function read_source(path)
-  local text, message = fs_read(path)
-  if not text then return nil, message end
+  local file, message = io_stdin, nil
+  if path then
+    file, message = io_open(path)
+    if not file then return nil, "cannot open " .. message end
+  end
+  local text
+  text, message = file:read("a")
+  if path then file:close() end
+  if not text then return nil, "cannot read " .. (path or "stdin") .. ": " .. message end
   if text:sub(1, 3) == "\xEF\xBB\xBF" then text = text:sub(4) end
   if text:sub(1, 1) == "#" then text = text:gsub("^[^\n]*", "", 1) end
   return text
@@ -19,24 +26,29 @@ end
 
 local function load_file(path, mode, environment, has_environment)
   local text, message = read_source(path)
-  if not text then return nil, "cannot open " .. path .. " (" .. message:gsub("^.*: ", "") .. ")" end
+  if not text then return nil, message end
+  local name = path and "@" .. path or "=stdin"
   if mode ~= nil then
-    if has_environment then return load(text, "@" .. path, mode, environment) end
-    return load(text, "@" .. path, mode)
+    if has_environment then return load(text, name, mode, environment) end
+    return load(text, name, mode)
   end
-  if has_environment then return compile(text, "@" .. path, environment) end
-  return compile(text, "@" .. path)
+  if has_environment then return compile(text, name, environment) end
+  return compile(text, name)
 end
 
-local stock_loadfile, stock_dofile = loadfile, dofile
+local function check_path(path, name)
+  if path == nil or type(path) == "string" then return path end
+  if type(path) == "number" then return tostring(path) end
+  error(("bad argument #1 to '%s' (string expected, got %s)"):format(name, type(path)), 3)
+end
 
 function loadfile(path, ...)
-  if type(path) ~= "string" then return stock_loadfile(path, ...) end
+  path = check_path(path, "loadfile")
   return load_file(path, (...), select(2, ...), select("#", ...) >= 2)
 end
 
 function dofile(path)
-  if type(path) ~= "string" then return stock_dofile(path) end
+  path = check_path(path, "dofile")
   local chunk, message = load_file(path)
   if not chunk then error(message, 0) end
   return chunk()
@@ -114,10 +126,4 @@ function require(name)
   if value ~= nil then loaded[name] = value end
   if loaded[name] == nil then loaded[name] = true end
   return loaded[name]
-end
-
-function os.exit(code, close)
-  if code == nil or code == true then return exit(0) end
-  if code == false then return exit(1) end
-  return exit(code)
 end

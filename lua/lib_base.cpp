@@ -1,0 +1,199 @@
+// print, tostring, pairs and load: those of the basic library that call back from C, made so that what they call may wait.
+// Behaviour and messages are stock.
+#include <lua.hpp>
+
+#include <cstring>
+#include <string_view>
+
+#include "lua/io_handle.h"
+#include "lua/modules.h"
+
+namespace evlua::lua {
+
+namespace {
+
+// -- tostring and print ---------------------------------------------------------------------------------------------
+
+/// What __tostring has returned is on top.
+int finish_tostring(lua_State* L, int, lua_KContext) {
+  if (lua_isstring(L, -1) == 0) return luaL_error(L, "'__tostring' must return a string");
+  return 1;
+}
+
+int to_string(lua_State* L) {
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL) {
+    luaL_tolstring(L, 1, nullptr);
+    return 1;
+  }
+  lua_pushvalue(L, 1);
+  lua_callk(L, 1, 1, 0, finish_tostring);
+  return finish_tostring(L, LUA_OK, 0);
+}
+
+int finish_print(lua_State* L, int, lua_KContext) {
+  const int error = wait_result(L);
+  return error < 0 ? push_wait_errno(L, -error) : 0;
+}
+
+/// Stack: values, `tostring`, the values as strings.
+int write_line(lua_State* L, int values) {
+  IoFile& out = *Vm::of(L).io().out;
+  for (int i = values + 2; i <= 2 * values + 1; ++i) {
+    std::size_t size = 0;
+    const char* text = lua_tolstring(L, i, &size);
+    if (i > values + 2) out.append("\t");
+    out.append({text, size});
+  }
+  out.append("\n");
+  out.start_writing();
+  (void)out.take_error();
+  const std::uint64_t behind = out.appended_total() - out.written_total();
+  if (behind <= IoFile::kBehindMax || !out.writing() || !can_wait(L)) return 0;
+  return wait_and<FlushWait>(L, finish_print, 0, out, out.appended_total() - IoFile::kBehindMax / 2);
+}
+
+int print_from(lua_State* L, int values, int index);
+
+int continue_print(lua_State* L, int, lua_KContext context) {
+  const int values = static_cast<int>(context >> 32);
+  if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER) {
+    return luaL_error(L, "'tostring' must return a string to 'print'");
+  }
+  return print_from(L, values, static_cast<int>(context & 0xffffffff) + 1);
+}
+
+/// Turns the values from `index` on into strings, then writes all of them at once: a line is never mixed with others.
+int print_from(lua_State* L, int values, int index) {
+  const bool stock = lua_tocfunction(L, values + 1) == to_string;
+  for (; index <= values; ++index) {
+    luaL_checkstack(L, 4, "too many arguments");
+    if (stock && luaL_getmetafield(L, index, "__tostring") == LUA_TNIL) {
+      luaL_tolstring(L, index, nullptr);
+      continue;
+    }
+    if (stock) lua_pop(L, 1);
+    lua_pushvalue(L, values + 1);
+    lua_pushvalue(L, index);
+    const auto context = static_cast<lua_KContext>(values) << 32 | index;
+    lua_callk(L, 1, 1, context, continue_print);
+    return continue_print(L, LUA_OK, context);
+  }
+  return write_line(L, values);
+}
+
+int print(lua_State* L) {
+  const int values = lua_gettop(L);
+  lua_getglobal(L, "tostring");
+  return print_from(L, values, 1);
+}
+
+// -- pairs ----------------------------------------------------------------------------------------------------------
+
+int finish_pairs(lua_State*, int, lua_KContext) { return 3; }
+
+/// Upvalue: next.
+int pairs(lua_State* L) {
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__pairs") == LUA_TNIL) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 1);
+    lua_pushnil(L);
+    return 3;
+  }
+  lua_pushvalue(L, 1);
+  lua_callk(L, 1, 3, 0, finish_pairs);
+  return 3;
+}
+
+// -- load -----------------------------------------------------------------------------------------------------------
+
+/// Stack: the four arguments, their number (a light userdata), the pieces.
+constexpr int kPieces = 6;
+
+int load_pieces(lua_State* L) {
+  const auto arguments = static_cast<int>(lua_tointeger(L, 5));
+  const auto count = static_cast<int>(lua_rawlen(L, kPieces));
+  luaL_Buffer text;
+  lua_settop(L, kPieces);
+  luaL_buffinit(L, &text);
+  for (int i = 1; i <= count; ++i) {
+    lua_rawgeti(L, kPieces, i);
+    luaL_addvalue(&text);
+  }
+  luaL_pushresult(&text);
+  lua_replace(L, 1);
+  if (lua_isnil(L, 2)) {
+    lua_pushliteral(L, "=(load)");
+    lua_replace(L, 2);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_settop(L, 1 + (arguments < 2 ? 2 : arguments));
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+int read_pieces(lua_State* L);
+
+/// The reader has returned, or failed.
+int continue_pieces(lua_State* L, int status, lua_KContext) {
+  if (status != LUA_OK && status != LUA_YIELD) {
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  if (lua_isnil(L, -1)) return load_pieces(L);
+  if (lua_isstring(L, -1) == 0) {
+    lua_pushnil(L);
+    luaL_where(L, 1);
+    lua_pushliteral(L, "reader function must return a string");
+    lua_concat(L, 2);
+    return 2;
+  }
+  if (lua_rawlen(L, -1) == 0 && lua_type(L, -1) == LUA_TSTRING) return load_pieces(L);
+  (void)lua_tostring(L, -1);
+  lua_rawseti(L, kPieces, static_cast<lua_Integer>(lua_rawlen(L, kPieces)) + 1);
+  return read_pieces(L);
+}
+
+int read_pieces(lua_State* L) {
+  while (true) {
+    lua_pushvalue(L, 1);
+    const int status = lua_pcallk(L, 0, 1, 0, 0, continue_pieces);
+    const bool more = status == LUA_OK && lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) != 0;
+    if (!more) return continue_pieces(L, status, 0);
+    lua_rawseti(L, kPieces, static_cast<lua_Integer>(lua_rawlen(L, kPieces)) + 1);
+  }
+}
+
+/// Upvalue: stock load. A reader is asked for everything before anything is compiled.
+int load(lua_State* L) {
+  if (lua_type(L, 1) != LUA_TFUNCTION) {
+    lua_CFunction stock = lua_tocfunction(L, lua_upvalueindex(1));
+    return stock(L);
+  }
+  const int arguments = lua_gettop(L);
+  luaL_optstring(L, 2, "=(load)");
+  luaL_optstring(L, 3, "bt");
+  lua_settop(L, 4);
+  lua_pushinteger(L, arguments > 4 ? 4 : arguments);
+  lua_newtable(L);
+  return read_pieces(L);
+}
+
+}  // namespace
+
+int open_base(lua_State* L) {
+  const luaL_Reg functions[] = {{"print", print}, {"tostring", to_string}, {nullptr, nullptr}};
+  luaL_setfuncs(L, functions, 0);
+  lua_getfield(L, -1, "next");
+  lua_pushcclosure(L, pairs, 1);
+  lua_setfield(L, -2, "pairs");
+  lua_getfield(L, -1, "load");
+  lua_pushcclosure(L, load, 1);
+  lua_setfield(L, -2, "load");
+  return 0;
+}
+
+}  // namespace evlua::lua

@@ -1,0 +1,1 @@
+kept = setmetatable({}, {__gc = function() print('at the end') end}) io.write('unfinished line')

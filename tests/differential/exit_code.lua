@@ -1,0 +1,1 @@
+io.write('written') io.stderr:write('error') os.exit(7)

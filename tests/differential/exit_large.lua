@@ -1,0 +1,1 @@
+io.write(('line\n'):rep(200000)) os.exit(300)

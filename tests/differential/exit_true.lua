@@ -1,0 +1,1 @@
+print('x') io.write('kept') os.exit(true, true)

@@ -1,0 +1,12 @@
+-- The standard files.
+print(io.read("n", "n", "l")) print(io.read()) print(io.read("L")) print(io.read(4)) print(io.read(0)) for line in io.lines() do io.write("[", line, "]") if line == "end" then break end end print()
+for a, b in io.stdin:lines(1, 2) do io.write("<", a, b, ">") if b == "ef" then break end end print()
+print(#io.read("a"), io.read("a"), io.read("l"), io.read("n"), io.read(0), io.read(1))
+print(io.stdin:close()) print(io.stdout:close()) print(io.close()) print(io.stderr:close()) print(io.type(io.stdin)) print(io.stdin:write("x")) print(io.stdout:read("l"))
+io.stderr:write("to ", "stderr ", 1, "\n") print(io.stderr:seek("cur") == nil, io.stdout:flush() == io.stdout, io.flush())
+print(io.stdin:setvbuf("no"), io.stdout:setvbuf("line"), io.stdout:setvbuf("full"))
+print(io.output() == io.stdout, io.input() == io.stdin, io.output(io.stderr) == io.stderr) io.write("default is stderr\n") print("print is not moved") io.output(io.stdout)
+print(nil, true, 1, 1.0, -0.0, 1e15, 1e16, 2^63, math.mininteger, "a\0b", 0/0 ~= 0/0)
+print() print("") print(nil) print(("x"):rep(100000):len()) io.write(("y"):rep(10000), "\n")
+print(select("#", ...), ...) print(arg[0] ~= nil, arg[1], arg[2], #arg)
+io.write("without a newline at the end")
