@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::size_t kFirstRead = 4096;
 constexpr std::size_t kReadMax = 1024 * 1024;
-constexpr std::size_t kUnwrittenMax = 64 * 1024;
 constexpr std::size_t kPipePiece = 4096;
 
 /// Blocks until all is written; 0, or the errno.
@@ -151,7 +150,7 @@ Task<void> IoFile::write_out() {
       if (wrote == -EINTR) continue;
       if (wrote == 0) wrote = -EIO;
       if (wrote < 0) {
-        keep_unwritten(-wrote);
+        write_failed(-wrote);
         co_return;
       }
       flown_ += static_cast<std::size_t>(wrote);
@@ -163,18 +162,12 @@ Task<void> IoFile::write_out() {
   }
 }
 
-/// As stdio: what could not be written stays, up to a buffer's worth, and is tried again.
-void IoFile::keep_unwritten(int error) {
+/// As stdio: what could not be written is lost, and the next flush, write or close tells of it.
+void IoFile::write_failed(int error) {
   error_ = error;
-  written_ += flown_;
-  flight_.erase(0, flown_);
-  flown_ = 0;
-  flight_ += pending_;
-  pending_.swap(flight_);
+  written_ += flight_.size() + pending_.size();
   flight_.clear();
-  const std::size_t kept = buffering == Buffering::none ? 0 : std::min(pending_.size(), kUnwrittenMax);
-  written_ += pending_.size() - kept;
-  pending_.resize(kept);
+  pending_.clear();
   if (error == EPIPE && files.out == this && files.on_broken_output != nullptr) files.on_broken_output();
 }
 
@@ -206,7 +199,7 @@ void IoFile::write_now() noexcept {
   while (writing_) files.look_for_ended(20 * kMicrosecond);
   if (pending_.empty() || error_ != 0 || fd < 0) return;
   error_ = write_blocking(fd, pending_);
-  if (error_ == 0) drop_output();
+  drop_output();
 }
 
 // -- all of them ----------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ class IoFile final : public ListNode {
 
   Task<void> write_out();
   Task<std::int32_t> write_piece(std::string_view bytes);
-  void keep_unwritten(int error);
+  void write_failed(int error);
   void writer_ended();
   void tell_waiters(bool all);
 

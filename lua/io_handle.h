@@ -39,7 +39,10 @@ void open_stream(lua_State* L, IoFile& file, const char* mode);
 
 /// Reads what the `count` formats from index `first` on ask for. `first` is 2, and the handle at 1; or it is 1, and the
 /// handle behind the formats.
-int read_formats(lua_State* L, int first, int count);
+/// For `lines` the results go through return_line.
+int read_formats(lua_State* L, int first, int count, bool lines = false);
+/// What the iterator of `lines` makes of the results on top.
+int return_line(lua_State* L, int results);
 
 /// Pushes nil, "name: message", errno; returns 3.
 int push_errno(lua_State* L, int error, const char* name = nullptr);

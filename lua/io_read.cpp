@@ -71,6 +71,7 @@ enum class Outcome : std::uint8_t {
 /// What a call has done so far, packed into a continuation's context.
 struct Progress {
   int first;  // index of the first format
+  bool lines;
   int count;
   int done;
 
@@ -81,11 +82,12 @@ struct Progress {
 
   static Progress unpack(lua_KContext context) noexcept {
     const auto bits = static_cast<std::uint64_t>(context);
-    return {static_cast<int>(bits & 3), static_cast<int>(bits >> 2 & kCountMax), static_cast<int>(bits >> 26)};
+    return {static_cast<int>(bits & 3), (bits >> 2 & 1) != 0, static_cast<int>(bits >> 3 & kCountMax),
+            static_cast<int>(bits >> 27)};
   }
   lua_KContext pack() const noexcept {
-    return static_cast<lua_KContext>(static_cast<std::uint64_t>(first) | static_cast<std::uint64_t>(count) << 2 |
-                                     static_cast<std::uint64_t>(done) << 26);
+    return static_cast<lua_KContext>(static_cast<std::uint64_t>(first) | static_cast<std::uint64_t>(lines) << 2 |
+                                     static_cast<std::uint64_t>(count) << 3 | static_cast<std::uint64_t>(done) << 27);
   }
 };
 
@@ -243,10 +245,15 @@ int fill_blocking(IoFile& file, char* room, std::size_t size) noexcept {
 
 int go_on(lua_State* L, Progress call);
 
+/// The results are on top.
+int return_from(lua_State* L, const Progress& call, int results) {
+  return call.lines ? return_line(L, results) : results;
+}
+
 int continue_read(lua_State* L, int, lua_KContext context) {
+  const Progress call = Progress::unpack(context);
   const int error = wait_result(L);
-  if (error < 0) return push_wait_errno(L, -error);
-  return go_on(L, Progress::unpack(context));
+  return return_from(L, call, error < 0 ? push_wait_errno(L, -error) : go_on(L, call));
 }
 
 /// Results of a read that has come to `outcome`: those before, and this one.
@@ -277,6 +284,7 @@ int go_on(lua_State* L, Progress call) {
       (void)fiber_to_wait(L);  // raises: the other reader cannot go on while we block
     }
     if (file.seekable && file.has_output()) {  // what was written comes first, and moves the position
+      if (const int error = file.take_error(); error != 0) return push_errno(L, error);
       file.start_writing();
       if (waits && file.writing()) return wait_and<FlushWait>(L, continue_read, call.pack(), file, file.appended_total());
       file.write_now();
@@ -295,14 +303,14 @@ int go_on(lua_State* L, Progress call) {
 
 }  // namespace
 
-int read_formats(lua_State* L, int first, int count) {
+int read_formats(lua_State* L, int first, int count, bool lines) {
   if (count > Progress::kCountMax) return luaL_error(L, "too many arguments");
   luaL_checkstack(L, count + LUA_MINSTACK, "too many arguments");
-  const Progress call{first, count, 0};
+  const Progress call{first, lines, count, 0};
   IoFile& file = *handle_at(L, call.handle()).file;
   file.at_end = false;
   if (file.filling == nullptr) file.searched = 0;
-  return go_on(L, call);
+  return return_from(L, call, go_on(L, call));
 }
 
 }  // namespace evlua::lua

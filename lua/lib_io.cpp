@@ -197,21 +197,6 @@ int ended(lua_State* L, int, lua_KContext) {
   return 0;
 }
 
-/// Stack: the handle, formats, results of reading.
-int finish_line(lua_State* L, int status, lua_KContext formats) {
-  (void)status;
-  const int first = static_cast<int>(formats) + 2;
-  const int count = lua_gettop(L) - first + 1;
-  if (count > 0 && lua_toboolean(L, first) != 0) return count;
-  if (count > 1) return luaL_error(L, "%s", lua_tostring(L, first + 1));
-  if (lua_toboolean(L, lua_upvalueindex(3)) == 0) return 0;
-  lua_settop(L, 1);
-  lua_pushcfunction(L, close_handle);
-  lua_insert(L, 1);
-  lua_callk(L, 1, 0, 0, ended);
-  return 0;
-}
-
 /// Upvalues: handle, number of formats, whether the file is closed at the end, formats.
 int next_line(lua_State* L) {
   const int formats = static_cast<int>(lua_tointeger(L, lua_upvalueindex(2)));
@@ -220,7 +205,7 @@ int next_line(lua_State* L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   if (handle_at(L, 1).stream.closef == nullptr) return luaL_error(L, "file is already closed");
   for (int i = 1; i <= formats; ++i) lua_pushvalue(L, lua_upvalueindex(3 + i));
-  // Straight from the buffer for most lines, and a call that may wait for the others.
+  // Most lines are in the buffer.
   IoFile& file = *handle_at(L, 1).file;
   if (formats == 0 && file.filling == nullptr) {
     const std::string_view there = file.input.view();
@@ -232,10 +217,7 @@ int next_line(lua_State* L) {
       return 1;
     }
   }
-  lua_pushcfunction(L, file_read);
-  for (int i = 1; i <= formats + 1; ++i) lua_pushvalue(L, i);
-  lua_callk(L, formats + 1, LUA_MULTRET, formats, finish_line);
-  return finish_line(L, LUA_OK, formats);
+  return read_formats(L, 2, formats, true);
 }
 
 /// Stack: the handle, formats.
@@ -285,7 +267,10 @@ int continue_write(lua_State* L, int, lua_KContext handle);
 int settle_write(lua_State* L, IoFile& file) {
   if (const int error = file.take_error(); error != 0) return push_errno(L, error);
   const std::uint64_t behind = file.appended_total() - file.written_total();
-  const std::uint64_t allowed = file.buffering == IoFile::Buffering::none && !file.standard ? 0 : IoFile::kBehindMax;
+  // Others may read at once what was written to a file that is not buffered.
+  const bool at_once = !file.standard && (file.buffering == IoFile::Buffering::none ||
+                                          (file.buffering == IoFile::Buffering::line && file.writing()));
+  const std::uint64_t allowed = at_once ? 0 : IoFile::kBehindMax;
   if (behind <= allowed) return 1;
   if (can_wait(L) && file.writing()) {
     return wait_and<FlushWait>(L, continue_write, lua_gettop(L), file, file.appended_total() - allowed / 2);
@@ -481,6 +466,7 @@ int continue_seek(lua_State* L, int, lua_KContext) {
 int seek_flushed(lua_State* L) {
   IoFile& file = *handle_at(L, 1).file;
   const SeekCall call = seek_arguments(L);
+  if (const int error = file.take_error(); error != 0) return push_errno(L, error);
   if (file.has_output()) {
     file.start_writing();
     if (can_wait(L) && file.writing()) {
@@ -681,6 +667,17 @@ StockMethods methods_of(lua_State* L) {
 }
 
 }  // namespace
+
+int return_line(lua_State* L, int results) {
+  if (lua_toboolean(L, -results) != 0) return results;
+  if (results > 1) return luaL_error(L, "%s", lua_tostring(L, -results + 1));
+  if (lua_toboolean(L, lua_upvalueindex(3)) == 0) return 0;
+  lua_settop(L, 1);
+  lua_pushcfunction(L, close_handle);
+  lua_insert(L, 1);
+  lua_callk(L, 1, 0, 0, ended);
+  return 0;
+}
 
 int open_io(lua_State* L) {
   luaL_getmetatable(L, LUA_FILEHANDLE);

@@ -16,17 +16,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EVLUA = os.environ["EVLUA"]
 STOCK = shutil.which("lua5.3")
-TIMEOUT = 120
+TIMEOUT = 60
 
 
 def alike(data, folder):
     """The text without what may differ."""
     text = data.decode("latin-1").replace(folder, "FOLDER")
-    text = re.sub(r"\b(evlua|lua5\.3|lua): ", "PROGRAM: ", text)
+    text = re.sub(r"(?m)^\S*(evlua|lua5\.3): ", "PROGRAM: ", text)
     text = re.sub(r"0x[0-9a-f]{6,}", "ADDRESS", text)
     text = re.sub(r"/tmp/lua_\w{6}", "TEMPORARY", text)
-    # Tracebacks tell of the functions around the script, which are not the same.
-    return re.sub(r"stack traceback:\n(\t.*\n?)*", "TRACEBACK\n", text)
+    # Tracebacks tell of the functions around the script, too, and we print more of them.
+    return re.sub(r"(?m)^stack traceback:\n(\t.*\n?)*", "", text)
 
 
 def run(program, script, stdin, folder):

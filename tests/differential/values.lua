@@ -2,7 +2,7 @@
 local function named(s) return setmetatable({}, {__tostring = function() return s end, __name = "named"}) end
 print(named("one"), named("two")) print(tostring(named("x"))) print(pcall(tostring, named(1))) print(pcall(tostring, named({}))) print(pcall(print, named(nil))) print(pcall(tostring))
 print((tostring(setmetatable({}, {__name = "MY.TYPE"})):gsub("0x%x+", "ADDRESS"))) print((tostring(print):gsub("builtin: %x+", "function"):sub(1, 9)))
-local saved = tostring tostring = function(v) return "<" .. saved(v) .. ">" end print(1, nil, "s") tostring = function() return {} end print(pcall(print, 1)) tostring = nil print_ok = pcall(print, 1) tostring = saved print(print_ok)
+local saved = tostring tostring = function(v) return "<" .. saved(v) .. ">" end print(1, nil, "s") tostring = function() return {} end local ok, why = pcall(print, 1) tostring = saved print(ok, why) tostring = nil local fine = pcall(print, 1) tostring = saved print(fine)
 print(("%s %s"):format(named("in format"), nil)) print(pcall(string.format, "%s", named({})))
 print(load("return 1 + 1")()) print(load("syntax error here")) print(load("return ...", "name", "t", {})(5)) print(load(string.dump(function() return 7 end), "b", "b")()) print(load(string.dump(function() end), "b", "t")) print(load("x = 1", "=c", "b"))
 local pieces = {"return ", "1", " + ", "41"} local i = 0 print(load(function() i = i + 1 return pieces[i] end)())
