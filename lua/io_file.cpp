@@ -43,6 +43,15 @@ int write_blocking(int fd, std::string_view bytes) noexcept {
 
 }  // namespace
 
+void let_go(int fd) noexcept {
+  Worker* worker = Worker::current_or_null();
+  if (worker != nullptr) {
+    worker->close_later(fd);
+  } else {
+    (void)::close(fd);
+  }
+}
+
 void release_stream(std::FILE* stream) noexcept {
   if (stream == nullptr) return;
   (void)std::fflush(stream);
@@ -366,9 +375,10 @@ void IoFiles::abandon(IoFile& file) {
     return;
   }
   file.write_now();
-  if (file.fd >= 0) (void)::close(file.fd);
+  if (file.fd >= 0) let_go(file.fd);
   if (file.child_fd >= 0) {
-    (void)::close(file.child_fd);
+    let_go(file.child_fd);
+    if (Worker* worker = Worker::current_or_null()) worker->offer_work();  // the child may wait for the end of its input
     (void)::waitpid(file.child, nullptr, 0);
   }
   delete &file;

@@ -212,6 +212,8 @@ class IoFiles {
   bool blocks_ = false;
 };
 
+/// Closes a descriptor that a backend may know, soon.
+void let_go(int fd) noexcept;
 /// Ends the read in flight, if there is one.
 void stop_filling(IoFile& file) noexcept;
 /// fclose without closing the descriptor.

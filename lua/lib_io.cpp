@@ -506,7 +506,7 @@ int push_child_result(lua_State* L, IoFile& file) {
   delete &file;
   if (::waitpid(child, &status, 0) != child) status = -1;
   const int error = errno;
-  (void)::close(child_fd);
+  let_go(child_fd);
   errno = error;
   return luaL_execresult(L, status);
 }
@@ -568,9 +568,9 @@ int close_written(lua_State* L, IoFile& file) {
   release_stream(std::exchange(file.stream, nullptr));
   if (waits) return wait_and<ResultWait>(L, continue_close, context_of(file), OpCode::close, file.fd, OpArgs{});
   const int fd = std::exchange(file.fd, -1);
-  const int closed = ::close(fd) == 0 ? 0 : errno;
-  const int error = file.take_error();
-  return finish_close(L, file, error != 0 ? error : closed);
+  let_go(fd);
+  if (file.child_fd >= 0) Worker::current().offer_work();  // the child may wait for the end of its input
+  return finish_close(L, file, file.take_error());
 }
 
 /// The handle is at index 1.
