@@ -15,8 +15,8 @@
 namespace evlua::fs {
 
 struct SpawnOptions {
-  std::string program;                 ///< a path, or a name that is looked for in PATH
-  std::vector<std::string> arguments;  ///< argv, the program's name included
+  std::string program;                                                 ///< a path, or a name that is looked for in PATH
+  std::vector<std::string> arguments;                                  ///< argv, the program's name included
   std::optional<std::vector<std::string>> environment = std::nullopt;  ///< "NAME=value"; ours, if not given
   std::string directory;                                               ///< to start in; empty: ours
   /// Descriptors that become the child's 0, 1 and 2; -1: ours. It gets no others.

@@ -378,7 +378,8 @@ void IoFiles::abandon(IoFile& file) {
   if (file.fd >= 0) let_go(file.fd);
   if (file.child_fd >= 0) {
     let_go(file.child_fd);
-    if (Worker* worker = Worker::current_or_null()) worker->offer_work();  // the child may wait for the end of its input
+    if (Worker* worker = Worker::current_or_null())
+      worker->offer_work();  // the child may wait for the end of its input
     (void)::waitpid(file.child, nullptr, 0);
   }
   delete &file;

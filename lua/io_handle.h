@@ -1,8 +1,8 @@
 // The userdata behind io.open and its like, and how functions of the io library wait.
 //
-// A handle begins with a luaL_Stream, so that C modules that take files find a FILE* of the same descriptor: for fileno,
-// lfs.lock and such. What such a module reads or writes through it passes our buffers by: file:flush() before, and
-// file:seek("cur") where it reads on.
+// A handle begins with a luaL_Stream, so that C modules that take files find a FILE* of the same descriptor: for
+// fileno, lfs.lock and such. What such a module reads or writes through it passes our buffers by: file:flush() before,
+// and file:seek("cur") where it reads on.
 //
 // Handles of the same type that C modules have made are theirs: for these, everything is stock and blocks.
 #pragma once

@@ -1,5 +1,5 @@
-// file:read and what is made of it. Formats are read from the buffer; whoever finds too little there waits for more, and
-// begins the format again.
+// file:read and what is made of it. Formats are read from the buffer; whoever finds too little there waits for more,
+// and begins the format again.
 #include <poll.h>
 #include <unistd.h>
 
@@ -286,7 +286,8 @@ int go_on(lua_State* L, Progress call) {
     if (file.seekable && file.has_output()) {  // what was written comes first, and moves the position
       if (const int error = file.take_error(); error != 0) return push_errno(L, error);
       file.start_writing();
-      if (waits && file.writing()) return wait_and<FlushWait>(L, continue_read, call.pack(), file, file.appended_total());
+      if (waits && file.writing())
+        return wait_and<FlushWait>(L, continue_read, call.pack(), file, file.appended_total());
       file.write_now();
     } else if (!file.seekable && file.files.out != nullptr && file.files.out->buffering == IoFile::Buffering::line) {
       file.files.out->start_writing();  // the prompt

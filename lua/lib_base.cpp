@@ -1,5 +1,5 @@
-// print, tostring, pairs and load: those of the basic library that call back from C, made so that what they call may wait.
-// Behaviour and messages are stock.
+// print, tostring, pairs and load: those of the basic library that call back from C, made so that what they call may
+// wait. Behaviour and messages are stock.
 #include <lua.hpp>
 
 #include <cstring>

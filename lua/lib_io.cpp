@@ -411,8 +411,7 @@ int file_setvbuf(lua_State* L) {
   if (handle == nullptr) return stock.setvbuf(L);
   IoFile& file = open_file_of(L, *handle);
   static const char* const names[] = {"no", "full", "line", nullptr};
-  static const IoFile::Buffering kinds[] = {IoFile::Buffering::none, IoFile::Buffering::full,
-                                            IoFile::Buffering::line};
+  static const IoFile::Buffering kinds[] = {IoFile::Buffering::none, IoFile::Buffering::full, IoFile::Buffering::line};
   const int kind = luaL_checkoption(L, 2, nullptr, names);
   const lua_Integer size = luaL_optinteger(L, 3, static_cast<lua_Integer>(IoFile::kBufferBytes));
   file.buffering = kinds[kind];
@@ -556,7 +555,7 @@ int continue_written(lua_State* L, int, lua_KContext context) {
 int close_written(lua_State* L, IoFile& file) {
   Fiber* fiber = Vm::of(L).running();
   const bool waits = can_wait(L) && (fiber->cancelled() == OpStop::none || fiber->shielded());
-  if (!waits && (file.writing() || file.filling != nullptr || (fiber != nullptr && can_wait(L)))) {
+  if (!waits && can_wait(L)) {
     file.files.abandon(file);  // in the background
     lua_pushboolean(L, 1);
     return 1;
@@ -661,9 +660,9 @@ lua_CFunction field_function(lua_State* L, const char* name) {
 
 /// Takes the functions of the metatable on top.
 StockMethods methods_of(lua_State* L) {
-  return {field_function(L, "close"), field_function(L, "flush"),   field_function(L, "lines"),
-          field_function(L, "read"),  field_function(L, "seek"),    field_function(L, "setvbuf"),
-          field_function(L, "write"), field_function(L, "__gc"),    field_function(L, "__tostring")};
+  return {field_function(L, "close"), field_function(L, "flush"), field_function(L, "lines"),
+          field_function(L, "read"),  field_function(L, "seek"),  field_function(L, "setvbuf"),
+          field_function(L, "write"), field_function(L, "__gc"),  field_function(L, "__tostring")};
 }
 
 }  // namespace
@@ -684,16 +683,16 @@ int open_io(lua_State* L) {
   static std::once_flag once;
   const StockMethods found = methods_of(L);
   std::call_once(once, [&] { stock = found; });
-  const luaL_Reg methods[] = {{"close", file_close},     {"flush", file_flush},   {"lines", file_lines},
-                              {"read", file_read},       {"seek", file_seek},     {"setvbuf", file_setvbuf},
-                              {"write", file_write},     {"__gc", file_collect},  {"__tostring", file_to_string},
+  const luaL_Reg methods[] = {{"close", file_close}, {"flush", file_flush},  {"lines", file_lines},
+                              {"read", file_read},   {"seek", file_seek},    {"setvbuf", file_setvbuf},
+                              {"write", file_write}, {"__gc", file_collect}, {"__tostring", file_to_string},
                               {nullptr, nullptr}};
   luaL_setfuncs(L, methods, 0);
   lua_pop(L, 1);
-  const luaL_Reg functions[] = {{"close", io_close},   {"flush", io_flush}, {"input", io_input},
-                                {"lines", io_lines},   {"open", io_open},   {"output", io_output},
-                                {"read", io_read},     {"tmpfile", io_tmpfile}, {"type", io_type},
-                                {"write", io_write},   {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"close", io_close}, {"flush", io_flush},     {"input", io_input},
+                                {"lines", io_lines}, {"open", io_open},       {"output", io_output},
+                                {"read", io_read},   {"tmpfile", io_tmpfile}, {"type", io_type},
+                                {"write", io_write}, {nullptr, nullptr}};
   luaL_setfuncs(L, functions, 0);
   set_standard(L, stdin, STDIN_FILENO, "r", kInputKey, "stdin");
   set_standard(L, stdout, STDOUT_FILENO, "w", kOutputKey, "stdout");

@@ -310,11 +310,8 @@ void open_os(lua_State* L) {
   const luaL_Reg io_functions[] = {{"popen", io_popen}, {nullptr, nullptr}};
   luaL_setfuncs(L, io_functions, 0);
   lua_getglobal(L, "os");
-  const luaL_Reg functions[] = {{"execute", os_execute},
-                                {"exit", os_exit},
-                                {"remove", os_remove},
-                                {"rename", os_rename},
-                                {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"execute", os_execute}, {"exit", os_exit}, {"remove", os_remove}, {"rename", os_rename}, {nullptr, nullptr}};
   luaL_setfuncs(L, functions, 0);
   lua_getfield(L, -1, "tmpname");
   lua_pushcclosure(L, os_tmpname, 1);

@@ -34,7 +34,11 @@ AllVms& all_vms() {
 }  // namespace
 
 Vm::Vm(Scheduler& scheduler, Options options)
-    : scheduler_(scheduler), options_(options), strand_(scheduler), task_errors_(*this), io_(std::make_unique<IoFiles>(*this)) {}
+    : scheduler_(scheduler),
+      options_(options),
+      strand_(scheduler),
+      task_errors_(*this),
+      io_(std::make_unique<IoFiles>(*this)) {}
 
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);

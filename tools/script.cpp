@@ -139,6 +139,8 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
     std::fflush(nullptr);
     leave(code);
   };
+  // As for a program that SIGPIPE ends: nobody reads what the script prints.
+  vm->io().on_broken_output = [] { leave(128 + SIGPIPE); };
   Fiber::Owner main;
   start_main(*vm, options, main);
   signals.set_stuck_action(stop_stuck_script, leave_stuck_script);

@@ -117,7 +117,7 @@ assert(message:find('no field package.preload', 1, true))
 print(dofile('{path}').loaded, loadfile('/nowhere'))
 """
     got = run("-e", code)
-    check(got.stdout == "true\tnil\tcannot open /nowhere (no such file or directory)\n", got)
+    check(got.stdout == "true\tnil\tcannot open /nowhere: No such file or directory\n", got)
     os.remove(path)
 
 
