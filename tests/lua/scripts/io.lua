@@ -120,7 +120,12 @@ assert(nothing == nil and why == "ETIMEDOUT" and evlua.now() - began < 50)
 
 -- Where nothing can wait, it blocks and works all the same.
 local words = {path("shared")}
-local size = ("FILE"):gsub("FILE", function() local f = assert(io.open(words[1])) local n = #f:read("a") f:close() return n end)
+local size = ("FILE"):gsub("FILE", function()
+  local f = assert(io.open(words[1]))
+  local n = #f:read("a")
+  f:close()
+  return n
+end)
 assert(tonumber(size) > 0)
 table.sort({2, 1}, function(a, b)
   local f = assert(io.open(path("inside"), "w"))
@@ -149,7 +154,8 @@ local before = descriptors()
 for i = 1, 200 do assert(io.open(path("left" .. i), "w")):write("kept ", i) end
 collectgarbage() collectgarbage()
 local deadline = evlua.now() + 20
-while (descriptors() > before or #assert(fs.read(path("left200"))) == 0) and evlua.now() < deadline do evlua.sleep(0.005) end
+local function settled() return descriptors() <= before and #assert(fs.read(path("left200"))) > 0 end
+while not settled() and evlua.now() < deadline do evlua.sleep(0.005) end
 assert(descriptors() <= before)
 for i = 1, 200 do assert(fs.read(path("left" .. i)) == "kept " .. i) end
 
