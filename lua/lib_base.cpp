@@ -1,10 +1,11 @@
-// print, tostring, pairs and load: those of the basic library that call back from C, made so that what they call may
-// wait. Behaviour and messages are stock.
+// print, tostring, pairs, ipairs and load: those of the basic library that call back from C, made so that what they
+// call may wait. Behaviour and messages are stock.
 #include <lua.hpp>
 
 #include <cstring>
 #include <string_view>
 
+#include "lua/callbacks.h"
 #include "lua/io_handle.h"
 #include "lua/modules.h"
 
@@ -106,6 +107,20 @@ int pairs(lua_State* L) {
   return 3;
 }
 
+/// Upvalues: the stock iterator, and one under which __index may wait.
+int ipairs(lua_State* L) {
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__ipairs") != LUA_TNIL) {
+    lua_pushvalue(L, 1);
+    lua_callk(L, 1, 3, 0, finish_pairs);
+    return 3;
+  }
+  lua_pushvalue(L, lua_upvalueindex(access_calls(L, 1, kReads) ? 2 : 1));
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, 0);
+  return 3;
+}
+
 // -- load -----------------------------------------------------------------------------------------------------------
 
 /// Stack: the four arguments, their number (a light userdata), the pieces.
@@ -190,6 +205,12 @@ int open_base(lua_State* L) {
   lua_getfield(L, -1, "next");
   lua_pushcclosure(L, pairs, 1);
   lua_setfield(L, -2, "pairs");
+  lua_getfield(L, -1, "ipairs");
+  lua_newtable(L);
+  lua_call(L, 1, 1);
+  push_waiting(L, "next_index");
+  lua_pushcclosure(L, ipairs, 2);
+  lua_setfield(L, -2, "ipairs");
   lua_getfield(L, -1, "load");
   lua_pushcclosure(L, load, 1);
   lua_setfield(L, -2, "load");

@@ -1,11 +1,15 @@
-// string.find, match, gmatch and gsub over our own matcher; all else of `string` is stock. Behaviour is stock as well.
+// string.find, match, gmatch and gsub over our own matcher, and format, so that what gsub and format call may wait; all
+// else of `string` is stock. Behaviour is stock as well.
 #include <lua.hpp>
 
 #include <cctype>
 #include <cstring>
+#include <mutex>
+#include <new>
 #include <string_view>
 
 #include "core/worker.h"
+#include "lua/callbacks.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
 #include "lua/pattern.h"
@@ -163,29 +167,124 @@ void add_template(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher,
   }
 }
 
-/// What takes the place of a match.
-void add_replacement(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher, int kind, const char* start,
-                     const char* end) {
-  if (kind == LUA_TFUNCTION) {
-    lua_pushvalue(L, 3);
-    lua_call(L, push_captures(L, matcher, start, end), 1);
-  } else if (kind == LUA_TTABLE) {
-    push_capture(L, matcher, 0, start, end);
-    lua_gettable(L, 3);
-  } else {
-    add_template(L, out, matcher, start, end);
-    return;
+/// A call of gsub. Its state is in a userdata where it calls back, since the C stack is gone when that has waited.
+struct Substitution {
+  Substitution(lua_State* L, std::string_view subject, std::string_view pattern) noexcept
+      : matcher(subject, pattern, go_on), from(subject.data()) {
+    luaL_buffinit(L, &out);
   }
+
+  PatternMatcher matcher;
+  const char* from;
+  const char* last = nullptr;  // where the last match has ended
+  lua_Integer count = 0;
+  lua_Integer most = 0;
+  bool anchored = false;
+  bool in_userdata = false;
+  bool busy = false;  // in a userdata: not to be used by another call
+  luaL_Buffer out;
+};
+
+constexpr int kState = 5;  // where the userdata is, behind the arguments
+
+/// What takes the place of a match, and is on top.
+void add_value(lua_State* L, Substitution& call, const char* end) {
   if (lua_toboolean(L, -1) == 0) {
     lua_pop(L, 1);
-    lua_pushlstring(L, start, static_cast<std::size_t>(end - start));
+    lua_pushlstring(L, call.from, static_cast<std::size_t>(end - call.from));
   } else if (lua_isstring(L, -1) == 0) {
     luaL_error(L, "invalid replacement value (a %s)", luaL_typename(L, -1));
   }
-  luaL_addvalue(&out);
+  luaL_addvalue(&call.out);
 }
 
-/// gsub(s, pattern, replacement[, n]) -> text, number of replacements
+int continue_gsub(lua_State* L, int status, lua_KContext end);
+
+/// Upvalue 2: reads from a table, and may wait.
+void add_replacement(lua_State* L, Substitution& call, int kind, const char* end) {
+  const auto context = reinterpret_cast<lua_KContext>(end);
+  if (kind == LUA_TFUNCTION) {
+    lua_pushvalue(L, 3);
+    lua_callk(L, push_captures(L, call.matcher, call.from, end), 1, context, continue_gsub);
+  } else if (kind == LUA_TTABLE && call.in_userdata) {
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, 3);
+    push_capture(L, call.matcher, 0, call.from, end);
+    lua_callk(L, 2, 1, context, continue_gsub);
+  } else if (kind == LUA_TTABLE) {
+    push_capture(L, call.matcher, 0, call.from, end);
+    lua_gettable(L, 3);
+  } else {
+    add_template(L, call.out, call.matcher, call.from, end);
+    return;
+  }
+  add_value(L, call, end);
+}
+
+/// True when there is a match at or behind `from`, which is there then; what is in between has been copied.
+bool find_next(lua_State* L, Substitution& call, const char*& end) {
+  while (true) {
+    if (!call.anchored) {
+      const char* next = call.matcher.candidate(call.from);
+      if (next == nullptr) return false;
+      luaL_addlstring(&call.out, call.from, static_cast<std::size_t>(next - call.from));
+      call.from = next;
+    }
+    end = match_at(L, call.matcher, call.from);
+    if (end != nullptr && end != call.last) return true;
+    if (call.from >= call.matcher.end()) return false;
+    luaL_addchar(&call.out, *call.from++);
+    if (call.anchored) return false;
+  }
+}
+
+int run_gsub(lua_State* L, Substitution& call) {
+  const int kind = lua_type(L, 3);
+  const char* end = nullptr;
+  while (call.count < call.most && find_next(L, call, end)) {
+    ++call.count;
+    add_replacement(L, call, kind, end);
+    call.from = call.last = end;
+    if (call.anchored) break;
+  }
+  luaL_addlstring(&call.out, call.from, static_cast<std::size_t>(call.matcher.end() - call.from));
+  luaL_pushresult(&call.out);
+  lua_pushinteger(L, call.count);
+  return 2;
+}
+
+/// Runs to the end in a userdata, which is free then.
+int finish_gsub(lua_State* L, Substitution& call) {
+  const int results = run_gsub(L, call);
+  call.busy = false;
+  return results;
+}
+
+/// Pushes a userdata for a call: that of the one before, which is upvalue 1; a new one if that call has not ended, or
+/// has failed.
+void* push_state(lua_State* L) {
+  const auto* spare = static_cast<const Substitution*>(lua_touserdata(L, lua_upvalueindex(1)));
+  if (spare == nullptr || spare->busy) {
+    (void)lua_newuserdata(L, sizeof(Substitution));
+    lua_pushvalue(L, -1);
+    lua_replace(L, lua_upvalueindex(1));
+  } else {
+    lua_pushvalue(L, lua_upvalueindex(1));
+  }
+  return lua_touserdata(L, -1);
+}
+
+int continue_gsub(lua_State* L, int, lua_KContext context) {
+  auto& call = *static_cast<Substitution*>(lua_touserdata(L, kState));
+  const char* end = reinterpret_cast<const char*>(context);
+  add_value(L, call, end);
+  call.from = call.last = end;
+  if (call.anchored) call.most = 0;
+  return finish_gsub(L, call);
+}
+
+/// gsub(s, pattern, replacement[, n]) -> text, number of replacements. Upvalues: see push_state and
+/// add_replacement.
 int gsub(lua_State* L) {
   const std::string_view subject = check_bytes(L, 1);
   std::string_view pattern = check_bytes(L, 2);
@@ -195,43 +294,79 @@ int gsub(lua_State* L) {
                 "string/function/table expected");
   const bool anchored = pattern.starts_with('^');
   if (anchored) pattern.remove_prefix(1);
-  PatternMatcher matcher(subject, pattern, go_on);
-  luaL_Buffer out;
-  luaL_buffinit(L, &out);
-  const char* from = subject.data();
-  const char* last = nullptr;
-  lua_Integer count = 0;
-  while (count < most) {
-    if (!anchored) {
-      const char* next = matcher.candidate(from);
-      if (next == nullptr) break;
-      luaL_addlstring(&out, from, static_cast<std::size_t>(next - from));
-      from = next;
-    }
-    const char* end = match_at(L, matcher, from);
-    if (end != nullptr && end != last) {
-      ++count;
-      add_replacement(L, out, matcher, kind, from, end);
-      from = last = end;
-    } else if (from < matcher.end()) {
-      luaL_addchar(&out, *from++);
-    } else {
-      break;
-    }
-    if (anchored) break;
+  const bool calls = kind == LUA_TFUNCTION || (kind == LUA_TTABLE && access_calls(L, 3, kReads));
+  lua_settop(L, 4);
+  if (!calls) {
+    Substitution call(L, subject, pattern);
+    call.most = most;
+    call.anchored = anchored;
+    return run_gsub(L, call);
   }
-  luaL_addlstring(&out, from, static_cast<std::size_t>(matcher.end() - from));
-  luaL_pushresult(&out);
-  lua_pushinteger(L, count);
-  return 2;
+  auto& call = *new (push_state(L)) Substitution(L, subject, pattern);
+  call.most = most;
+  call.anchored = anchored;
+  call.in_userdata = call.busy = true;
+  return finish_gsub(L, call);
 }
+
+// -- format ---------------------------------------------------------------------------------------------------------
+
+lua_CFunction stock_format = nullptr;
+
+/// Whether the argument at `index` is for a %s.
+bool becomes_string(std::string_view format, int index) noexcept {
+  int argument = 1;
+  for (std::size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%') continue;
+    if (++i < format.size() && format[i] == '%') continue;
+    i = format.find_first_not_of("-+ #0123456789.", i);
+    if (i == std::string_view::npos) return false;
+    if (++argument == index) return format[i] == 's';
+  }
+  return false;
+}
+
+int format_from(lua_State* L, int index);
+
+int continue_format(lua_State* L, int, lua_KContext index) {
+  if (lua_isstring(L, -1) == 0) return luaL_error(L, "'__tostring' must return a string");
+  lua_replace(L, static_cast<int>(index));
+  return format_from(L, static_cast<int>(index) + 1);
+}
+
+/// Makes strings of the arguments from `index` on whose __tostring would be called. Then all is as in stock Lua.
+int format_from(lua_State* L, int index) {
+  for (const int last = lua_gettop(L); index <= last; ++index) {
+    const int type = lua_type(L, index);
+    if (type != LUA_TTABLE && type != LUA_TUSERDATA) continue;
+    if (luaL_getmetafield(L, index, "__tostring") == LUA_TNIL) continue;
+    if (lua_type(L, 1) != LUA_TSTRING || !becomes_string(check_bytes(L, 1), index)) {
+      lua_pop(L, 1);
+      continue;
+    }
+    lua_pushvalue(L, index);
+    lua_callk(L, 1, 1, index, continue_format);
+    return continue_format(L, LUA_OK, index);
+  }
+  return stock_format(L);
+}
+
+int format(lua_State* L) { return format_from(L, 2); }
 
 }  // namespace
 
 int open_patterns(lua_State* L) {
   const luaL_Reg functions[] = {
-      {"find", find}, {"match", match}, {"gmatch", gmatch}, {"gsub", gsub}, {nullptr, nullptr}};
+      {"find", find}, {"match", match}, {"gmatch", gmatch}, {"format", format}, {nullptr, nullptr}};
+  static std::once_flag once;
+  lua_getfield(L, -1, "format");
+  std::call_once(once, [L] { stock_format = lua_tocfunction(L, -1); });  // the same in every state
+  lua_pop(L, 1);
   luaL_setfuncs(L, functions, 0);
+  lua_pushnil(L);
+  push_waiting(L, "index");
+  lua_pushcclosure(L, gsub, 2);
+  lua_setfield(L, -2, "gsub");
   return 0;
 }
 

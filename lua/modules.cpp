@@ -56,6 +56,9 @@ void open_modules(lua_State* L) {
   lua_getglobal(L, "string");
   open_patterns(L);
   lua_pop(L, 1);
+  lua_getglobal(L, "table");
+  open_table(L);
+  lua_pop(L, 1);
   lua_getglobal(L, "math");
   open_random(L);
   lua_pop(L, 1);

@@ -80,12 +80,13 @@ for r = 1, 5 do
   readers[r] = function()
     for first, second in feeder:lines("l", "l") do
       assert(first:match("%d") == second:match("%d") and first:find("start") and second:find("end"))
-      got[#got + 1] = first:match("%d")
+      table.insert(got, (first:match("%d")))
     end
     return true
   end
 end
 evlua.all(readers)
+table.sort(got)
 assert(table.concat(got) == "123456789", table.concat(got))
 assert(feeder:close())
 

@@ -1,0 +1,100 @@
+-- What functions of stock Lua call from C may wait. Results are compared in tests/differential/callbacks.lua.
+local evlua = require "evlua"
+
+local function wait(...)
+  evlua.sleep(0)
+  return ...
+end
+
+-- What a table shows that reads, writes and measures another one, slowly.
+local function proxy(store)
+  return setmetatable({}, {
+    __len = function() return wait(#store) end,
+    __index = function(_, key) return wait(store[key]) end,
+    __newindex = function(_, key, value) store[key] = wait(value) end,
+  })
+end
+
+-- tostring, print, format.
+local slow = setmetatable({}, {
+  __tostring = function() return wait("slow") end,
+  __pairs = function() return wait(next, {"pair"}, nil) end,
+  __ipairs = function() return wait(ipairs({"one", "two"})) end,
+})
+assert(tostring(slow) == "slow")
+print(slow, 1, slow)
+assert(("%s|%6s|%d%%|%s"):format(slow, slow, 7, nil) == "slow|  slow|7%|nil")
+local wrong, why = pcall(string.format, "%d", slow)
+assert(not wrong and why:find("number expected, got table", 1, true))
+
+-- pairs, ipairs, load.
+for _, value in pairs(slow) do assert(value == "pair") end
+local count = 0
+for i, value in ipairs(slow) do
+  assert(value == ({"one", "two"})[i])
+  count = count + 1
+end
+for i, value in ipairs(proxy({"a", "b", "c"})) do
+  assert(value == ("abc"):sub(i, i))
+  count = count + 1
+end
+assert(count == 5)
+local pieces = {"return ", "4", "2"}
+assert(load(function() return wait(table.remove(pieces, 1)) end)() == 42)
+
+-- gsub: with a function and a table, nested, with results beyond a buffer, among tasks, with errors.
+assert(("abc abc"):gsub("%w+", function(word) return wait(word:upper()) end) == "ABC ABC")
+assert(("abc"):gsub("^%w", function() return wait("x") end) == "xbc")
+assert(("abc"):gsub("b", function() return wait(nil) end) == "abc")
+assert(("a,b"):gsub("%w", proxy({a = "first"})) == "first,b")
+assert(("abcdef"):gsub("%w", function(c) return wait(c .. c) end, 2) == "aabbcdef")
+assert(("a b"):gsub("()(%w)", function(at, c) return wait(c .. at) end) == "a1 b3")
+assert(("hello"):gsub("", function() return wait("-") end) == "-h-e-l-l-o-")
+local function nested(depth)
+  return (("x y"):gsub("%w", function(c) return wait(depth == 0 and c or nested(depth - 1)) end))
+end
+assert(nested(3) == ("x y "):rep(8):sub(1, -2))
+local tasks = {}
+for i = 1, 20 do
+  tasks[i] = function()
+    local text, times = ("x y "):rep(1000):gsub("x", function(c)
+      if evlua.now() % 3 < 1 then evlua.yield() end
+      return c .. i .. ("y"):gsub("y", function() return "z" end)
+    end)
+    assert(times == 1000 and text == ("x" .. i .. "z y "):rep(1000))
+    if i % 5 == 0 then
+      local fine, message = pcall(string.gsub, "abc", "b", function() error(wait("failed"), 0) end)
+      assert(not fine and message == "failed")
+    end
+    return true
+  end
+end
+evlua.all(tasks)
+local entered, text
+local function never()
+  entered = true
+  return (evlua.sleep(100))
+end
+local waiting = evlua.spawn(function() text = ("abc"):gsub("b", never) end)
+while not entered do evlua.yield() end
+waiting:cancel()
+waiting:join()
+assert(text == "abc")
+
+-- A coroutine may yield its own values in between.
+local generator = coroutine.wrap(function()
+  return (("a b"):gsub("%w", function(c) return coroutine.yield(wait(c)) end))
+end)
+assert(generator() == "a" and generator("1") == "b" and generator("2") == "1 2")
+
+-- table.*: on one that has only functions.
+local store = {1, 2, 3}
+local list = proxy(store)
+table.insert(list, 4)
+table.insert(list, 1, 0)
+assert(table.concat(store, ",") == "0,1,2,3,4" and table.concat(list, ";", 2, 3) == "1;2")
+assert(select("#", table.unpack(list)) == 5 and select(2, table.unpack(list, 2, 3)) == 2)
+assert(table.remove(list) == 4 and table.remove(list, 1) == 0 and #store == 3)
+assert(table.move(list, 1, 3, 2) == list and table.concat(store, ",") == "1,1,2,3")
+assert(table.move({7, 8}, 1, 2, 1, list) == list and table.concat(store, ",") == "7,8,2,3")
+print "ok"
