@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "lua/bracket.h"
 #include "lua/bridge.h"
 #include "lua/bytecode.h"
 #include "lua/io_file.h"
@@ -125,59 +126,6 @@ int trail(lua_State* L) {
   luaL_checkstring(L, 2);
   Vm::of(L).set_trail(L, 1, lua_tostring(L, 2));
   return 0;
-}
-
-// -- bracket --------------------------------------------------------------------------------------------------------
-
-/// Message handler: the error's traceback goes with it.
-int keep_trail(lua_State* L) {
-  luaL_traceback(L, L, luaL_tolstring(L, 1, nullptr), 1);
-  Vm::of(L).set_trail(L, 1, lua_tostring(L, -1));
-  lua_settop(L, 1);
-  return 1;
-}
-
-/// Stack: subject, token, release, whether f gets the token, message handler; results or an error.
-int performed(lua_State* L, int status, lua_KContext) {
-  bool failed = status != LUA_OK && status != LUA_YIELD;
-  Vm& vm = Vm::of(L);
-  vm.keep_limit(false);  // memory must not be what keeps it from being released
-  if (lua_checkstack(L, 4) == 0) {
-    failed = true;
-    lua_settop(L, 5);
-    lua_pushliteral(L, "too many results");
-  }
-  lua_pushvalue(L, 3);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 1);
-  lua_call(L, 2, 0);
-  vm.keep_limit(true);
-  return failed ? lua_error(L) : lua_gettop(L) - 5;
-}
-
-/// Stack: subject, acquire, release, whether f gets the token, f, arguments; what acquire has returned.
-int acquired(lua_State* L, int, lua_KContext) {
-  if (lua_toboolean(L, -3) == 0) return 3;
-  lua_pop(L, 2);
-  lua_replace(L, 2);
-  lua_pushcfunction(L, keep_trail);
-  lua_insert(L, 5);
-  if (lua_toboolean(L, 4) != 0) {
-    lua_pushvalue(L, 2);
-    lua_insert(L, 7);
-  }
-  return performed(L, lua_pcallk(L, lua_gettop(L) - 6, LUA_MULTRET, 5, 0, performed), 0);
-}
-
-/// bracket(subject, acquire, release, pass, f, ...): token = acquire(subject); results of f([token,] ...), while
-/// release(token, subject) is called however f ends. A limit that ends the task cannot come between: it strikes where
-/// Lua code runs, and here is none. `release` is a C function that neither waits nor fails.
-int bracket(lua_State* L) {
-  luaL_checkstack(L, 8, "too many arguments");
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 1);
-  lua_callk(L, 1, 3, 0, acquired);
-  return acquired(L, LUA_OK, 0);
 }
 
 }  // namespace
