@@ -43,7 +43,8 @@ endif()
 # Scripts whose tasks share nothing that two instructions change, once more with slices that end anywhere: builds with
 # checks know EVLUA_CUT_SLICES.
 if(TARGET evlua AND EVLUA_SANITIZE)
-  foreach(name callbacks coroutine cuts file_random fs io json random stream_random thread_module thread_random)
+  foreach(name callbacks coroutine cuts file_random fs io json random stream_random sync_random thread_module
+      thread_random)
     foreach(seed 1 2)
       evlua_add_test(script/${name}/cut/${seed} script
         DIRECTORY ${CMAKE_SOURCE_DIR}/tests/lua/scripts

@@ -104,35 +104,44 @@ struct StepWait : OpWait {
 struct Park : OpWait {
   explicit Park(Instant until) : OpWait(OpCode::sleep, -1, until) {
     start = [](Suspension& self, Fiber& waiter) { static_cast<Park&>(self).begin_park(waiter); };
-    cancel = [](Suspension& self) noexcept { static_cast<Park&>(self).end(End::cancelled); };
+    cancel = [](Suspension& self) noexcept { (void)static_cast<Park&>(self).end(End::cancelled); };
   }
 
-  void wake() noexcept { end(End::woken); }
+  /// True for the one caller who has ended the wait; nobody else may give what was waited for.
+  bool wake() noexcept { return end(End::woken); }
   bool woken() const noexcept { return end_ == End::woken; }
+  /// It has been woken or cancelled. (A deadline that has passed can still be overtaken by `wake`.)
+  bool over() const noexcept { return end_ != End::none; }
+  bool cancelled() const noexcept { return end_ == End::cancelled; }
   /// Why it ended, if not woken.
   Error error() const noexcept {
     return Error{end_ == End::cancelled ? ECANCELED : ETIMEDOUT, ErrorDomain::system, OpCode::task};
   }
 
  protected:
-  enum class End : unsigned char { none, woken, cancelled };
+  enum class End : unsigned char { none, woken, cancelled, expired };
 
   void begin_park(Fiber& waiter) noexcept {
     if (deadline != kNever) {
       begin(waiter);
-    } else {
-      bind(waiter);
+      return;
     }
+    bind(waiter);
+    if (!awaits_others) waiter.vm().began_inner_wait();
   }
-  void end(End reason) noexcept {
-    if (end_ != End::none) return;
+  bool end(End reason) noexcept {
+    if (end_ != End::none) return false;
     end_ = reason;
     if (deadline != kNever) {
       Worker::cancel(*this);
-    } else {
-      home->enqueue(*this);
+      return true;
     }
+    if (!awaits_others) fiber->vm().ended_inner_wait();
+    home->enqueue(*this);
+    return true;
   }
+
+  bool awaits_others = false;  ///< something outside of the Vm can end it as well
 
  private:
   End end_ = End::none;

@@ -7,6 +7,7 @@
 #include "core/trace.h"
 #include "lua/slice.h"
 #include "lua/stack.h"
+#include "lua/task_local.h"
 
 namespace evlua::lua {
 
@@ -21,6 +22,7 @@ const char kAnchors = 0;
 void Fiber::open(lua_State* L) {
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &kAnchors);
+  open_belongings(L);
 }
 
 void SpawnSite::release() noexcept {
@@ -72,7 +74,7 @@ void Fiber::start(int arguments, Owner* owner) noexcept {
   start_arguments_ = arguments;
   run = [](Runnable& self) noexcept {
     auto& fiber = static_cast<Fiber&>(self);
-    if (fiber.cancelled_ != OpStop::none) {
+    if (fiber.cancelled_ != OpStop::none && !fiber.must_run_) {
       fiber.cancel_noticed_ = true;
       lua_settop(fiber.root_, 0);
       fiber.end(Outcome::returned);
@@ -91,6 +93,11 @@ void Fiber::start_now(int arguments, Owner* owner) {
 void Fiber::end(Outcome outcome) {
   vm_.running_ = nullptr;
   clear_slot();
+  if (has_deferred_ && !ending_) {
+    ending_ = true;
+    Deferred::begin(*this, outcome);  // which ends us later
+    return;
+  }
   if (owner_ != nullptr) owner_->ended(*owner_, *this, outcome);
   recycle(outcome == Outcome::returned && !identity_seen_);
 }
@@ -103,8 +110,11 @@ void Fiber::recycle(bool reusable) {
     anchor(vm_.state_);
     anchored_ = false;
   }
+  drop_belongings();
   cancelled_ = OpStop::none;
   cuts_ = 0;
+  label_ = "task";
+  ending_ = must_run_ = false;
   doom_ = nullptr;
   time_limit_ = kNever;
   if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();
@@ -127,7 +137,11 @@ void Fiber::recycle(bool reusable) {
     delete this;
   }
   vm.live_count_.add(static_cast<std::uint64_t>(-1));
-  if (vm.live_count_.value() == 0) vm.became_idle();
+  if (vm.live_count_.value() == 0) {
+    vm.became_idle();
+  } else if (vm.live_count_.value() == vm.inner_waits_) {
+    vm.suspect_deadlock();
+  }
 }
 
 void Fiber::anchor(lua_State* L) {

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <utility>
 #include <vector>
@@ -79,6 +80,12 @@ class Fiber final : public ListNode, private Runnable {
 
   Vm& vm() noexcept { return vm_; }
   lua_State* root() noexcept { return root_; }
+  /// Which task it is now: the Vm counts them from 1.
+  std::uint64_t task_number() const noexcept { return task_number_; }
+  Instant began() const noexcept { return began_; }
+  /// What it is called when it has no name of its own. Lives for ever.
+  void set_label(const char* label) noexcept { label_ = label; }
+  const char* label() const noexcept { return label_; }
 
   /// Runs the function that lies on root()'s stack with `arguments` above it, soon, from the strand's queue.
   void start(int arguments, Owner* owner) noexcept;
@@ -90,8 +97,20 @@ class Fiber final : public ListNode, private Runnable {
 
   /// Keeps the value on top of L alive until the fiber ends; pops it.
   void anchor(lua_State* L);
-  /// Pushes that value.
+  /// Pushes that value, or nil.
   void push_anchored(lua_State* L);
+
+  // -- what belongs to a task (lua/task_local.cpp) ------------------------------------------------------------------
+
+  /// Pushes the table of its locals.
+  void push_locals(lua_State* L);
+  bool has_locals() const noexcept { return has_locals_; }
+  /// The locals of `parent` become ours, as a copy, or, if the two are one task, as they are.
+  void take_locals(lua_State* L, Fiber& parent, bool copy);
+  /// The function and its arguments, which are all of L's stack, are called when the task has ended.
+  void defer(lua_State* L);
+  /// It has ended, and what it has deferred runs.
+  bool ending() const noexcept { return ending_; }
 
   // -- waiting (called by Lua functions through lua/bridge.h) -------------------------------------------------------
 
@@ -173,9 +192,12 @@ class Fiber final : public ListNode, private Runnable {
   /// For a fiber that failed: the error value on top of root(), in words, with everything known about its origin.
   std::string failure_text();
   bool waiting() const noexcept { return waiting_ != nullptr && waiting_->finish != nullptr; }
+  /// The coroutine that waits.
+  lua_State* innermost() noexcept { return chain_.empty() ? root_ : chain_.back(); }
 
  private:
   friend class Vm;
+  friend struct Deferred;
   enum class Starting : unsigned char { no, yes, completed };
 
   explicit Fiber(Vm& vm) : vm_(vm) {}
@@ -187,15 +209,23 @@ class Fiber final : public ListNode, private Runnable {
   bool begin_wait();
   int unwind(int status);
   void end(Outcome outcome);
+  void drop_belongings() noexcept;
   void recycle(bool reusable);
   void clear_slot() noexcept;
   void settle_held();
   void mend_frame() noexcept;
 
   Vm& vm_;
+  std::uint64_t task_number_ = 0;
+  Instant began_ = 0;
+  const char* label_ = "task";
   lua_State* root_ = nullptr;
   int root_ref_ = LUA_NOREF;
   bool anchored_ = false;
+  bool has_locals_ = false;
+  bool has_deferred_ = false;
+  bool ending_ = false;
+  bool must_run_ = false;  // cancelled before it began, it begins all the same
   int start_arguments_ = 0;
   int nested_status_ = LUA_OK;
   int unyieldable_ = 0;

@@ -182,6 +182,7 @@ void HttpApp::run(Call& call) {
     auto& finished = static_cast<Call&>(owner);
     finished.app->end(finished, &ended, outcome);
   };
+  fiber->set_label("request");
   lua_State* L = fiber->root();
   lua_rawgeti(L, LUA_REGISTRYINDEX, handler_ref_);
   push_request_and_response(L, *this, call.slot, call.exchange->id());

@@ -9,6 +9,7 @@
 #include "lua/bridge.h"
 #include "lua/iterate.h"
 #include "lua/modules.h"
+#include "lua/net_values.h"
 #include "lua/stack.h"
 #include "net/address.h"
 #include "net/connect.h"
@@ -403,6 +404,16 @@ int collect_listener(lua_State* L) {
 }
 
 }  // namespace
+
+net::Stream* to_stream(lua_State* L, int index) {
+  auto* handle = static_cast<StreamHandle*>(luaL_testudata(L, index, kStreamType));
+  return handle != nullptr ? &*handle->stream : nullptr;
+}
+
+net::Listener* to_listener(lua_State* L, int index) {
+  auto* handle = static_cast<ListenerHandle*>(luaL_testudata(L, index, kListenerType));
+  return handle != nullptr ? &*handle->listener : nullptr;
+}
 
 int open_net(lua_State* L) {
   const luaL_Reg stream_methods[] = {{"read", read},

@@ -14,6 +14,8 @@
 #include "lua/slice.h"
 #include "lua/stack.h"
 #include "lua/task_handle.h"
+#include "lua/task_list.h"
+#include "lua/task_local.h"
 
 namespace evlua::lua {
 
@@ -81,9 +83,11 @@ int leave(lua_State* L) {
   } else if (!lua_isnoneornil(L, 1)) {
     code = static_cast<int>(check_range(L, 1, 0, 255));
   }
-  Vm::of(L).io().write_now();
+  Vm& vm = Vm::of(L);
+  vm.io().write_now();
+  vm.task_errors().tell_all();
   std::fflush(nullptr);
-  Vm::of(L).on_exit(code);
+  vm.on_exit(code);
   return 0;
 }
 
@@ -145,6 +149,9 @@ int open_task(lua_State* L) {
                                 {"limit_cpu", limit_task_cpu},
                                 {"limit_time", limit_task_time},
                                 {"stats", stats},
+                                {"tasks", list_tasks},
+                                {"locals", task_locals},
+                                {"defer", defer},
                                 {"compile", compile_shared},
                                 {"random_bytes", random_bytes},
                                 {nullptr, nullptr}};

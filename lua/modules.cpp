@@ -82,6 +82,8 @@ void open_modules(lua_State* L) {
   define_channel_type(L);
   preload(L, "evlua.thread.native", open_thread);
   preload_embedded(L, "evlua.thread", "thread");
+  preload(L, "evlua.sync.native", open_sync);
+  preload_embedded(L, "evlua.sync", "sync");
   // require, dofile, loadfile, os.exit: replaced by what may wait.
   push_embedded(L, "stock");
   lua_call(L, 0, 0);

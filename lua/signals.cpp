@@ -158,6 +158,7 @@ void SignalHub::deliver(int signal) noexcept {
         lua_pushvalue(L, -1);
         lua_xmove(L, fiber->root(), 1);
         lua_pushstring(fiber->root(), name_of_signal(message->signal));
+        fiber->set_label(name_of_signal(message->signal));
         static Fiber::Owner owner{[](Fiber::Owner&, Fiber& ended, Fiber::Outcome outcome) {
           if (outcome != Fiber::Outcome::failed) return;
           TaskError error;
@@ -183,6 +184,17 @@ void SignalHub::deliver(int signal) noexcept {
     const std::lock_guard guard(lock_);
     if (!seen->load() && vm_ != nullptr && this->*last != nullptr) (this->*last)(*vm_, signal);
   }
+}
+
+bool has_signal_handlers(Vm& vm) {
+  lua_State* L = vm.main_state();
+  bool any = false;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers) == LUA_TTABLE) {
+    lua_pushnil(L);
+    any = lua_next(L, -2) != 0;
+  }
+  lua_settop(L, 0);
+  return any;
 }
 
 int on_signal(lua_State* L) {

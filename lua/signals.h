@@ -54,6 +54,9 @@ class SignalHub {
   std::thread thread_;
 };
 
+/// Some signal has a handler in Lua. [strand]
+bool has_signal_handlers(Vm& vm);
+
 /// on_signal(name, function or nil)
 int on_signal(lua_State* L);
 

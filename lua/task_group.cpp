@@ -50,6 +50,7 @@ struct GroupWait : OpWait {
       begin(waiter);
     } else {
       bind(waiter);
+      if (!over) count_inner();
     }
     run = [](Runnable& self) noexcept {
       auto& wait = static_cast<GroupWait&>(self);
@@ -58,13 +59,21 @@ struct GroupWait : OpWait {
         wait.fiber->complete();
       } else {
         wait.deadline = kNever;  // it was the deadline: go on waiting, without one
+        wait.count_inner();
         wait.group.cancel_all(OpStop::deadline);
       }
     };
     if (over) home->enqueue(*this);
   }
 
+  /// From here on only the members can end it.
+  void count_inner() noexcept {
+    inner = true;
+    fiber->vm().began_inner_wait();
+  }
+
   void wake() noexcept {
+    if (std::exchange(inner, false)) fiber->vm().ended_inner_wait();
     if (in_flight()) {
       Worker::cancel(*this);
     } else if (deadline == kNever) {
@@ -90,6 +99,7 @@ struct GroupWait : OpWait {
 
   TaskGroup& group;
   OpStop stopped = OpStop::none;
+  bool inner = false;
 };
 
 TaskGroup& check_group(lua_State* L) { return *static_cast<TaskGroup*>(luaL_checkudata(L, 1, kGroupType)); }

@@ -34,6 +34,8 @@ namespace {
 constexpr const char* kTaskType = "evlua.task";
 constexpr const char* kFailureType = "evlua.task_failure";
 
+const char kNames = 0;  // registry key of the table: task -> its name
+
 /// The error of a failed task; its own user value is the error value.
 struct Failure : TaskError {
   bool joined = false;
@@ -150,7 +152,10 @@ int join_or_wait(lua_State* L, bool only_wait) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  if (handle.fiber == Vm::of(L).running()) return luaL_error(L, "a task cannot join itself");
+  const Fiber* self = Vm::of(L).running();
+  if (self != nullptr && handle.fiber->task_number() == self->task_number()) {
+    return luaL_error(L, "a task cannot join itself");
+  }
   return suspend<JoinWait>(L, handle, check_timeout(L, 2), only_wait);
 }
 
@@ -197,6 +202,24 @@ int status(lua_State* L) {
   return 1;
 }
 
+/// name([new]) -> the name, or nil; with a name: the task
+int name(lua_State* L) {
+  (void)check_task(L, 1);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) luaL_checktype(L, 2, LUA_TSTRING);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kNames);
+  if (lua_isnil(L, 2)) {
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+    return 1;
+  }
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  lua_rawset(L, -3);
+  lua_settop(L, 1);
+  return 1;
+}
+
 int to_string(lua_State* L) {
   status(L);
   lua_pushfstring(L, "task (%s): %p", lua_tostring(L, -1), lua_topointer(L, 1));
@@ -227,11 +250,33 @@ TaskHandle& push_spawned(lua_State* L) {
   lua_pushvalue(L, -1);
   fiber->anchor(L);
   fiber->set_spawn_site(L);
+  Fiber* parent = vm.running();
+  if (parent != nullptr && parent->has_locals()) fiber->take_locals(L, *parent, true);
   lua_insert(L, 1);
   lua_xmove(L, root, arguments + 1);
   fiber->start(arguments, handle);
   vm.keep_limit(true);
   return *handle;
+}
+
+void push_task_name(lua_State* L, Fiber& fiber) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kNames);
+  fiber.push_anchored(L);
+  if (lua_isnil(L, -1) || !lua_istable(L, -2)) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+  } else {
+    lua_rawget(L, -2);
+  }
+  lua_remove(L, -2);
+  if (!lua_isnil(L, -1)) return;
+  lua_pop(L, 1);
+  const SpawnSite* site = fiber.spawn_site();
+  if (site != nullptr) {
+    lua_pushfstring(L, "%s from %s:%d", fiber.label(), site->source, site->line);
+  } else {
+    lua_pushstring(L, fiber.label());
+  }
 }
 
 int spawn_task(lua_State* L) {
@@ -240,10 +285,16 @@ int spawn_task(lua_State* L) {
 }
 
 void define_task_type(lua_State* L) {
-  const luaL_Reg methods[] = {
-      {"join", join}, {"wait", wait}, {"cancel", cancel}, {"status", status}, {nullptr, nullptr}};
+  const luaL_Reg methods[] = {{"join", join},     {"wait", wait}, {"cancel", cancel},
+                              {"status", status}, {"name", name}, {nullptr, nullptr}};
   const luaL_Reg metamethods[] = {{"__tostring", to_string}, {nullptr, nullptr}};
   define_type(L, kTaskType, methods, metamethods);
+  lua_newtable(L);
+  lua_newtable(L);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kNames);
   const luaL_Reg failure[] = {{"__gc", collect_failure}, {nullptr, nullptr}};
   define_type(L, kFailureType, nullptr, failure);
 }

@@ -31,6 +31,9 @@ void group_member_ended(lua_State* L, TaskHandle& handle);
 /// Spawns the function at index 1 with the arguments above it, and replaces all of that by the handle.
 TaskHandle& push_spawned(lua_State* L);
 
+/// Pushes its name, or where it was spawned.
+void push_task_name(lua_State* L, Fiber& fiber);
+
 int spawn_task(lua_State* L);
 /// limit_cpu(task, seconds), for a task that has not begun.
 int limit_task_cpu(lua_State* L);

@@ -156,6 +156,8 @@ Fiber* Vm::take_fiber() {
     delete fiber;
     return nullptr;
   }
+  fiber->task_number_ = ++task_count_;
+  fiber->began_ = Worker::current().now();
   live_.push_back(*fiber);
   if (live_count_.value() == 0) idle_.reset();
   live_count_.add();
@@ -190,6 +192,18 @@ std::string Vm::trail_of(lua_State* L, int index) {
   const bool same = lua_rawequal(L, index, -1) != 0;
   lua_pop(L, 1);
   return same ? trail_ : std::string();
+}
+
+/// Behind whatever is queued; what has been woken meanwhile counts no more.
+void Vm::suspect_deadlock() noexcept {
+  if (on_deadlock == nullptr || std::exchange(deadlock_look_.queued, true)) return;
+  deadlock_look_.vm = this;
+  deadlock_look_.run = [](Runnable& self) noexcept {
+    Vm& vm = *static_cast<DeadlockLook&>(self).vm;
+    vm.deadlock_look_.queued = false;
+    if (vm.inner_waits_ > 0 && vm.inner_waits_ == vm.live_count_.value()) vm.on_deadlock(vm);
+  };
+  strand_.enqueue(deadlock_look_);
 }
 
 void Vm::became_idle() {

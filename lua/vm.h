@@ -84,6 +84,16 @@ class Vm {
   /// Set while no fiber is live.
   Event& idle() noexcept { return idle_; }
 
+  // -- deadlock [strand] --------------------------------------------------------------------------------------------
+
+  /// A task waits for what only other tasks of this Vm can do; and it does so no longer.
+  void began_inner_wait() noexcept {
+    if (++inner_waits_ == live_count_.value()) suspect_deadlock();
+  }
+  void ended_inner_wait() noexcept { --inner_waits_; }
+  /// Every task waits so, and none can be woken any more. Set by a program to whose tasks nobody comes from outside.
+  void (*on_deadlock)(Vm&) = nullptr;
+
   template <class Visit>
   void for_each_live(Visit visit) {
     live_.for_each(visit);
@@ -158,6 +168,13 @@ class Vm {
 
   /// No fiber is live.
   void became_idle();
+  void error_watch_ended();
+  void suspect_deadlock() noexcept;
+
+  struct DeadlockLook : Runnable {
+    Vm* vm = nullptr;
+    bool queued = false;
+  };
 
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
@@ -179,6 +196,9 @@ class Vm {
   List<Fiber> live_;
   List<Fiber> spare_;
   OwnCounter live_count_;
+  std::size_t inner_waits_ = 0;
+  DeadlockLook deadlock_look_;
+  std::uint64_t task_count_ = 0;  // that there have been
   std::size_t spare_count_ = 0;
   Event idle_;
   std::string trail_;

@@ -1,5 +1,6 @@
 #include "net/listener.h"
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,6 +89,23 @@ Task<Result<Socket>> Listener::accept(Instant deadline) {
   busy_ = false;
   if (closing_) idle_->set();
   co_return accepted;
+}
+
+Result<void> Listener::begin_watch(Op& op) noexcept {
+  if (!is_open()) return fail(EBADF, OpCode::accept);
+  if (busy_) return fail(EBUSY, OpCode::accept);
+  busy_ = true;
+  accepting_ = &op;
+  op.code = OpCode::poll;
+  op.fd = socket_.fd();
+  op.args.poll = {POLLIN};
+  return {};
+}
+
+void Listener::end_watch() noexcept {
+  busy_ = false;
+  accepting_ = nullptr;
+  if (closing_) idle_->set();
 }
 
 Task<void> Listener::close() {

@@ -27,6 +27,11 @@ class Listener {
   /// in the queue are skipped. ECANCELED once `close` was called; EBUSY when somebody accepts already.
   Task<Result<Socket>> accept(Instant deadline = kNever);
 
+  /// For a caller that waits for a connection to be there, without taking it: `op` is to be submitted. It counts as an
+  /// accept, until end_watch.
+  Result<void> begin_watch(Op& op) noexcept;
+  void end_watch() noexcept;
+
   /// Ends an accept in progress, waits for it, closes. Calling it again does nothing.
   Task<void> close();
 

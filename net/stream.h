@@ -67,6 +67,8 @@ class Stream {
 
   bool is_open() const noexcept { return socket_.is_open() && !closing_; }
   const Socket& socket() const noexcept { return socket_; }
+  /// A read would not have to wait: there are bytes, or the end, or it would fail. What the kernel has does not count.
+  bool readable() const noexcept { return !is_open() || reader_busy_ || buffered() > 0 || ended_; }
   /// Bytes received and not yet read.
   std::size_t buffered() const noexcept { return buffer_ == nullptr ? 0 : buffer_->bytes.size() - buffer_->begin; }
 

@@ -9,6 +9,8 @@
 
 #include "lua/fiber.h"
 #include "lua/io_file.h"
+#include "lua/signals.h"
+#include "lua/task_list.h"
 #include "lua/vm.h"
 #include "tools/runtime.h"
 
@@ -83,6 +85,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
   Fiber* fiber = vm.take_fiber();
   EVLUA_CHECK(fiber != nullptr);
   lua_State* L = fiber->root();
+  fiber->set_label("main");
   set_arguments(L, options);
   EVLUA_CHECK(luaL_loadbufferx(L, kMain, std::char_traits<char>::length(kMain), "=[evlua]", "t") == LUA_OK);
   push_steps(L, options);
@@ -100,6 +103,16 @@ void end_script(Vm& vm, int signal) {
   });
   std::fflush(nullptr);
   leave(128 + signal);
+}
+
+/// No task can go on any more: the program would wait for ever.
+void end_deadlock(Vm& vm) {
+  if (lua::has_signal_handlers(vm)) return;
+  vm.task_errors().tell_all();
+  std::fflush(stdout);
+  std::fprintf(stderr, "evlua: deadlock: all tasks wait for each other\n%s", lua::describe_tasks(vm).c_str());
+  std::fflush(nullptr);
+  leave(1);
 }
 
 std::atomic<int> stuck_signal{0};
@@ -141,6 +154,7 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   };
   // As for a program that SIGPIPE ends: nobody reads what the script prints.
   vm->io().on_broken_output = [] { leave(128 + SIGPIPE); };
+  vm->on_deadlock = end_deadlock;
   Fiber::Owner main;
   start_main(*vm, options, main);
   signals.set_stuck_action(stop_stuck_script, leave_stuck_script);

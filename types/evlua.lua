@@ -31,6 +31,34 @@ function Task:cancel(reason) end
 ---@return "running"|"waiting"|"done"|"failed"|"cancelled"|"timed out"
 function Task:status() end
 
+---Gives the task a name and returns the task; or returns its name.
+---@param new? string
+---@return evlua.Task|string|nil
+---@overload fun(self: evlua.Task, new: string): evlua.Task
+---@overload fun(self: evlua.Task): string?
+function Task:name(new) end
+
+---@class evlua.TaskInfo
+---@field name string
+---@field status "running"|"waiting"
+---@field waits_on? string
+---@field age number seconds
+---@field traceback string
+---@field task? evlua.Task
+
+---The tasks of this VM that have not ended, the oldest first.
+---@return evlua.TaskInfo[] tasks
+function evlua.tasks() end
+
+---A table that belongs to this task; its children begin with a copy.
+---@return table locals
+function evlua.locals() end
+
+---Calls `f(...)` when this task has ended, however it has; the last one first.
+---@param f fun(...)
+---@param ... any
+function evlua.defer(f, ...) end
+
 ---Runs `f(...)` as a task of this VM. Its error surfaces at join, or on standard error if it is never joined.
 ---@param f fun(...): ...
 ---@param ... any

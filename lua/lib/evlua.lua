@@ -12,6 +12,9 @@ local evlua = {
   exit = task.exit,
   on_signal = task.on_signal,
   stats = task.stats,
+  tasks = task.tasks,
+  locals = task.locals,
+  defer = task.defer,
   random_bytes = task.random_bytes,
   version = task.version,
 }

@@ -18,6 +18,7 @@ REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
 INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native",
+            "evlua.sync.native",
             "evlua.multipart_reader"}
 # Registered type: name in the documentation, its page, its class in types/.
 TYPES = {
@@ -36,6 +37,13 @@ TYPES = {
     "evlua.counter": ("counter", "shared", "Counter"),
     "evlua.histogram": ("histogram", "shared", "Histogram"),
     "evlua.channel": ("channel", "thread", "Channel"),
+    "evlua.sync_channel": ("channel", "sync", "Channel"),
+    "evlua.event": ("event", "sync", "Event"),
+    "evlua.wait_group": ("wait_group", "sync", "WaitGroup"),
+    "evlua.mutex": ("mutex", "sync", "Mutex"),
+    "evlua.rwlock": ("rwlock", "sync", "Rwlock"),
+    "evlua.semaphore": ("semaphore", "sync", "Semaphore"),
+    "evlua.limiter": ("limiter", "sync", "Limiter"),
     "evlua.thread_pool": ("pool", "thread", "Pool"),
 }
 # One registry name is both a module and the type of tasks.
@@ -182,8 +190,8 @@ def test_nothing_is_missing():
     missing, documented, annotated = [], set(), set()
     everything = registered()
     owners = {owner for _, owner, _ in everything}
-    modules = {"evlua", "evlua.net", "evlua.fs", "evlua.encoding", "evlua.json", "evlua.shared", "evlua.thread",
-               "evlua.task"}
+    modules = {"evlua", "evlua.net", "evlua.fs", "evlua.encoding", "evlua.json", "evlua.shared", "evlua.sync",
+               "evlua.thread", "evlua.task"}
     check(owners >= set(TYPES) | modules, owners)
     for kind, owner, name in everything:
         if kind != "function":

@@ -1,0 +1,25 @@
+-- The module `evlua.sync`: what evlua.sync.native has, and what is built of it.
+local sync = require "evlua.sync.native"
+package.loaded["evlua.sync.native"] = nil  -- errors shall name functions as users know them
+local mutex, pack, unpack = sync.mutex, table.pack, table.unpack
+
+function sync.once(f)
+  if type(f) ~= "function" then
+    error(("bad argument #1 to 'once' (function expected, got %s)"):format(type(f)), 2)
+  end
+  local results
+  local running = mutex()
+  local function run(...)
+    if not results then results = pack(f(...)) end
+    return true
+  end
+  return function(...)
+    if not results then
+      local done, message, code = running:with(run, ...)
+      if not done then return nil, message, code end
+    end
+    return unpack(results, 1, results.n)
+  end
+end
+
+return sync

@@ -1,0 +1,423 @@
+-- evlua.sync: what each object promises, one after another, with several tasks, cancellation and time running out.
+local evlua, sync, net = require "evlua", require "evlua.sync", require "evlua.net"
+
+local function code_of(...) return (select(3, ...)) end
+local function fails(pattern, f, ...)
+  local ok, message = pcall(f, ...)
+  assert(not ok and tostring(message):find(pattern), tostring(message))
+end
+-- Until the task waits: its wait has begun then.
+local function waits(task)
+  while task:status() == "running" do evlua.yield() end
+  assert(task:status() == "waiting", task:status())
+  return task
+end
+local function spawn(...) return waits(evlua.spawn(...)) end
+
+-- Channels: order, hand-over, closing.
+do
+  local c = sync.channel(2)
+  assert(c:send(1) and c:send(2) and c:size() == 2)
+  assert(code_of(c:send(3, {timeout = 0.001})) == "ETIMEDOUT")
+  local sender = spawn(function() return c:send(3) end)
+  assert(c:receive() == 1 and c:size() == 2)  -- the sender's value has come after
+  assert(sender:join() == true)
+  c:close()
+  c:close()
+  assert(c:closed() and code_of(c:send(4)) == "EPIPE")
+  local rest = {}
+  for v in c do rest[#rest + 1] = v end
+  assert(table.concat(rest, ",") == "2,3")
+  assert(code_of(c:receive()) == "EOF")
+  assert(tostring(c):find("^channel %(closed, 0 of 2%)"))
+end
+do
+  local c = sync.channel()
+  local object = setmetatable({}, {__index = error})  -- by reference: nothing is looked at
+  local receiver = spawn(function() return c:receive() end)
+  assert(c:send(object) and rawequal(receiver:join(), object))
+  local sender = spawn(c.send, c, false)
+  assert(c:size() == 0 and c:receive() == false and sender:join() == true)
+  assert(code_of(c:receive{timeout = 0.001}) == "ETIMEDOUT")
+  local a, b = spawn(c.receive, c), spawn(c.receive, c)
+  c:send("first")
+  c:send("second")
+  assert(a:join() == "first" and b:join() == "second")
+end
+do  -- closing wakes both sides
+  local c = sync.channel()
+  local receiver = spawn(c.receive, c)
+  c:close()
+  assert(code_of(receiver:join()) == "EOF")
+  c = sync.channel()
+  local sender = spawn(c.send, c, 1)
+  c:close()
+  assert(code_of(sender:join()) == "EPIPE")
+end
+do  -- a ring that grows while its beginning is anywhere
+  for capacity = 1, 20 do
+    local c = sync.channel(capacity)
+    local sent, received = 0, 0
+    for _ = 1, 200 do
+      for _ = 1, math.random(0, capacity - c:size()) do
+        sent = sent + 1
+        assert(c:send(sent))
+      end
+      for _ = 1, math.random(0, c:size()) do
+        received = received + 1
+        assert(c:receive() == received)
+      end
+    end
+  end
+end
+do  -- what was received is not kept
+  local kept = setmetatable({}, {__mode = "k"})
+  local c = sync.channel(8)
+  for _ = 1, 3 do
+    for _ = 1, 8 do
+      local t = {}
+      kept[t] = true
+      c:send(t)
+    end
+    for _ = 1, 8 do c:receive() end
+  end
+  local receiver = spawn(function() return type(c:receive()) end)
+  local t = {}
+  kept[t] = true
+  c:send(t)
+  t = nil
+  assert(receiver:join() == "table")
+  collectgarbage()
+  assert(next(kept) == nil)
+end
+do  -- a waiter that is cancelled is passed over; one that has been handed a value has it
+  local c = sync.channel()
+  local a, b = spawn(c.receive, c), spawn(c.receive, c)
+  a:cancel()
+  c:send("x")
+  assert(code_of(a:join()) == "ECANCELED" and b:join() == "x")
+  a = spawn(c.receive, c)
+  c:send("y")
+  a:cancel()
+  assert(a:join() == "y")
+  a, b = spawn(c.send, c, 1), spawn(c.send, c, 2)
+  a:cancel()
+  assert(c:receive() == 2 and b:join() == true and code_of(a:join()) == "ECANCELED")
+end
+fails("bad argument #1 to 'evlua.sync.channel' %(number from 0 to", sync.channel, -1)
+fails("bad argument #1 to 'send' %(a value expected", function() sync.channel(1):send(nil) end)
+fails("unknown option 'timout'", function() sync.channel(1):send(1, {timout = 1}) end)
+fails("option 'timeout': number expected, got string", function() sync.channel(1):receive{timeout = "x"} end)
+
+-- Select.
+do
+  local a, b = sync.channel(1), sync.channel(1)
+  a:send("a")
+  local case, value = sync.select{b, a}
+  assert(case == 2 and value == "a")
+  case, value = sync.select{a, {b, "b"}}
+  assert(case == 2 and value == true and b:receive() == "b")
+  assert(code_of(sync.select({a, b}, {timeout = 0.001})) == "ETIMEDOUT")
+  case, value = sync.select{a, 0.001, 100}
+  assert(case == 2 and value == true)
+  local task = spawn(sync.select, {a, b, {sync.channel(), 1}})
+  b:send("later")
+  assert(select("#", task:join()) == 2 and select(2, task:join()) == "later")
+  local first = 0
+  for _ = 1, 400 do  -- fair
+    a:send(1)
+    b:send(2)
+    local ready, got = sync.select{a, b}
+    first = first + (ready == 1 and 1 or 0)
+    assert(got == ready);
+    (ready == 1 and b or a):receive()
+  end
+  assert(first > 100 and first < 300, first)
+  a:close()
+  local which, none, message, code = sync.select{a, b}
+  assert(which == 1 and none == nil and message == "end of file" and code == "EOF")
+  which, none, message, code = sync.select{{a, 1}}
+  assert(which == 1 and none == nil and message == "the channel is closed" and code == "EPIPE")
+  task = spawn(sync.select, {b})
+  task:cancel()
+  assert(code_of(task:join()) == "ECANCELED")
+  b:send("not lost")
+  assert(b:receive() == "not lost")
+end
+do  -- the same channel both ways: not with itself
+  local c = sync.channel()
+  local task = spawn(sync.select, {c, {c, "own"}})
+  assert(c:receive() == "own")
+  assert(task:join() == 2)
+  task = spawn(sync.select, {{c, "own"}, c})
+  c:send("other")
+  assert(select(2, task:join()) == "other")
+end
+do  -- what a select refers to stays, whatever becomes of its table
+  local cases = {sync.channel(), sync.event()}
+  local task = spawn(sync.select, cases)
+  local event = cases[2]
+  cases[1], cases[2] = nil, nil
+  collectgarbage()
+  event:set()
+  assert(task:join() == 2)
+  assert(sync.select{event} == 1)
+end
+do  -- sockets: what comes is not taken
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local quit = sync.channel()
+  local chosen = spawn(sync.select, {listener, quit})
+  local client = assert(net.connect("127.0.0.1", listener:port()))
+  assert(chosen:join() == 1)
+  local server = assert(listener:accept())
+  chosen = spawn(sync.select, {quit, server})
+  client:write("hello")
+  assert(chosen:join() == 2)
+  assert(sync.select{server} == 1)
+  assert(server:read(100) == "hello")
+  chosen = spawn(sync.select, {quit, server, listener})
+  local busy = evlua.spawn(function() return server:read(1) end)
+  assert(code_of(busy:join()) == "EBUSY")
+  assert(quit:send("now") == true and select(2, chosen:join()) == "now")
+  client:write("again")  -- the select has left no reader behind
+  assert(server:read(100) == "again")
+  assert(select(3, sync.select({server, listener}, {timeout = 0.001})) == "ETIMEDOUT")
+  chosen = spawn(sync.select, {server, server})
+  local index, none, message, code = chosen:join()
+  assert(index == 2 and none == nil and message and code == "EBUSY")
+  chosen = spawn(sync.select, {quit, listener})
+  listener:close()
+  index, none, message, code = chosen:join()
+  assert(index == 2 and none == nil and message and code == "ECANCELED")
+  client:close()
+  assert(sync.select{server, quit} == 1)
+  assert(code_of(server:read(1)) == "EOF")
+  assert(sync.select{quit, server} == 2)
+  server:close()
+  assert(sync.select{quit, server} == 2 and code_of(server:read(1)) == "EBADF")
+end
+fails("bad argument #1 to 'evlua.sync.select' %(a list of cases expected", sync.select, {})
+fails("element 1: {channel, value} expected", sync.select, {{sync.channel()}})
+fails("element 2: a channel, {channel, value}, an event", sync.select, {1, "x"})
+fails("seconds", sync.select, {0 / 0})
+
+-- Mutexes.
+do
+  local m = sync.mutex()
+  local order = {}
+  assert(m:lock() == true and m:locked())
+  fails("this task has the mutex already", m.lock, m)
+  local tasks = {}
+  for i = 1, 3 do
+    tasks[i] = spawn(function()
+      if not m:lock() then return end
+      order[#order + 1] = i
+      evlua.yield()
+      m:unlock()
+    end)
+  end
+  tasks[2]:cancel()
+  assert(code_of(m.lock, m) == nil)
+  m:unlock()
+  tasks[1]:join()
+  tasks[3]:join()
+  assert(table.concat(order) == "13" and not m:locked())
+  fails("the mutex is not locked", m.unlock, m)
+  assert(m:try_lock() and not m:try_lock())
+  fails("another task has the mutex", function() evlua.spawn(m.unlock, m):join() end)
+  assert(code_of(evlua.spawn(m.lock, m, {timeout = 0.001}):join()) == "ETIMEDOUT")
+  m:unlock()
+  assert(select("#", m:with(function(...) assert(m:locked()) return ... end, 1, nil, nil)) == 3)
+  fails("inside", m.with, m, error, "inside")
+  assert(not m:locked())
+  local task = spawn(m.with, m, evlua.sleep, 100)
+  assert(m:locked())
+  task:cancel()
+  task:join()
+  assert(not m:locked())
+  m:lock()
+  task = spawn(m.with, m, print)
+  task:cancel()
+  assert(code_of(task:join()) == "ECANCELED")
+  m:unlock()
+  assert(m:try_lock())
+  m:unlock()
+  assert(m:with(function() m:unlock() return "unlocked within" end) == "unlocked within")
+  -- Whoever waits has it next, before one who comes just then.
+  m:lock()
+  task = spawn(m.lock, m)
+  m:unlock()
+  assert(not m:try_lock())
+  task:join()
+  fails("another task has the mutex", m.unlock, m)  -- it has ended with it
+  assert(select(3, evlua.limit({cpu = 0.02}, function() m = sync.mutex() m:with(function() while true do end end) end))
+    == "ELIMIT")
+  assert(not m:locked())
+end
+fails("bad argument #1 to 'with' %(function expected", function() sync.mutex():with(1) end)
+
+-- Read-write locks.
+do
+  local l = sync.rwlock()
+  assert(l:lock_read() and l:lock_read() and not l:try_lock_write())
+  local order = {}
+  local function note(name) order[#order + 1] = name end
+  local writer = spawn(l.with_write, l, note, "writer")
+  assert(not l:try_lock_read())  -- it would overtake the writer
+  local reader = spawn(l.with_read, l, note, "reader")
+  local last = spawn(l.with_write, l, note, "last")
+  l:unlock_read()
+  l:unlock_read()
+  writer:join() reader:join() last:join()
+  assert(table.concat(order, " ") == "writer reader last")
+  l:lock_read()
+  writer = spawn(l.lock_write, l)
+  reader = spawn(l.with_read, l, note, "after a writer that gave up")
+  writer:cancel()
+  reader:join()
+  l:unlock_read()
+  fails("nobody reads", l.unlock_read, l)
+  fails("nobody writes", l.unlock_write, l)
+  assert(l:lock_write() and not l:try_lock_read() and not l:try_lock_write())
+  fails("this task writes already", l.lock_write, l)
+  fails("this task writes already", l.lock_read, l)
+  fails("another task writes", function() evlua.spawn(l.unlock_write, l):join() end)
+  assert(code_of(evlua.spawn(l.lock_read, l, {timeout = 0.001}):join()) == "ETIMEDOUT")
+  local readers = {spawn(l.lock_read, l), spawn(l.lock_read, l)}
+  l:unlock_write()
+  for _, task in ipairs(readers) do assert(task:join()) end
+  assert(tostring(l):find("2 readers"))
+  l:unlock_read() l:unlock_read()
+  fails("x", l.with_write, l, error, "x")
+  fails("x", l.with_read, l, error, "x")
+  assert(l:try_lock_write())
+end
+
+-- Semaphores.
+do
+  local s = sync.semaphore(3)
+  assert(s:acquire() and s:acquire(2) and s:available() == 0 and not s:try())
+  local big, small = spawn(s.acquire, s, 3), spawn(s.acquire, s)
+  s:release()
+  assert(s:available() == 1 and not s:try())  -- in order: the big one is first
+  big:cancel()
+  assert(small:join() == true and s:available() == 0)
+  assert(code_of(big:join()) == "ECANCELED")
+  assert(code_of(s:acquire{timeout = 0.001}) == "ETIMEDOUT" and code_of(s:acquire(2, {timeout = 0}))== "ETIMEDOUT")
+  s:release(3)
+  fails("more is released than was acquired", s.release, s)
+  fails("number from 1 to 3 expected", s.acquire, s, 4)
+  fails("within", s.with, s, error, "within")
+  assert(s:with(s.available, s) == 2 and s:available() == 3)
+  local running, most = 0, 0
+  evlua.map({1, 2, 3, 4, 5, 6, 7, 8, 9}, function()
+    s:with(function()
+      running = running + 1
+      most = math.max(most, running)
+      evlua.sleep(0.001)
+      running = running - 1
+    end)
+  end, {concurrency = 9})
+  assert(most == 3 and s:available() == 3)
+  fails("number from 1 to", sync.semaphore, 0)
+end
+
+-- Events and wait groups.
+do
+  local e = sync.event()
+  local a, b, c = spawn(e.wait, e), spawn(e.wait, e), spawn(e.wait, e)
+  c:cancel()
+  assert(not e:is_set())
+  e:set()
+  e:clear()  -- does not take back what woke
+  assert(a:join() == true and b:join() == true and code_of(c:join()) == "ECANCELED")
+  assert(code_of(e:wait{timeout = 0.001}) == "ETIMEDOUT")
+  e:set()
+  assert(e:is_set() and e:wait())
+end
+do
+  local g = sync.wait_group()
+  assert(g:wait())
+  g:add(2)
+  g:add()
+  local waiter = spawn(g.wait, g)
+  for _ = 1, 3 do
+    assert(waiter:status() == "waiting" and code_of(g:wait{timeout = 0}) == "ETIMEDOUT")
+    evlua.spawn(g.done, g):join()
+  end
+  assert(waiter:join() == true and g:count() == 0)
+  fails("more is done than was added", g.done, g)
+  fails("number from 0", g.add, g, -1)
+end
+
+-- Once.
+do
+  local calls = 0
+  local get = sync.once(function(x)
+    calls = calls + 1
+    evlua.sleep(0.001)
+    if x == "bad" then error("no value") end
+    return x, nil, 3
+  end)
+  fails("no value", get, "bad")
+  local tasks = {}
+  for i = 1, 5 do tasks[i] = evlua.spawn(get, i) end
+  for i = 1, 5 do
+    local x, none, three = tasks[i]:join()
+    assert(x == 1 and none == nil and three == 3)
+  end
+  assert(calls == 2 and select("#", get()) == 3)
+  local slow = sync.once(function() evlua.sleep(0.05) return "slow" end)
+  local first, second = spawn(slow), spawn(slow)
+  second:cancel()
+  assert(code_of(second:join()) == "ECANCELED" and first:join() == "slow")
+  local own
+  own = sync.once(function() return own() end)
+  fails("has the mutex already", own)
+  fails("bad argument #1 to 'once' %(function expected, got number%)", sync.once, 1)
+end
+
+-- Limiters.
+do
+  local l = sync.limiter{rate = 1000, burst = 10}
+  assert(l:try(10) and not l:try(10))
+  local began = evlua.now()
+  local order, tasks = {}, {}
+  for i = 1, 3 do
+    tasks[i] = evlua.spawn(function()
+      assert(l:wait(10))
+      order[#order + 1] = i
+    end)
+  end
+  for i = 1, 3 do tasks[i]:join() end
+  assert(table.concat(order) == "123" and evlua.now() - began >= 0.025)
+  local slow = sync.limiter{rate = 0.001}
+  assert(slow:wait())
+  assert(code_of(slow:wait{timeout = 0.001}) == "ETIMEDOUT")
+  local waiter = spawn(slow.wait, slow)
+  waiter:cancel()
+  assert(code_of(waiter:join()) == "ECANCELED")
+  local text = tostring(slow)
+  assert(text:find("^limiter"), text)
+  fails("a number above 0, up to the burst", l.wait, l, 11)
+  fails("'rate': a number above 0 expected", sync.limiter, {burst = 1})
+  fails("unknown option 'size'", sync.limiter, {rate = 1, size = 2})
+end
+
+-- Where no task can wait.
+fails("cannot wait inside 'table.sort'", function()
+  table.sort({2, 1}, function() sync.channel():receive() end)
+end)
+-- In coroutines.
+do
+  local c = sync.channel()
+  local co = coroutine.wrap(function()
+    coroutine.yield(c:receive())
+    for v in c do coroutine.yield(v) end
+    return "over"
+  end)
+  local sender = evlua.spawn(function() c:send(1) c:send(2) c:close() end)
+  assert(co() == 1 and co() == 2 and co() == "over")
+  sender:join()
+end
+print "ok"
