@@ -7,6 +7,7 @@
 #include "core/event.h"
 #include "lua/fiber.h"
 #include "lua/stack.h"
+#include "lua/task_list.h"
 
 namespace evlua::lua {
 
@@ -34,13 +35,15 @@ class Hop : private Runnable {
 };
 
 /// The call, on the strand of the Vm it happens in.
-struct RemoteCall : Runnable, Fiber::Owner {
+struct RemoteCall : Runnable, Fiber::Owner, Vm::DeadlockWatch {
   Vm* vm = nullptr;
   std::unique_ptr<Message> call;
   RemoteResult result;
   Event done;
+  bool deadlocked = false;
 
   void begin();
+  void end_deadlock();
   void finish(Fiber& fiber, Fiber::Outcome outcome);
 };
 
@@ -93,13 +96,29 @@ void RemoteCall::begin() {
   ended = [](Fiber::Owner& owner, Fiber& ended_fiber, Fiber::Outcome outcome) {
     static_cast<RemoteCall&>(owner).finish(ended_fiber, outcome);
   };
+  found = [](Vm::DeadlockWatch& watch, Vm&) { static_cast<RemoteCall&>(watch).end_deadlock(); };
+  vm->watch_deadlocks(this);
   lua_State* L = fiber->root();
   lua_pushcfunction(L, perform);
   lua_pushlightuserdata(L, this);
   fiber->start_now(1, this);
 }
 
+/// The call fails, and its tasks are cancelled: nobody but its caller could do so.
+void RemoteCall::end_deadlock() {
+  if (!std::exchange(deadlocked, true)) {
+    result.failed = true;
+    result.values = nullptr;
+    result.trace = "deadlock: all tasks of the Lua state wait for each other\n" + describe_tasks(*vm);
+  }
+  vm->for_each_live([](Fiber& fiber) { fiber.cancel(OpStop::cancelled); });
+}
+
 void RemoteCall::finish(Fiber& fiber, Fiber::Outcome outcome) {
+  if (deadlocked) {
+    done.set();
+    return;
+  }
   lua_State* L = vm->main_state();
   const int top = lua_gettop(L);
   result.failed = outcome == Fiber::Outcome::failed;
@@ -172,6 +191,7 @@ Task<Result<RemoteResult>> call_remotely(std::shared_ptr<Vm> vm, Vm& caller, std
       waited = co_await idle;
     }
     if (!waited) co_await end_tasks(*vm);
+    vm->watch_deadlocks(nullptr);  // it is idle, and stays so until the next call
     if (waited) {
       result = std::move(remote.result);
     } else {

@@ -196,12 +196,13 @@ std::string Vm::trail_of(lua_State* L, int index) {
 
 /// Behind whatever is queued; what has been woken meanwhile counts no more.
 void Vm::suspect_deadlock() noexcept {
-  if (on_deadlock == nullptr || std::exchange(deadlock_look_.queued, true)) return;
+  if (deadlock_watch_ == nullptr || std::exchange(deadlock_look_.queued, true)) return;
   deadlock_look_.vm = this;
   deadlock_look_.run = [](Runnable& self) noexcept {
     Vm& vm = *static_cast<DeadlockLook&>(self).vm;
     vm.deadlock_look_.queued = false;
-    if (vm.inner_waits_ > 0 && vm.inner_waits_ == vm.live_count_.value()) vm.on_deadlock(vm);
+    const bool stuck = vm.inner_waits_ > 0 && vm.inner_waits_ == vm.live_count_.value();
+    if (stuck && vm.deadlock_watch_ != nullptr) vm.deadlock_watch_->found(*vm.deadlock_watch_, vm);
   };
   strand_.enqueue(deadlock_look_);
 }

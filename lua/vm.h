@@ -91,8 +91,12 @@ class Vm {
     if (++inner_waits_ == live_count_.value()) suspect_deadlock();
   }
   void ended_inner_wait() noexcept { --inner_waits_; }
-  /// Every task waits so, and none can be woken any more. Set by a program to whose tasks nobody comes from outside.
-  void (*on_deadlock)(Vm&) = nullptr;
+  /// Told when every task waits so, and none can be woken any more but by being cancelled. For a Vm to whose tasks
+  /// nobody comes from outside.
+  struct DeadlockWatch {
+    void (*found)(DeadlockWatch&, Vm&) = nullptr;
+  };
+  void watch_deadlocks(DeadlockWatch* watch) noexcept { deadlock_watch_ = watch; }
 
   template <class Visit>
   void for_each_live(Visit visit) {
@@ -197,6 +201,7 @@ class Vm {
   List<Fiber> spare_;
   OwnCounter live_count_;
   std::size_t inner_waits_ = 0;
+  DeadlockWatch* deadlock_watch_ = nullptr;
   DeadlockLook deadlock_look_;
   std::uint64_t task_count_ = 0;  // that there have been
   std::size_t spare_count_ = 0;

@@ -106,7 +106,7 @@ void end_script(Vm& vm, int signal) {
 }
 
 /// No task can go on any more: the program would wait for ever.
-void end_deadlock(Vm& vm) {
+void end_deadlock(Vm::DeadlockWatch&, Vm& vm) {
   if (lua::has_signal_handlers(vm)) return;
   vm.task_errors().tell_all();
   std::fflush(stdout);
@@ -154,7 +154,8 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   };
   // As for a program that SIGPIPE ends: nobody reads what the script prints.
   vm->io().on_broken_output = [] { leave(128 + SIGPIPE); };
-  vm->on_deadlock = end_deadlock;
+  Vm::DeadlockWatch deadlocks{end_deadlock};
+  vm->watch_deadlocks(&deadlocks);
   Fiber::Owner main;
   start_main(*vm, options, main);
   signals.set_stuck_action(stop_stuck_script, leave_stuck_script);

@@ -118,6 +118,29 @@ print(thread.run(function()
 end))""", "there\n")
 
 
+def test_in_another_state():
+    code = """local thread = require "evlua.thread"
+local function stuck()
+  local evlua, sync = require "evlua", require "evlua.sync"
+  evlua.spawn(function() sync.channel():send(1) end):name("sender")
+  LEFT
+end
+local pool = thread.pool(1)
+for _, run in ipairs{thread.run, function(f) return pool:run(f) end} do
+  local ok, message = pcall(run, stuck)
+  assert(not ok and message:find("deadlock: all tasks of the Lua state wait for each other", 1, true), message)
+  assert(message:find("sender, waiting for channel:send:", 1, true), message)
+end
+assert(pool:run(math.max, 1, 2) == 2)
+"""
+    fine(code.replace("LEFT", ""))
+    fine(code.replace("LEFT", "sync.event():wait()"))
+    # Who is cancelled and waits again is cancelled for good.
+    fine(code.replace("LEFT", "while true do sync.event():wait() end"))
+    got = run("require('evlua.thread').run(function() require('evlua.sync').event():wait() end)")
+    check(got.returncode == 1 and "waiting for event:wait:" in got.stderr, got)
+
+
 def test_input():
     code = HEAD + """local e = sync.event()
 evlua.spawn(function() print(io.read("l")) e:set() end)
