@@ -109,6 +109,7 @@ void end_script(Vm& vm, int signal) {
 void end_deadlock(Vm::DeadlockWatch&, Vm& vm) {
   if (lua::has_signal_handlers(vm)) return;
   vm.task_errors().tell_all();
+  vm.io().write_briefly();
   std::fflush(stdout);
   std::fprintf(stderr, "evlua: deadlock: all tasks wait for each other\n%s", lua::describe_tasks(vm).c_str());
   std::fflush(nullptr);
