@@ -201,7 +201,7 @@ void Vm::suspect_deadlock() noexcept {
   deadlock_look_.run = [](Runnable& self) noexcept {
     Vm& vm = *static_cast<DeadlockLook&>(self).vm;
     vm.deadlock_look_.queued = false;
-    const bool stuck = vm.inner_waits_ > 0 && vm.inner_waits_ == vm.live_count_.value();
+    const bool stuck = vm.all_wait_inside() && vm.io_->quiet();
     if (stuck && vm.deadlock_watch_ != nullptr) vm.deadlock_watch_->found(*vm.deadlock_watch_, vm);
   };
   strand_.enqueue(deadlock_look_);
@@ -214,6 +214,7 @@ void Vm::became_idle() {
 }
 
 void Vm::look_whether_idle() {
+  if (all_wait_inside()) suspect_deadlock();  // what was being written is
   if (live_count_.value() == 0 && io_->quiet() && task_errors_.stop()) idle_.set();
 }
 

@@ -173,6 +173,7 @@ class Vm {
   /// No fiber is live.
   void became_idle();
   void error_watch_ended();
+  bool all_wait_inside() const noexcept { return inner_waits_ > 0 && inner_waits_ == live_count_.value(); }
   void suspect_deadlock() noexcept;
 
   struct DeadlockLook : Runnable {

@@ -60,7 +60,8 @@ do
   local list = evlua.tasks()
   for i = 2, #list do assert(list[i - 1].age >= list[i].age) end
   local unnamed = evlua.spawn(function() evlua.sleep(100) end)
-  assert(unnamed:name() == nil and find("task from task_state.lua:62").task == unnamed)
+  local here = debug.getinfo(1, "S").short_src
+  assert(unnamed:name() == nil and find("task from " .. here .. ":62").task == unnamed)
   unnamed:cancel()
   for _, task in pairs(expected) do task:cancel() end
   for name, task in pairs(expected) do
