@@ -250,9 +250,11 @@ do
   assert(not m:try_lock())
   task:join()
   fails("another task has the mutex", m.unlock, m)  -- it has ended with it
-  assert(select(3, evlua.limit({cpu = 0.02}, function() m = sync.mutex() m:with(function() while true do end end) end))
-    == "ELIMIT")
-  assert(not m:locked())
+  if not (os.getenv("EVLUA_SANITIZE") or ""):find("thread") then  -- TSan holds signals back: nothing ends a slice
+    m = sync.mutex()
+    assert(code_of(evlua.limit({cpu = 0.02}, m.with, m, function() while true do end end)) == "ELIMIT")
+    assert(not m:locked())
+  end
 end
 fails("bad argument #1 to 'with' %(function expected", function() sync.mutex():with(1) end)
 

@@ -158,12 +158,14 @@ do
     evlua.sleep(100)
   end) == nil)
   assert(not mutex:locked())
-  order = {}
-  assert(code_of(evlua.limit({cpu = 0.02}, function()
-    evlua.defer(note, "after a limit")
-    while true do end
-  end)) == "ELIMIT")
-  assert(order[1] == "after a limit")
+  if not (os.getenv("EVLUA_SANITIZE") or ""):find("thread") then  -- TSan holds signals back: nothing ends a slice
+    order = {}
+    assert(code_of(evlua.limit({cpu = 0.02}, function()
+      evlua.defer(note, "after a limit")
+      while true do end
+    end)) == "ELIMIT")
+    assert(order[1] == "after a limit")
+  end
   -- While it runs the task has not ended, and cancelling it changes nothing any more.
   local finish = sync.event()
   task = evlua.spawn(function()
