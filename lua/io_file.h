@@ -105,6 +105,7 @@ class IoFile final : public ListNode {
   bool seekable = false;
   bool shared_position = false;  // a regular file that other processes may write to, too
   bool closed = false;
+  bool close_waits = false;  // for the read in flight, and goes on then; else who reads gives the file up
   Buffering buffering = Buffering::full;
   std::size_t buffer_bytes = kBufferBytes;
   pid_t child = 0;  // of popen

@@ -41,6 +41,8 @@ void open_stream(lua_State* L, IoFile& file, const char* mode);
 /// handle behind the formats.
 /// For `lines` the results go through return_line.
 int read_formats(lua_State* L, int first, int count, bool lines = false);
+/// Waits until the read in flight of the file has ended. REQUIRES: can_wait.
+int wait_for_reader(lua_State* L, lua_KFunction next, lua_KContext context, IoFile& file);
 /// What the iterator of `lines` makes of the results on top.
 int return_line(lua_State* L, int results);
 

@@ -34,7 +34,7 @@ struct FillWait : OpWait {
     if (got == 0) from->at_end = true;
     // All of them, in their order: those that find no turn wait again in that order.
     while (TurnWaiter* waiter = from->turns.pop_front()) waiter->wake(*waiter);
-    if (from->closed) from->files.abandon(*from);
+    if (from->closed && !from->close_waits) from->files.abandon(*from);
   }
 
   IoFile* file;
@@ -303,6 +303,10 @@ int go_on(lua_State* L, Progress call) {
 }
 
 }  // namespace
+
+int wait_for_reader(lua_State* L, lua_KFunction next, lua_KContext context, IoFile& file) {
+  return wait_and<TurnWait>(L, next, context, file);
+}
 
 int read_formats(lua_State* L, int first, int count, bool lines) {
   if (count > Progress::kCountMax) return luaL_error(L, "too many arguments");

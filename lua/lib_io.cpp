@@ -572,6 +572,27 @@ int close_written(lua_State* L, IoFile& file) {
   return finish_close(L, file, file.take_error());
 }
 
+int continue_unread(lua_State* L, int, lua_KContext context) {
+  IoFile& file = file_of(context);
+  const int waited = wait_result(L);
+  file.close_waits = false;
+  if (file.filling != nullptr) return push_wait_errno(L, -waited);  // cancelled; the reader gives the file up
+  file.start_writing();
+  return close_written(L, file);
+}
+
+/// Ends the read of another task, then closes.
+int close_unread(lua_State* L, IoFile& file) {
+  stop_filling(file);
+  const Fiber* fiber = Vm::of(L).running();
+  if (can_wait(L) && (fiber->cancelled() == OpStop::none || fiber->shielded())) {
+    file.close_waits = true;
+    return wait_for_reader(L, continue_unread, context_of(file), file);
+  }
+  lua_pushboolean(L, 1);  // the file goes when the read has ended
+  return 1;
+}
+
 /// The handle is at index 1.
 int close_handle(lua_State* L) {
   IoHandle& handle = handle_at(L, 1);
@@ -586,11 +607,7 @@ int close_handle(lua_State* L) {
   handle.file = nullptr;
   file.closed = true;
   lua_settop(L, 1);
-  if (file.filling != nullptr) {  // ends the read; the file goes when it has ended
-    stop_filling(file);
-    lua_pushboolean(L, 1);
-    return 1;
-  }
+  if (file.filling != nullptr) return close_unread(L, file);
   (void)file.take_error();
   file.start_writing();
   return close_written(L, file);

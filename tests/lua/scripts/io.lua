@@ -107,11 +107,13 @@ do
   local endless = assert(io.popen("echo $$; exec sleep 100"))
   sleeper = assert(endless:read("n", "l"))
   local third = evlua.spawn(function() return pcall(endless.read, endless, "l") end)
+  local closer = evlua.spawn(function() return endless:close() end)
   evlua.yield()
-  endless:close()
-  local fine = third:join()
-  assert(fine == false or fine == true)
   assert(os.execute("kill " .. sleeper))
+  local fine, line = third:join()
+  assert(fine == false or line == nil)
+  _, how, signal = closer:join()
+  assert(how == "signal" and signal == 15)
 end
 
 -- A command dies with the task that waits for it.
