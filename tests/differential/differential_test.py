@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EVLUA = os.environ["EVLUA"]
 STOCK = shutil.which("lua5.3")
-TIMEOUT = 60
+TIMEOUT = 300 if os.environ.get("EVLUA_SANITIZE") else 60
 
 
 def alike(data, folder):
