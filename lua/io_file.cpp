@@ -299,7 +299,8 @@ void IoFiles::look_for_ended(Duration pause) noexcept {
 }
 
 void IoFiles::block() noexcept {
-  bool done = false;
+  bool done = Worker::current_or_null() == nullptr;  // the scheduler has ended, and all that was in flight before
+  blocks_ = done;
   while (!done) {
     const bool entered = vm_.strand().try_run([&] {
       if (!quiet()) look_for_ended(20 * kMicrosecond);
