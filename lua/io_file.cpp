@@ -198,9 +198,20 @@ void IoFile::tell_waiters(bool all) {
   });
 }
 
-void IoFile::drop_output() noexcept {
-  written_ += pending_.size();
-  pending_.clear();
+void IoFile::drop_output(std::size_t size) noexcept {
+  written_ += size;
+  pending_.erase(0, size);
+}
+
+/// A piece that fits into a pipe that is ready for writing does not block.
+void IoFile::write_ready() noexcept {
+  while (!pending_.empty() && error_ == 0) {
+    pollfd ready{fd, POLLOUT, 0};
+    if (::poll(&ready, 1, 0) <= 0) return;
+    const std::size_t piece = std::min(pending_.size(), kPipePiece);
+    error_ = write_blocking(fd, std::string_view(pending_).substr(0, piece));
+    drop_output(piece);
+  }
 }
 
 void IoFile::write_now() noexcept {
@@ -208,7 +219,7 @@ void IoFile::write_now() noexcept {
   while (writing_) files.look_for_ended(20 * kMicrosecond);
   if (pending_.empty() || error_ != 0 || fd < 0) return;
   error_ = write_blocking(fd, pending_);
-  drop_output();
+  drop_output(pending_.size());
 }
 
 // -- all of them ----------------------------------------------------------------------------------------------------
@@ -263,7 +274,15 @@ void IoFiles::start_writing() {
   files_.for_each([](IoFile& file) { file.start_writing(); });
 }
 
+/// REQUIRES: no walk through the files goes on. What looks for ended writes may end files.
+bool IoFiles::any_writing() noexcept {
+  bool any = false;
+  files_.for_each([&any](const IoFile& file) { any = any || file.writing_; });
+  return any;
+}
+
 void IoFiles::write_now() noexcept {
+  while (any_writing()) look_for_ended(20 * kMicrosecond);
   files_.for_each([](IoFile& file) {
     file.write_now();
     if (!file.standard || !file.seekable || file.input.view().empty()) return;
@@ -275,16 +294,9 @@ void IoFiles::write_now() noexcept {
 void IoFiles::write_briefly() noexcept {
   constexpr Duration kMoment = 200 * kMillisecond;
   const Instant until = monotonic_now() + kMoment;
-  files_.for_each([&](IoFile& file) {
-    while (file.writing_ && monotonic_now() < until) look_for_ended(20 * kMicrosecond);
-    if (file.writing_) return;
-    // A piece that fits into a pipe that is ready for writing does not block.
-    for (std::string_view rest = file.pending_; !rest.empty(); rest.remove_prefix(std::min(rest.size(), kPipePiece))) {
-      pollfd writable{file.fd, POLLOUT, 0};
-      if (::poll(&writable, 1, 0) <= 0) break;
-      if (write_blocking(file.fd, rest.substr(0, kPipePiece)) != 0) break;
-    }
-    file.drop_output();
+  while (any_writing() && monotonic_now() < until) look_for_ended(20 * kMicrosecond);
+  files_.for_each([](IoFile& file) {
+    if (!file.writing_) file.write_ready();
   });
 }
 

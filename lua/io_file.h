@@ -92,8 +92,8 @@ class IoFile final : public ListNode {
   int error() const noexcept { return error_; }
   /// Waits by blocking this thread. REQUIRES: nothing else could wait.
   void write_now() noexcept;
-  /// What could not be written is given up.
-  void drop_output() noexcept;
+  /// As much as the descriptor takes at once; the rest stays.
+  void write_ready() noexcept;
 
   // -- data, for the library ------------------------------------------------------------------------------------------
 
@@ -132,6 +132,8 @@ class IoFile final : public ListNode {
   void write_failed(int error);
   void writer_ended();
   void tell_waiters(bool all);
+  /// It is written, or given up.
+  void drop_output(std::size_t size) noexcept;
 
   std::string pending_;
   std::string flight_;
@@ -162,7 +164,7 @@ class IoFiles {
   /// Writes everything, and gives back what was read too much of standard input; blocks this thread: for the end of the
   /// program. [on the strand]
   void write_now() noexcept;
-  /// As far as that is possible within a moment.
+  /// As far as that is possible within a moment; the rest stays.
   void write_briefly() noexcept;
   /// From here on writing blocks: nothing could wait. Ends what is in flight. [outside of the strand, on a worker]
   void block() noexcept;
@@ -204,6 +206,7 @@ class IoFiles {
   struct Detached;
 
   Task<void> end_of(IoFile& file);
+  bool any_writing() noexcept;
   void look_for_ended(Duration pause) noexcept;
 
   Vm& vm_;

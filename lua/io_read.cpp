@@ -101,8 +101,8 @@ Outcome read_line(lua_State* L, IoFile& file, bool keep_end) {
   const std::size_t size = at == std::string_view::npos ? there.size() : at + 1;
   const bool chop = at != std::string_view::npos && !keep_end;
   file.searched = 0;
+  file.input.take(size);  // before the string is made: a finalizer may read on, or close
   lua_pushlstring(L, there.data(), size - (chop ? 1 : 0));
-  file.input.take(size);
   return size > 0 ? Outcome::value : Outcome::nothing;
 }
 
@@ -111,8 +111,8 @@ Outcome read_bytes(lua_State* L, IoFile& file, std::size_t wanted) {
   if (there.size() < wanted && !file.at_end) return Outcome::more;
   const std::size_t size = std::min(wanted, there.size());
   file.searched = 0;
-  lua_pushlstring(L, there.data(), size);
   file.input.take(size);
+  lua_pushlstring(L, there.data(), size);
   return size > 0 ? Outcome::value : Outcome::nothing;
 }
 

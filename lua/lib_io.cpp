@@ -211,9 +211,9 @@ int next_line(lua_State* L) {
     const std::string_view there = file.input.view();
     const std::size_t size = there.find('\n');
     if (size != std::string_view::npos) {
-      lua_pushlstring(L, there.data(), size);
       file.searched = 0;
-      file.input.take(size + 1);
+      file.input.take(size + 1);  // before the string is made: a finalizer may read on, or close
+      lua_pushlstring(L, there.data(), size);
       return 1;
     }
   }
@@ -568,7 +568,8 @@ int close_written(lua_State* L, IoFile& file) {
   if (waits) return wait_and<ResultWait>(L, continue_close, context_of(file), OpCode::close, file.fd, OpArgs{});
   const int fd = std::exchange(file.fd, -1);
   let_go(fd);
-  if (file.child_fd >= 0) Worker::current().offer_work();  // the child may wait for the end of its input
+  Worker* worker = Worker::current_or_null();
+  if (file.child_fd >= 0 && worker != nullptr) worker->offer_work();  // the child may wait for the end of its input
   return finish_close(L, file, file.take_error());
 }
 
@@ -608,7 +609,6 @@ int close_handle(lua_State* L) {
   file.closed = true;
   lua_settop(L, 1);
   if (file.filling != nullptr) return close_unread(L, file);
-  (void)file.take_error();
   file.start_writing();
   return close_written(L, file);
 }

@@ -164,3 +164,12 @@ for i = 1, 200 do assert(fs.read(path("left" .. i)) == "kept " .. i) end
 
 assert(os.execute("rm -r " .. folder))
 print "ok"
+
+-- A write that fails after it has returned is told by close at the latest.
+do
+  local file = assert(io.open("/dev/full", "w"))
+  file:write(("x"):rep(70000))
+  evlua.sleep(0.01)
+  local ok, _, code = file:close()
+  assert(not ok and code == 28, code)  -- ENOSPC
+end
