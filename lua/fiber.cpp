@@ -243,6 +243,8 @@ bool Fiber::begin_wait() {
   waiting_ = std::exchange(pending_, nullptr);
   starting_ = Starting::yes;
   waiting_->start(*waiting_, *this);
+  // Its limits may have ended it since the call that waits looked.
+  if (waiting_ != nullptr && cancelled_ != OpStop::none && !shielded()) waiting_->cancel(*waiting_);
   return std::exchange(starting_, Starting::no) == Starting::completed;
 }
 

@@ -25,14 +25,16 @@ IoFile& open_file_of(lua_State* L, const IoHandle& handle) {
   return *handle.file;
 }
 
-IoFile& push_handle(lua_State* L, int fd, const char* mode) {
-  auto& handle = *static_cast<IoHandle*>(lua_newuserdata(L, sizeof(IoHandle)));
-  handle.stream = {nullptr, nullptr};
-  handle.tag = &kTag;
+void push_closed_handle(lua_State* L) {
+  *static_cast<IoHandle*>(lua_newuserdata(L, sizeof(IoHandle))) = {{nullptr, nullptr}, &kTag, nullptr};
+  luaL_setmetatable(L, LUA_FILEHANDLE);
+}
+
+IoFile& open_handle(lua_State* L, int fd, const char* mode) {
+  IoHandle& handle = handle_at(L, -1);
   const bool update = std::strchr(mode, '+') != nullptr;
   handle.file = new IoFile(Vm::of(L).io(), fd, update || *mode == 'r', update || *mode != 'r');
   handle.stream.closef = close_from_c;
-  luaL_setmetatable(L, LUA_FILEHANDLE);
   return *handle.file;
 }
 

@@ -32,8 +32,10 @@ IoHandle* check_handle(lua_State* L, int index);
 inline IoHandle& handle_at(lua_State* L, int index) { return *static_cast<IoHandle*>(lua_touserdata(L, index)); }
 /// The open file of a handle; raises for a closed one.
 IoFile& open_file_of(lua_State* L, const IoHandle& handle);
-/// Pushes a new handle of a file that is open in `mode`; it closes the descriptor.
-IoFile& push_handle(lua_State* L, int fd, const char* mode);
+/// Pushes a closed handle. To be done before there is a descriptor, which a lack of memory would leave open.
+void push_closed_handle(lua_State* L);
+/// The handle on top becomes that of a file that is open in `mode`; it closes the descriptor.
+IoFile& open_handle(lua_State* L, int fd, const char* mode);
 /// Gives the handle on top its FILE*.
 void open_stream(lua_State* L, IoFile& file, const char* mode);
 

@@ -66,17 +66,16 @@ int open_now(const Opening& what) noexcept {
 
 OpArgs open_args(const Opening& what) noexcept { return OpArgs{.open = {what.path, what.flags, 0666}}; }
 
-IoFile& push_opened(lua_State* L, int fd, const char* mode) {
-  IoFile& file = push_handle(L, fd, mode);
-  open_stream(L, file, mode);
+/// The handle on top becomes that of the file.
+void opened(lua_State* L, int fd, const char* mode) {
+  open_stream(L, open_handle(L, fd, mode), mode);
   // As fopen does for "a"; with "a+" reading starts at the beginning.
   if (*mode == 'a' && std::strchr(mode, '+') == nullptr) (void)::lseek(fd, 0, SEEK_END);
-  return file;
 }
 
 int finish_open(lua_State* L, int fd) {
   if (fd < 0) return push_wait_errno(L, -fd, lua_tostring(L, 1));
-  (void)push_opened(L, fd, luaL_optstring(L, 2, "r"));
+  opened(L, fd, luaL_optstring(L, 2, "r"));
   return 1;
 }
 
@@ -87,6 +86,8 @@ int io_open(lua_State* L) {
   const char* mode = luaL_optstring(L, 2, "r");
   luaL_argcheck(L, is_mode(mode), 2, "invalid mode");
   const Opening what{path, open_flags(mode)};
+  lua_settop(L, 2);
+  push_closed_handle(L);
   if (!can_wait(L)) return finish_open(L, open_now(what));
   return wait_and<ResultWait>(L, continue_open, 0, OpCode::open, AT_FDCWD, open_args(what));
 }
@@ -99,13 +100,14 @@ int finish_tmpfile(lua_State* L, int fd) {
     if (fd >= 0) (void)::unlink(name);
   }
   if (fd < 0) return push_wait_errno(L, -fd);
-  (void)push_opened(L, fd, "w+");
+  opened(L, fd, "w+");
   return 1;
 }
 
 int continue_tmpfile(lua_State* L, int, lua_KContext) { return finish_tmpfile(L, wait_result(L)); }
 
 int io_tmpfile(lua_State* L) {
+  push_closed_handle(L);
   const OpArgs args{.open = {P_tmpdir, O_RDWR | O_TMPFILE | O_EXCL, 0600}};
   if (!can_wait(L)) {
     const int fd = ::open(P_tmpdir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600);
@@ -138,7 +140,7 @@ IoHandle* push_default(lua_State* L, const char* key) {
 
 int finish_default(lua_State* L, int fd, bool input) {
   if (fd < 0) return luaL_error(L, "cannot open file '%s' (%s)", lua_tostring(L, 1), std::strerror(-fd));
-  (void)push_opened(L, fd, input ? "r" : "w");
+  opened(L, fd, input ? "r" : "w");
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, input ? kInputKey : kOutputKey);
   return 1;
@@ -155,6 +157,7 @@ int set_default(lua_State* L, bool input) {
   const char* path = lua_tostring(L, 1);
   if (path != nullptr) {
     const Opening what{path, open_flags(input ? "r" : "w")};
+    push_closed_handle(L);
     if (!can_wait(L)) return finish_default(L, open_now(what), input);
     return wait_and<ResultWait>(L, continue_default, input ? 1 : 0, OpCode::open, AT_FDCWD, open_args(what));
   }
@@ -240,7 +243,7 @@ int file_lines(lua_State* L) {
 
 int finish_lines(lua_State* L, int fd) {
   if (fd < 0) return luaL_error(L, "cannot open file '%s' (%s)", lua_tostring(L, 1), std::strerror(-fd));
-  (void)push_opened(L, fd, "r");
+  opened(L, fd, "r");
   lua_replace(L, 1);
   return push_lines(L, true);
 }
@@ -255,6 +258,7 @@ int io_lines(lua_State* L) {
     return file_lines(L);
   }
   const Opening what{luaL_checkstring(L, 1), O_RDONLY};
+  push_closed_handle(L);
   if (!can_wait(L)) return finish_lines(L, open_now(what));
   return wait_and<ResultWait>(L, continue_lines, 0, OpCode::open, AT_FDCWD, open_args(what));
 }
@@ -647,7 +651,8 @@ int file_to_string(lua_State* L) {
 // -- the standard files ---------------------------------------------------------------------------------------------
 
 void set_standard(lua_State* L, std::FILE* stream, int fd, const char* mode, const char* key, const char* name) {
-  IoFile& file = push_handle(L, fd, mode);
+  push_closed_handle(L);
+  IoFile& file = open_handle(L, fd, mode);
   file.standard = true;
   handle_at(L, -1).stream.f = stream;
   struct stat info {};

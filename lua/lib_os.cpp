@@ -80,15 +80,24 @@ struct PushEnded {
   int operator()(lua_State* L, const Ended& ended) const { return push_ended(L, ended); }
 };
 
+int after_writing(lua_State* L, IoFile& file, lua_KFunction next) {
+  if (file.writing()) return wait_and<FlushWait>(L, next, 0, file, file.appended_total());
+  return next(L, LUA_OK, 0);
+}
+
+template <lua_KFunction next>
+int after_errors(lua_State* L, int status, lua_KContext) {
+  if (status == LUA_YIELD) (void)wait_result(L);
+  return after_writing(L, *Vm::of(L).io().err, next);
+}
+
 /// What the program has written so far comes first, also where the command's output goes to the same place. Calls
 /// `next` then.
-int after_output(lua_State* L, lua_KFunction next) {
+template <lua_KFunction next>
+int after_output(lua_State* L) {
   IoFiles& files = Vm::of(L).io();
   files.start_writing();
-  for (IoFile* file : {files.out, files.err}) {
-    if (file->writing()) return wait_and<FlushWait>(L, next, 0, *file, file->appended_total());
-  }
-  return next(L, LUA_OK, 0);
+  return after_writing(L, *files.out, after_errors<next>);
 }
 
 int wait_for_command(lua_State* L, int status, lua_KContext) {
@@ -117,7 +126,7 @@ int os_execute(lua_State* L) {
     return 1;
   }
   if (!can_wait(L)) return execute_blocking(L, command);
-  return after_output(L, wait_for_command);
+  return after_output<wait_for_command>(L);
 }
 
 struct Popened {
@@ -163,7 +172,7 @@ Task<Result<Popened>> open_command(std::string command, bool reads) {
 int push_popened(lua_State* L, const Popened& opened) {
   if (opened.fd < 0) return push_errno(L, opened.error, lua_tostring(L, 1));
   const char* mode = luaL_optstring(L, 2, "r");
-  IoFile& file = push_handle(L, opened.fd, mode);
+  IoFile& file = open_handle(L, opened.fd, mode);
   file.child = opened.child.pid;
   file.child_fd = opened.child.pidfd;
   open_stream(L, file, mode);
@@ -194,8 +203,10 @@ int io_popen(lua_State* L) {
   const char* command = luaL_checkstring(L, 1);
   const char* mode = luaL_optstring(L, 2, "r");
   luaL_argcheck(L, (*mode == 'r' || *mode == 'w') && mode[1] == '\0', 2, "invalid mode");
+  lua_settop(L, 2);
+  push_closed_handle(L);
   if (!can_wait(L)) return popen_blocking(L, command, *mode == 'r');
-  return after_output(L, wait_for_popen);
+  return after_output<wait_for_popen>(L);
 }
 
 // -- files ----------------------------------------------------------------------------------------------------------
