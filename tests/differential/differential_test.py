@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Ordinary Lua under evlua and under lua5.3: the same output, errors and exit code.
 
-Each NAME.lua of this folder is run by both, in an empty folder, with NAME.stdin as its standard input if that is there:
-from a pipe and from a file. What names the program itself, addresses and the folder are made alike before comparing.
+Each NAME.lua of this folder is run by both, in an empty folder, with NAME.stdin as its standard input if that is there
+(and more lines, for it to be longer than a buffer): from a pipe and from a file. What names the program itself,
+addresses and the folder are made alike before comparing.
 """
 import difflib
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EVLUA = os.environ["EVLUA"]
 STOCK = shutil.which("lua5.3")
+MORE_LINES = b"tail line\n" * 5000
 TIMEOUT = 300 if os.environ.get("EVLUA_SANITIZE") else 60
 
 
@@ -38,6 +40,13 @@ def run(program, script, stdin, folder):
     done = subprocess.run([program, str(script), "first", "second"], cwd=work, env=environment, timeout=TIMEOUT,
                           capture_output=True, check=False, **stdin)
     return [alike(done.stdout, str(work)), alike(done.stderr, str(work)), str(done.returncode)]
+
+
+def as_file(content):
+    file = tempfile.TemporaryFile()
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def compare(script, how, stdin):
@@ -65,10 +74,10 @@ def main():
     same = True
     for script in scripts:
         data = script.with_suffix(".stdin")
-        content = data.read_bytes() if data.exists() else b""
+        content = data.read_bytes() + MORE_LINES if data.exists() else b""
         same &= compare(script, "from a pipe", lambda content=content: {"input": content})
-        if data.exists():
-            same &= compare(script, "from a file", lambda data=data: {"stdin": data.open("rb")})
+        if content:
+            same &= compare(script, "from a file", lambda content=content: {"stdin": as_file(content)})
     print(f"{len(scripts)} scripts compared")
     sys.exit(0 if same and scripts else 1)
 
