@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <string>
 
 #include "lua/bracket.h"
 #include "lua/bridge.h"
@@ -124,6 +125,25 @@ int stats(lua_State* L) {
   return 1;
 }
 
+/// take_errors() -> list of errors that tasks have ended with and nobody has joined. They are told to nobody else any
+/// more.
+int take_errors(lua_State* L) {
+  Vm& vm = Vm::of(L);
+  lua_settop(L, 0);
+  luaL_checkstack(L, 4, nullptr);
+  vm.keep_limit(false);  // what is C++ here must not be left behind by an error
+  lua_newtable(L);
+  {
+    lua_Integer count = 0;
+    for (const std::string& trace : vm.task_errors().take()) {
+      lua_pushlstring(L, trace.data(), trace.size());
+      lua_rawseti(L, 1, ++count);
+    }
+  }
+  vm.keep_limit(true);
+  return 1;
+}
+
 /// trail(value, text): if `value` ends a task as its error, `text` tells where it came from.
 int trail(lua_State* L) {
   luaL_checkany(L, 1);
@@ -143,6 +163,7 @@ int open_task(lua_State* L) {
                                 {"spawn", spawn_task},
                                 {"group", make_group},
                                 {"trail", trail},
+                                {"take_errors", take_errors},
                                 {"bracket", bracket},
                                 {"on_signal", on_signal},
                                 {"atomic", atomic},
@@ -153,6 +174,7 @@ int open_task(lua_State* L) {
                                 {"locals", task_locals},
                                 {"defer", defer},
                                 {"compile", compile_shared},
+                                {"list_globals", evlua_list_globals},
                                 {"random_bytes", random_bytes},
                                 {nullptr, nullptr}};
   define_task_type(L);

@@ -34,4 +34,8 @@ int open_sync(lua_State* L);     // the primitives behind `evlua.sync`
 int random_bytes(lua_State* L);  // random_bytes(n) -> n bytes that nobody can guess
 void define_channel_type(lua_State* L);
 
+/// list_globals(chunk) -> {name, line, writes} of each access to a global in it and its functions. Compiled with Lua
+/// (cmake/lua/globals.c).
+extern "C" int evlua_list_globals(lua_State* L);
+
 }  // namespace evlua::lua

@@ -1,6 +1,6 @@
 #include "lua/task_errors.h"
 
-#include <cstdio>
+#include <utility>
 
 #include "core/log.h"
 #include "core/worker.h"
@@ -13,13 +13,17 @@ namespace {
 
 constexpr Duration kTimeToJoin = 1'000'000'000;
 
-void tell(Vm& vm, TaskError& error) {
+}  // namespace
+
+void TaskErrors::tell(TaskError& error) {
   if (std::exchange(error.told, true)) return;
-  vm.io().write_briefly();
+  if (keeps_) {
+    if (kept_.size() < kKeptMax) kept_.push_back(error.trace);
+    return;
+  }
+  vm_.io().write_briefly();
   Log::error("error in a task that nobody joined: %s", error.trace.c_str());
 }
-
-}  // namespace
 
 TaskErrors::TaskErrors(Vm& vm) : Op(OpCode::sleep, -1), vm_(vm) {
   home = &vm.strand();
@@ -39,11 +43,17 @@ void TaskErrors::joined(TaskError& error) noexcept {
 void TaskErrors::dropped(TaskError& error) {
   if (error.linked()) List<TaskError>::erase(error);
   any_dropped_ = true;
-  tell(vm_, error);
+  tell(error);
 }
 
 void TaskErrors::tell_all() {
-  while (TaskError* error = untold_.pop_front()) tell(vm_, *error);
+  while (TaskError* error = untold_.pop_front()) tell(*error);
+}
+
+std::vector<std::string> TaskErrors::take() {
+  keeps_ = true;
+  tell_all();
+  return std::exchange(kept_, {});
 }
 
 bool TaskErrors::stop() noexcept {
@@ -62,7 +72,7 @@ void TaskErrors::arm() noexcept {
 void TaskErrors::fired() {
   armed_ = false;
   const Instant now = Worker::current().backend().now();
-  while (!untold_.empty() && untold_.front()->due <= now) tell(vm_, *untold_.pop_front());
+  while (!untold_.empty() && untold_.front()->due <= now) tell(*untold_.pop_front());
   if (!untold_.empty()) {
     arm();
   } else {

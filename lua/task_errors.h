@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/intrusive.h"
 #include "core/op.h"
@@ -31,12 +32,18 @@ class TaskErrors final : private Op {
   /// Nobody can join the task any more.
   void dropped(TaskError& error);
   void tell_all();
+  /// What would be told from now on is kept for the next call, for who watches the tasks; returns what has been kept
+  /// since the last one, with all that nobody has joined so far.
+  std::vector<std::string> take();
   /// Ends the watch. False: it is still ending; Vm::look_whether_idle is called then. REQUIRES: all is told.
   bool stop() noexcept;
   /// Whether there was an error that nobody joined.
   bool any_dropped() const noexcept { return any_dropped_; }
 
  private:
+  static constexpr std::size_t kKeptMax = 100;
+
+  void tell(TaskError& error);
   void arm() noexcept;
   void fired();
 
@@ -44,6 +51,8 @@ class TaskErrors final : private Op {
   List<TaskError> untold_;  // earliest first
   bool armed_ = false;
   bool any_dropped_ = false;
+  bool keeps_ = false;
+  std::vector<std::string> kept_;
 };
 
 }  // namespace evlua::lua
