@@ -9,6 +9,7 @@
 
 #include "lua/fiber.h"
 #include "lua/io_file.h"
+#include "lua/modules.h"
 #include "lua/signals.h"
 #include "lua/task_list.h"
 #include "lua/vm.h"
@@ -72,6 +73,38 @@ void push_steps(lua_State* L, const ScriptOptions& options) {
   }
 }
 
+/// The main function of a tool.
+constexpr const char* kToolMain = R"lua(
+local open, options = ...
+local code = open()(options)
+if code ~= 0 then os.exit(code) end
+)lua";
+
+void push_list(lua_State* L, const std::vector<std::string>& list) {
+  lua_newtable(L);
+  lua_Integer index = 0;
+  for (const std::string& text : list) {
+    lua_pushlstring(L, text.data(), text.size());
+    lua_rawseti(L, -2, ++index);
+  }
+}
+
+/// Pushes what `kToolMain` gets: the tool's file, and {files = {..}, NAME = {value..}}.
+void push_tool(lua_State* L, const ScriptOptions& options) {
+  lua::push_embedded(L, options.tool.c_str());
+  lua_newtable(L);
+  push_list(L, options.files);
+  lua_setfield(L, -2, "files");
+  for (const auto& [name, values] : options.settings) {
+    push_list(L, values);
+    lua_setfield(L, -2, name.c_str());
+  }
+}
+
+void push_main(lua_State* L, const char* code) {
+  EVLUA_CHECK(luaL_loadbufferx(L, code, std::char_traits<char>::length(code), "=[evlua]", "t") == LUA_OK);
+}
+
 void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
   main.ended = [](Fiber::Owner&, Fiber& fiber, Fiber::Outcome outcome) {
     if (outcome != Fiber::Outcome::failed) return;
@@ -87,9 +120,14 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
   lua_State* L = fiber->root();
   fiber->set_label("main");
   set_arguments(L, options);
-  EVLUA_CHECK(luaL_loadbufferx(L, kMain, std::char_traits<char>::length(kMain), "=[evlua]", "t") == LUA_OK);
-  push_steps(L, options);
-  fiber->start(1, &main);
+  if (options.tool.empty()) {
+    push_main(L, kMain);
+    push_steps(L, options);
+  } else {
+    push_main(L, kToolMain);
+    push_tool(L, options);
+  }
+  fiber->start(lua_gettop(L) - 1, &main);
 }
 
 /// SIGINT and SIGTERM: what was going on, then out.

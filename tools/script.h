@@ -1,6 +1,7 @@
 // Running a script: a Vm, a main fiber, and the wait until it and its tasks have ended.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ struct ScriptOptions {
   std::vector<ScriptStep> steps;       ///< in command line order; a file is the last
   std::vector<std::string> arguments;  ///< the whole command line, for `arg`
   int script_index = 0;                ///< of the script in it
+  /// A file of lua/lib that is run instead of the steps: it returns a function of `settings` and `files`.
+  std::string tool;
+  std::vector<std::string> files;
+  std::map<std::string, std::vector<std::string>> settings;  ///< by the names of options
 };
 
 /// The exit code: 0, or 1 after an error that was reported. REQUIRES: `options` and `signals` outlive the task.

@@ -1,0 +1,184 @@
+#include "tools/script_options.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+namespace evlua::tools {
+
+namespace {
+
+constexpr const char* kUsage =
+    "usage: evlua [options] [script [args]]\n"
+    "       evlua --check [options] file...\n"
+    "  -e CODE          run CODE\n"
+    "  -l NAME          require NAME\n"
+    "  -v, --version    print the version\n"
+    "  --workers N      worker threads (default: one per core)\n"
+    "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
+    "  --stats          print what the workers counted, at the end\n"
+    "  --trace FILE     write a timeline for Perfetto or chrome://tracing\n"
+    "  --help           print this\n"
+    "  --               end of options\n"
+    "  -                run standard input\n"
+    "instead of running a script:\n"
+    "  --check          look for errors of syntax and for undefined globals in the files\n"
+    "  --globals NAMES  globals that are defined elsewhere, for --check\n";
+
+[[noreturn]] void usage_error(const std::string& message) {
+  std::fprintf(stderr, "evlua: %s\n%s", message.c_str(), kUsage);
+  std::exit(2);
+}
+
+/// Options of tools, all of which take a value, and whose they are.
+struct ToolOption {
+  const char* name;
+  const char* tool;
+};
+constexpr ToolOption kToolOptions[] = {{"globals", "check"}};
+
+class Parser {
+ public:
+  Parser(int argc, char** argv) : argc_(argc), argv_(argv) {}
+
+  ScriptCommandLine parse();
+
+ private:
+  bool ends_at(const std::string& argument);
+  void take_option(const std::string& argument);
+  bool take_runtime_option();
+  bool take_tool_option();
+  bool take_value(const std::string& name, std::string& value);
+  bool take_short(char letter, std::string& value);
+  void check_tool() const;
+
+  const int argc_;
+  char** const argv_;
+  int index_ = 1;
+  ScriptCommandLine line_;
+};
+
+/// "--name value" and "--name=value"; moves on.
+bool Parser::take_value(const std::string& name, std::string& value) {
+  const std::string argument = argv_[index_];
+  if (argument.rfind(name + "=", 0) == 0) {
+    value = argument.substr(name.size() + 1);
+    return true;
+  }
+  if (argument != name) return false;
+  if (index_ + 1 >= argc_) usage_error("'" + name + "' needs a value");
+  value = argv_[++index_];
+  return true;
+}
+
+/// "-e code" and "-ecode".
+bool Parser::take_short(char letter, std::string& value) {
+  const std::string argument = argv_[index_];
+  if (argument.size() < 2 || argument[0] != '-' || argument[1] != letter) return false;
+  if (argument.size() > 2) {
+    value = argument.substr(2);
+  } else {
+    if (index_ + 1 >= argc_) usage_error("'" + argument + "' needs a value");
+    value = argv_[++index_];
+  }
+  return true;
+}
+
+unsigned parse_workers(const std::string& text) {
+  char* end = nullptr;
+  const unsigned long count = std::strtoul(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || count < 1 || count > 1024) usage_error("--workers takes a number from 1 to 1024");
+  return static_cast<unsigned>(count);
+}
+
+bool Parser::take_runtime_option() {
+  RuntimeOptions& runtime = line_.runtime;
+  std::string workers;
+  if (argv_[index_] == std::string("--stats")) {
+    runtime.stats = true;
+  } else if (take_value("--workers", workers)) {
+    runtime.workers = parse_workers(workers);
+  } else if (!take_value("--trace", runtime.trace) && !take_value("--backend", runtime.backend)) {
+    return false;
+  }
+  return true;
+}
+
+bool Parser::take_tool_option() {
+  std::string value;
+  for (const ToolOption& option : kToolOptions) {
+    if (!take_value(std::string("--") + option.name, value)) continue;
+    line_.script.settings[option.name].push_back(value);
+    return true;
+  }
+  return false;
+}
+
+void Parser::take_option(const std::string& argument) {
+  ScriptOptions& script = line_.script;
+  std::string value;
+  if (argument == "--help" || argument == "-h") {
+    std::fputs(kUsage, stdout);
+    std::exit(0);
+  } else if (argument == "-v" || argument == "--version") {
+    line_.version = true;
+  } else if (argument == "--check") {
+    script.tool = "check";
+  } else if (take_short('e', value)) {
+    script.steps.push_back({ScriptStep::Kind::code, value});
+  } else if (take_short('l', value)) {
+    script.steps.push_back({ScriptStep::Kind::module, value});
+  } else if (!take_runtime_option() && !take_tool_option()) {
+    usage_error("unrecognized option '" + argument + "'");
+  }
+}
+
+/// Whether the options end here. A tool's files may stand among its options.
+bool Parser::ends_at(const std::string& argument) {
+  if (argument == "--") {
+    ++index_;
+    return true;
+  }
+  if (argument != "-" && argument.starts_with('-')) return false;
+  return line_.script.tool.empty();
+}
+
+void Parser::check_tool() const {
+  const ScriptOptions& script = line_.script;
+  for (const ToolOption& option : kToolOptions) {
+    if (script.settings.contains(option.name) && script.tool != option.tool) {
+      usage_error(std::string("'--") + option.name + "' is no option without '--" + option.tool + "'");
+    }
+  }
+  if (!script.tool.empty() && !script.steps.empty()) usage_error("there is nothing to run with -e or -l");
+  if (script.tool == "check" && script.files.empty()) usage_error("which files shall be checked?");
+}
+
+ScriptCommandLine Parser::parse() {
+  ScriptOptions& script = line_.script;
+  for (; index_ < argc_; ++index_) {
+    const std::string argument = argv_[index_];
+    if (ends_at(argument)) break;
+    if (argument == "-" || !argument.starts_with('-')) {
+      script.files.push_back(argument);
+    } else {
+      take_option(argument);
+    }
+  }
+  script.program = argv_[0];
+  script.script_index = index_;
+  script.arguments.assign(argv_, argv_ + argc_);
+  if (!script.tool.empty()) {
+    script.files.insert(script.files.end(), argv_ + index_, argv_ + argc_);
+  } else if (index_ < argc_) {
+    script.steps.push_back({ScriptStep::Kind::file, argv_[index_]});
+  }
+  check_tool();
+  return std::move(line_);
+}
+
+}  // namespace
+
+ScriptCommandLine ScriptCommandLine::parse(int argc, char** argv) { return Parser(argc, argv).parse(); }
+
+}  // namespace evlua::tools
