@@ -40,10 +40,25 @@ if(TARGET evlua)
   endforeach()
 endif()
 
+# tests/lua/cases/NAME_test.lua: for evlua test.
+file(GLOB cases CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lua/cases/*_test.lua)
+if(TARGET evlua)
+  foreach(case ${cases})
+    get_filename_component(name ${case} NAME_WE)
+    foreach(backend ${EVLUA_TEST_BACKENDS})
+      foreach(workers 1 2)
+        evlua_add_test(case/${name}/${backend}/${workers} case
+          ENVIRONMENT ${program_env} EVLUA_BACKEND=${backend}
+          COMMAND evlua test --workers ${workers} --timeout 120 ${case})
+      endforeach()
+    endforeach()
+  endforeach()
+endif()
+
 # Scripts whose tasks share nothing that two instructions change, once more with slices that end anywhere: builds with
 # checks know EVLUA_CUT_SLICES.
 if(TARGET evlua AND EVLUA_SANITIZE)
-  foreach(name callbacks coroutine cuts file_random fs io json random stream_random sync_random thread_module
+  foreach(name callbacks coroutine cuts file_random fs io random stream_random sync_random thread_module
       thread_random)
     foreach(seed 1 2)
       evlua_add_test(script/${name}/cut/${seed} script
@@ -51,6 +66,11 @@ if(TARGET evlua AND EVLUA_SANITIZE)
         ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_WORKERS=2 EVLUA_CUT_SLICES=${seed}
         COMMAND ${CMAKE_SOURCE_DIR}/tests/support/run_script ${CMAKE_SOURCE_DIR}/tests/lua/scripts/${name}.lua)
     endforeach()
+  endforeach()
+  foreach(seed 1 2)
+    evlua_add_test(case/json_test/cut/${seed} case
+      ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_CUT_SLICES=${seed}
+      COMMAND evlua test --workers 2 --timeout 120 ${CMAKE_SOURCE_DIR}/tests/lua/cases/json_test.lua)
   endforeach()
 endif()
 

@@ -82,6 +82,11 @@ void open_modules(lua_State* L) {
   define_channel_type(L);
   preload(L, "evlua.thread.native", open_thread);
   preload_embedded(L, "evlua.thread", "thread");
+  preload_embedded(L, "evlua.inspect", "inspect");
+  preload_embedded(L, "evlua.test", "test");
+  preload_embedded(L, "evlua.test.assert", "test_assert");
+  preload_embedded(L, "evlua.test.run", "test_run");
+  preload_embedded(L, "evlua.test.report", "test_report");
   preload(L, "evlua.sync.native", open_sync);
   preload_embedded(L, "evlua.sync", "sync");
   // require, dofile, loadfile, os.exit: replaced by what may wait.

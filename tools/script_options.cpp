@@ -10,6 +10,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: evlua [options] [script [args]]\n"
+    "       evlua test [options] [path...]\n"
     "       evlua --check [options] file...\n"
     "  -e CODE          run CODE\n"
     "  -l NAME          require NAME\n"
@@ -21,6 +22,14 @@ constexpr const char* kUsage =
     "  --help           print this\n"
     "  --               end of options\n"
     "  -                run standard input\n"
+    "for evlua test, which runs the files *_test.lua that are found:\n"
+    "  --filter PATTERN run tests whose name matches\n"
+    "  --seed N         the order of tests; 0: that of the files\n"
+    "  --timeout SECONDS\n"
+    "                   for each test (default 10)\n"
+    "  --jobs N         so many files at once (default 1)\n"
+    "  --tap            print TAP\n"
+    "  --junit FILE     write a report in the format of JUnit, too\n"
     "instead of running a script:\n"
     "  --check          look for errors of syntax and for undefined globals in the files\n"
     "  --globals NAMES  globals that are defined elsewhere, for --check\n";
@@ -30,12 +39,23 @@ constexpr const char* kUsage =
   std::exit(2);
 }
 
-/// Options of tools, all of which take a value, and whose they are.
+/// A file of lua/lib, and how it is asked for.
+struct Tool {
+  const char* file;
+  const char* words;
+};
+constexpr Tool kCheck = {"check", "--check"};
+constexpr Tool kTest = {"test_main", "evlua test"};
+
+/// Options of tools, and whose they are.
 struct ToolOption {
   const char* name;
-  const char* tool;
+  const Tool& tool;
+  bool has_value = true;
 };
-constexpr ToolOption kToolOptions[] = {{"globals", "check"}};
+constexpr ToolOption kToolOptions[] = {{"globals", kCheck}, {"filter", kTest}, {"seed", kTest},
+                                       {"timeout", kTest},  {"jobs", kTest},   {"junit", kTest},
+                                       {"tap", kTest, false}};
 
 class Parser {
  public:
@@ -107,7 +127,8 @@ bool Parser::take_runtime_option() {
 bool Parser::take_tool_option() {
   std::string value;
   for (const ToolOption& option : kToolOptions) {
-    if (!take_value(std::string("--") + option.name, value)) continue;
+    const std::string name = std::string("--") + option.name;
+    if (option.has_value ? !take_value(name, value) : name != argv_[index_]) continue;
     line_.script.settings[option.name].push_back(value);
     return true;
   }
@@ -123,7 +144,7 @@ void Parser::take_option(const std::string& argument) {
   } else if (argument == "-v" || argument == "--version") {
     line_.version = true;
   } else if (argument == "--check") {
-    script.tool = "check";
+    script.tool = kCheck.file;
   } else if (take_short('e', value)) {
     script.steps.push_back({ScriptStep::Kind::code, value});
   } else if (take_short('l', value)) {
@@ -146,18 +167,22 @@ bool Parser::ends_at(const std::string& argument) {
 void Parser::check_tool() const {
   const ScriptOptions& script = line_.script;
   for (const ToolOption& option : kToolOptions) {
-    if (script.settings.contains(option.name) && script.tool != option.tool) {
-      usage_error(std::string("'--") + option.name + "' is no option without '--" + option.tool + "'");
+    if (script.settings.contains(option.name) && script.tool != option.tool.file) {
+      usage_error(std::string("'--") + option.name + "' is an option of '" + option.tool.words + "'");
     }
   }
   if (!script.tool.empty() && !script.steps.empty()) usage_error("there is nothing to run with -e or -l");
-  if (script.tool == "check" && script.files.empty()) usage_error("which files shall be checked?");
+  if (script.tool == kCheck.file && script.files.empty()) usage_error("which files shall be checked?");
 }
 
 ScriptCommandLine Parser::parse() {
   ScriptOptions& script = line_.script;
   for (; index_ < argc_; ++index_) {
     const std::string argument = argv_[index_];
+    if (argument == "test" && script.tool.empty() && script.steps.empty()) {
+      script.tool = kTest.file;
+      continue;
+    }
     if (ends_at(argument)) break;
     if (argument == "-" || !argument.starts_with('-')) {
       script.files.push_back(argument);

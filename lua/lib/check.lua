@@ -16,13 +16,18 @@ local function read_source(path)
   return (text:gsub("^#[^\n]*", "", 1))
 end
 
+local test_names = require("evlua.test.run").names
+
 local function allow(allowed, names)
   for name in names:gmatch("[%a_][%w_]*") do allowed[name] = true end
 end
 
 -- What "-- globals: name, name" says in the file.
-local function allowed_in(text, always)
+local function allowed_in(path, text, always)
   local allowed = setmetatable({}, {__index = always})
+  if path:find("_test%.lua$") then
+    for _, name in ipairs(test_names) do allowed[name] = true end
+  end
   for names in text:gmatch("%-%-[%[=]*[ \t]*globals:([%w_, \t]*)") do allow(allowed, names) end
   return allowed
 end
@@ -66,7 +71,7 @@ local function check_file(path, always)
     io.stdout:write(shown, ":", line or "1", ": ", rest or message, "\n")
     return 1
   end
-  local findings = findings_of(chunk, allowed_in(text, always))
+  local findings = findings_of(chunk, allowed_in(path, text, always))
   for _, use in ipairs(findings) do io.stdout:write(shown, ":", use.line, ": ", describe(use), "\n") end
   return #findings
 end

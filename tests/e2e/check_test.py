@@ -60,6 +60,9 @@ def test_allowed_names():
     check(checked(text) == (1, said))
     check(checked("-- globals: use, config ngx\n" + text) == (0, []))
     check(checked(text + "\n--[[ globals: use ]] --globals:config") == (1, said[2:]))
+    test = "describe('x', function() it('y', function() spy() undefined() end) end)"
+    check(checked(test, name="x_test.lua") == (1, ["1: undefined global 'undefined'"]))
+    check(len(checked(test)[1]) == 4)
     check(checked(text, "--globals", "use,config", "--globals=ngx") == (0, []))
     check(checked(text, "--globals", "use") == (1, said[1:]))
 

@@ -13,12 +13,14 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 # An example that is a file for evluaserver.
 APP = re.compile(r"^return (function\(req, res\)|\{$)", re.M)
+# An example for evlua test.
+TESTS = re.compile(r"^(describe|it)\(", re.M)
 # "-- curl [options] localhost:8080/path  -> 200 words of the answer"
 REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
 INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native",
-            "evlua.sync.native",
+            "evlua.sync.native", "evlua.inspect", "evlua.test.assert", "evlua.test.run", "evlua.test.report",
             "evlua.multipart_reader"}
 # Registered type: name in the documentation, its page, its class in types/.
 TYPES = {
@@ -109,8 +111,9 @@ def examples():
 
 
 def run_script(directory, name, code):
-    got = subprocess.run([EVLUA, name], cwd=directory, capture_output=True, text=True, timeout=LIMIT, check=False)
-    check(got.returncode == 0 and "traceback" not in got.stderr, got.returncode, got.stderr)
+    command = [EVLUA, "test", name] if TESTS.search(code) else [EVLUA, name]
+    got = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=LIMIT, check=False)
+    check(got.returncode == 0 and "traceback" not in got.stderr, got.returncode, got.stdout, got.stderr)
 
 
 def ask(port, command, status, words):
@@ -191,7 +194,7 @@ def test_nothing_is_missing():
     everything = registered()
     owners = {owner for _, owner, _ in everything}
     modules = {"evlua", "evlua.net", "evlua.fs", "evlua.encoding", "evlua.json", "evlua.shared", "evlua.sync",
-               "evlua.thread", "evlua.task"}
+               "evlua.thread", "evlua.task", "evlua.test"}
     check(owners >= set(TYPES) | modules, owners)
     for kind, owner, name in everything:
         if kind != "function":
