@@ -39,6 +39,7 @@ class File {
   int fd() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
   bool appends() const noexcept { return append_; }
+  int release() noexcept { return std::exchange(fd_, -1); }
 
   /// Up to `size` bytes at `offset` (-1: where the file itself is, for what cannot seek); 0 at the end.
   Task<Result<std::size_t>> read_at(void* data, std::size_t size, std::int64_t offset, Instant deadline = kNever);

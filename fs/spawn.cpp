@@ -28,11 +28,23 @@ std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
   return pointers;
 }
 
+std::string_view search_path(const SpawnOptions& options) {
+  constexpr std::string_view kName = "PATH=";
+  if (options.environment) {
+    for (const std::string& entry : *options.environment) {
+      if (entry.compare(0, kName.size(), kName) == 0) return std::string_view(entry).substr(kName.size());
+    }
+  } else if (const char* ours = std::getenv("PATH"); ours != nullptr) {
+    return ours;
+  }
+  return "/usr/local/bin:/usr/bin:/bin";
+}
+
 /// The paths under which execve is tried, in order.
-std::vector<std::string> candidates(const std::string& program) {
-  if (program.find('/') != std::string::npos) return {program};
-  const char* search = std::getenv("PATH");
-  std::string_view rest = search != nullptr ? search : "/usr/local/bin:/usr/bin:/bin";
+std::vector<std::string> candidates(const SpawnOptions& options) {
+  const std::string& program = options.program;
+  if (program.empty() || program.find('/') != std::string::npos) return {program};
+  std::string_view rest = search_path(options);
   std::vector<std::string> paths;
   while (true) {
     const std::size_t colon = rest.find(':');
@@ -51,13 +63,17 @@ struct Plan {
   std::vector<char*> environment;
   const SpawnOptions* options;
   char* const* envp;
-  int error = 0;
+  // Volatile: the compiler knows that nothing comes after _exit, and not that the parent reads this then.
+  volatile int error = 0;
+  volatile SpawnStep step = SpawnStep::none;
 };
 
 /// In the child. System calls themselves where glibc would tell all threads, which are the parent's.
 int become(const SpawnOptions& options) noexcept {
   if (options.group) {
-    if (::syscall(SYS_setgroups, 1, &*options.group) != 0) return errno;
+    const bool one = options.groups.empty();
+    const gid_t* groups = one ? &*options.group : options.groups.data();
+    if (::syscall(SYS_setgroups, one ? 1 : options.groups.size(), groups) != 0) return errno;
     if (::syscall(SYS_setresgid, *options.group, *options.group, *options.group) != 0) return errno;
   } else if (options.user && ::syscall(SYS_setgroups, 0, nullptr) != 0) {
     return errno;
@@ -106,21 +122,35 @@ void restore_signals() noexcept {
   (void)::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+[[noreturn]] void give_up(Plan& plan, SpawnStep step, int error) noexcept {
+  plan.step = step;
+  plan.error = error;
+  ::_exit(127);
+}
+
+int leave_group(const SpawnOptions& options) noexcept {
+  if (options.new_session) return ::setsid() < 0 ? errno : 0;
+  if (options.new_group) return ::setpgid(0, 0) != 0 ? errno : 0;
+  return 0;
+}
+
 [[noreturn]] void run_child(Plan& plan) noexcept {
   const SpawnOptions& options = *plan.options;
   restore_signals();
-  int error = 0;
-  if (options.new_group && ::setpgid(0, 0) != 0) error = errno;
+  int error = leave_group(options);
   if (error == 0) error = place_stdio(options.stdio);
-  if (error == 0) error = become(options);
-  if (error == 0 && !options.directory.empty() && ::chdir(options.directory.c_str()) != 0) error = errno;
+  if (error != 0) give_up(plan, SpawnStep::prepare, error);
+  error = become(options);
+  if (error != 0) give_up(plan, SpawnStep::user, error);
+  if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) {
+    give_up(plan, SpawnStep::directory, errno);
+  }
   for (std::size_t i = 0; error == 0 || error == ENOENT || error == ENOTDIR || error == EACCES; ++i) {
     if (plan.paths[i] == nullptr) break;
     (void)::execve(plan.paths[i], plan.arguments.data(), plan.envp);
     if (error != EACCES || errno != ENOENT) error = errno;  // as execvp: "permission denied" tells more
   }
-  plan.error = error;
-  ::_exit(127);
+  give_up(plan, SpawnStep::program, error);
 }
 
 // Not inlined: what a vfork child shares with its parent is this frame, and it must not hold anything else.
@@ -128,6 +158,12 @@ __attribute__((noinline)) pid_t start_child(Plan& plan) noexcept {
   const pid_t pid = ::vfork();
   if (pid == 0) run_child(plan);
   return pid;
+}
+
+/// For what fails on our side of the fork.
+tl::unexpected<Error> failed_here(Plan& plan, int error) noexcept {
+  plan.step = SpawnStep::prepare;
+  return fail(error);
 }
 
 Result<Child> start(Plan& plan) noexcept {
@@ -139,7 +175,7 @@ Result<Child> start(Plan& plan) noexcept {
   const pid_t pid = start_child(plan);
   const int error = pid < 0 ? errno : plan.error;
   (void)::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid < 0) return fail(error);
+  if (pid < 0) return failed_here(plan, error);
   if (error != 0) {
     (void)::waitpid(pid, nullptr, 0);
     return fail(error);
@@ -150,19 +186,21 @@ Result<Child> start(Plan& plan) noexcept {
   const int why = errno;
   (void)::kill(pid, SIGKILL);
   (void)::waitpid(pid, nullptr, 0);
-  return fail(why);
+  return failed_here(plan, why);
 }
 
 }  // namespace
 
-Result<Child> spawn_blocking(const SpawnOptions& options) noexcept {
-  const std::vector<std::string> paths = candidates(options.program);
-  Plan plan{pointers_to(paths), pointers_to(options.arguments), {}, &options, environ, 0};
+Result<Child> spawn_blocking(const SpawnOptions& options, SpawnStep* failed) noexcept {
+  const std::vector<std::string> paths = candidates(options);
+  Plan plan{pointers_to(paths), pointers_to(options.arguments), {}, &options, environ, 0, SpawnStep::none};
   if (options.environment) {
     plan.environment = pointers_to(*options.environment);
     plan.envp = plan.environment.data();
   }
-  return start(plan);
+  const Result<Child> child = start(plan);
+  if (failed != nullptr) *failed = plan.step;
+  return child;
 }
 
 Task<Result<Child>> spawn(SpawnOptions options) {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,18 +22,25 @@ struct SpawnOptions {
   std::string directory;                                               ///< to start in; empty: ours
   /// Descriptors that become the child's 0, 1 and 2; -1: ours. It gets no others.
   std::array<int, 3> stdio{-1, -1, -1};
-  bool new_group = false;  ///< it leads a process group of its own
+  bool new_group = false;    ///< it leads a process group of its own
+  bool new_session = false;  ///< it leads a session of its own, which has no terminal, and a group
   std::optional<uid_t> user = std::nullopt;
   std::optional<gid_t> group = std::nullopt;
+  /// The supplementary groups of another user or group; just `group`, if empty.
+  std::vector<gid_t> groups{};
 };
+
+/// Where starting a program failed.
+enum class SpawnStep : std::uint8_t { none, prepare, user, directory, program };
 
 struct Child {
   pid_t pid = 0;
   int pidfd = -1;
 };
 
-/// Starts the program; an error of execve is an error here. Blocks until the program has been loaded. [any thread]
-Result<Child> spawn_blocking(const SpawnOptions& options) noexcept;
+/// Starts the program; an error of execve is an error here. Blocks until the program has been loaded. A name without
+/// "/" is looked for in the PATH of the environment it gets. [any thread]
+Result<Child> spawn_blocking(const SpawnOptions& options, SpawnStep* failed = nullptr) noexcept;
 /// The same, on a thread of the pool.
 Task<Result<Child>> spawn(SpawnOptions options);
 

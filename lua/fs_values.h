@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "fs/file.h"
 #include "fs/path_ops.h"
 #include "lua/bridge.h"
 #include "lua/stack.h"
@@ -49,6 +50,8 @@ struct PushInfo : About {
   int operator()(lua_State* L, const fs::FileInfo& info) const;
 };
 
+/// The open file at `index`; null when it is none, or closed.
+const fs::File* to_file(lua_State* L, int index);
 /// The type of open files.
 void define_file_type(lua_State* L);
 /// open(path[, mode[, options]])

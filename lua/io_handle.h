@@ -88,4 +88,26 @@ struct FlushWait : Park, OutputWaiter {
   ~FlushWait();
 };
 
+// -- output before another program's --------------------------------------------------------------------------------
+
+inline int after_writing(lua_State* L, IoFile& file, lua_KFunction next) {
+  if (file.writing()) return wait_and<FlushWait>(L, next, 0, file, file.appended_total());
+  return next(L, LUA_OK, 0);
+}
+
+template <lua_KFunction next>
+int after_errors(lua_State* L, int status, lua_KContext) {
+  if (status == LUA_YIELD) (void)wait_result(L);
+  return after_writing(L, *Vm::of(L).io().err, next);
+}
+
+/// What the program has written so far comes first, also where another program's output goes to the same place. Calls
+/// `next` then, which begins with wait_result if it was waited for. REQUIRES: can_wait.
+template <lua_KFunction next>
+int after_output(lua_State* L) {
+  IoFiles& files = Vm::of(L).io();
+  files.start_writing();
+  return after_writing(L, *files.out, after_errors<next>);
+}
+
 }  // namespace evlua::lua

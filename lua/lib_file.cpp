@@ -451,6 +451,11 @@ int open_file(lua_State* L) {
       L, [=] { return fs::File::open(std::string(path), how, permissions, deadline); }, PushFile(path));
 }
 
+const fs::File* to_file(lua_State* L, int index) {
+  const auto* handle = static_cast<FileHandle*>(luaL_testudata(L, index, kFileType));
+  return handle != nullptr && !handle->closed ? &handle->file : nullptr;
+}
+
 void define_file_type(lua_State* L) {
   const luaL_Reg methods[] = {{"read", read},    {"read_at", read_at},   {"lines", lines},      {"chunks", chunks},
                               {"write", write},  {"write_at", write_at}, {"seek", seek},        {"sync", sync},

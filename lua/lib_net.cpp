@@ -42,9 +42,9 @@ net::Listener& check_listener(lua_State* L) {
 }
 
 /// The handle comes first, so that a failing allocation loses no socket.
-int push_stream(lua_State* L, net::Socket socket) {
+int push_stream(lua_State* L, net::Socket& socket, net::Stream::Kind kind = net::Stream::Kind::socket) {
   auto* handle = new (lua_newuserdata(L, sizeof(StreamHandle))) StreamHandle;
-  handle->stream.emplace(std::move(socket));
+  handle->stream.emplace(std::move(socket), kind);
   luaL_setmetatable(L, kStreamType);
   return 1;
 }
@@ -54,7 +54,7 @@ int push_stream(lua_State* L, net::Socket socket) {
 struct PushStream {
   char about[112];
   const char* subject() const { return about; }
-  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, std::move(socket)); }
+  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, socket); }
 };
 
 struct PushBytes {
@@ -317,6 +317,7 @@ int stream_to_string(lua_State* L) {
   net::Stream& stream = check_stream(L);
   return push_text(L, [&] {
     if (!stream.is_open()) return std::string("stream (closed)");
+    if (stream.is_pipe()) return "pipe " + std::to_string(stream.socket().fd());
     const std::string local = stream.socket().local_address().to_string();
     const std::string remote = stream.socket().remote_address().to_string();
     const bool is_unix = local.rfind("unix:", 0) == 0;
@@ -334,7 +335,7 @@ int collect_stream(lua_State* L) {
 
 struct PushAccepted {
   static const char* subject() { return nullptr; }
-  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, std::move(socket)); }
+  int operator()(lua_State* L, net::Socket& socket) const { return push_stream(L, socket); }
 };
 
 int accept(lua_State* L) {
@@ -415,7 +416,12 @@ net::Listener* to_listener(lua_State* L, int index) {
   return handle != nullptr ? &*handle->listener : nullptr;
 }
 
-int open_net(lua_State* L) {
+void push_pipe(lua_State* L, net::Socket& end) { (void)push_stream(L, end, net::Stream::Kind::pipe); }
+
+void define_stream_type(lua_State* L) {
+  const bool is_there = luaL_getmetatable(L, kStreamType) != LUA_TNIL;
+  lua_pop(L, 1);
+  if (is_there) return;
   const luaL_Reg stream_methods[] = {{"read", read},
                                      {"read_exactly", read_exactly},
                                      {"read_until", read_until},
@@ -430,6 +436,10 @@ int open_net(lua_State* L) {
                                      {nullptr, nullptr}};
   const luaL_Reg stream_meta[] = {{"__tostring", stream_to_string}, {"__gc", collect_stream}, {nullptr, nullptr}};
   define_type(L, kStreamType, stream_methods, stream_meta);
+}
+
+int open_net(lua_State* L) {
+  define_stream_type(L);
   const luaL_Reg listener_methods[] = {
       {"accept", accept},      {"accept_each", accept_each}, {"address", listener_address},
       {"port", listener_port}, {"close", close_listener},    {nullptr, nullptr}};

@@ -80,26 +80,6 @@ struct PushEnded {
   int operator()(lua_State* L, const Ended& ended) const { return push_ended(L, ended); }
 };
 
-int after_writing(lua_State* L, IoFile& file, lua_KFunction next) {
-  if (file.writing()) return wait_and<FlushWait>(L, next, 0, file, file.appended_total());
-  return next(L, LUA_OK, 0);
-}
-
-template <lua_KFunction next>
-int after_errors(lua_State* L, int status, lua_KContext) {
-  if (status == LUA_YIELD) (void)wait_result(L);
-  return after_writing(L, *Vm::of(L).io().err, next);
-}
-
-/// What the program has written so far comes first, also where the command's output goes to the same place. Calls
-/// `next` then.
-template <lua_KFunction next>
-int after_output(lua_State* L) {
-  IoFiles& files = Vm::of(L).io();
-  files.start_writing();
-  return after_writing(L, *files.out, after_errors<next>);
-}
-
 int wait_for_command(lua_State* L, int status, lua_KContext) {
   if (status == LUA_YIELD) (void)wait_result(L);
   const char* command = luaL_checkstring(L, 1);

@@ -73,6 +73,7 @@ void open_modules(lua_State* L) {
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.fs", open_fs);
+  preload(L, "evlua.process", open_process);
   preload(L, "evlua.encoding", open_encoding);
   preload(L, "evlua.json", open_json);
   preload(L, "evlua.shared.native", open_shared);

@@ -26,6 +26,7 @@ int open_io(lua_State* L);         // the same for `io`
 void open_os(lua_State* L);        // replaces functions of `os`, and io.popen
 int open_net(lua_State* L);
 int open_fs(lua_State* L);
+int open_process(lua_State* L);
 int open_encoding(lua_State* L);
 int open_json(lua_State* L);
 int open_shared(lua_State* L);   // the primitives behind `evlua.shared`

@@ -8,6 +8,10 @@
 
 namespace evlua::lua {
 
+/// The type of streams; more than one module has them.
+void define_stream_type(lua_State* L);
+/// Pushes a stream of our end of a pipe, which it takes. The type must have been defined.
+void push_pipe(lua_State* L, net::Socket& end);
 /// Null when the value is none.
 net::Stream* to_stream(lua_State* L, int index);
 net::Listener* to_listener(lua_State* L, int index);

@@ -1,5 +1,6 @@
 #include "net/stream.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@ namespace evlua::net {
 namespace {
 
 constexpr std::uint32_t kWritePiece = 1U << 30;
+constexpr std::uint32_t kPipePiece = 65536;  // what a pipe holds
 
 }  // namespace
 
@@ -115,34 +117,61 @@ void Stream::leave(bool& busy) noexcept {
   if (all_left_ != nullptr && !reader_busy_ && !writer_busy_) all_left_->set();
 }
 
-void Stream::begin_read(Op& op) noexcept {
+void Stream::begin_read(Op& op) {
   EVLUA_DCHECK(!reader_busy_);
   reader_busy_ = true;
   reading_ = &op;
-  op.args.recv = {nullptr, 0, 0, false};
+  prepare_receive(op);
+}
+
+void Stream::prepare_receive(Op& op) {
+  if (kind_ == Kind::socket) {
+    op.args.recv = {nullptr, 0, 0, false};
+    return;
+  }
+  if (piece_ == nullptr) piece_.reset(new char[kPipePiece]);
+  op.code = OpCode::read;
+  op.args.read = {piece_.get(), kPipePiece, -1};
+}
+
+Result<void> Stream::take_received(Op& op) {
+  if (kind_ == Kind::pipe) {
+    const std::int32_t got = op.outcome();
+    if (closing_) return fail(ECANCELED, OpCode::read);
+    if (got < 0) return fail(-got, OpCode::read);
+    keep({piece_.get(), static_cast<std::size_t>(got)});
+    return {};
+  }
+  const Result<Lease> received = received_by(op);
+  if (closing_) return fail(ECANCELED, OpCode::recv);
+  if (!received) return fail(received.error());
+  keep({received->chars(), received->size()});
+  return {};
+}
+
+/// Nothing is the end.
+void Stream::keep(std::string_view received) {
+  if (received.empty()) {
+    ended_ = true;
+    return;
+  }
+  if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
+  buffer_->bytes.append(received);
 }
 
 bool Stream::advance_read(Op& op, const ReadRequest& request, Result<std::string_view>& out) {
   bool answered = true;
-  const Result<Lease> received = received_by(op);
-  if (closing_) {
-    out = fail(ECANCELED, OpCode::recv);
-  } else if (!received) {
+  if (const Result<void> received = take_received(op); !received) {
     out = fail(received.error());
   } else {
-    if (received->empty()) {
-      ended_ = true;
-    } else {
-      if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
-      buffer_->bytes.append(received->chars(), received->size());
-    }
     answered = satisfy(request, out);
   }
   if (answered) {
     reading_ = nullptr;
+    piece_.reset();
     leave(reader_busy_);
   } else {
-    op.args.recv = {nullptr, 0, 0, false};
+    prepare_receive(op);
   }
   return answered;
 }
@@ -171,15 +200,20 @@ Result<void> Stream::begin_write(Op& op, std::string_view bytes) noexcept {
 
 void Stream::prepare_send(Op& op, std::string_view bytes) noexcept {
   const auto piece = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kWritePiece));
-  op.args.send = {bytes.data(), piece, 0};
+  if (kind_ == Kind::socket) {
+    op.args.send = {bytes.data(), piece, 0};
+    return;
+  }
+  op.code = OpCode::write;
+  op.args.write = {bytes.data(), piece, -1};
 }
 
 bool Stream::advance_write(Op& op, std::string_view& bytes, Result<void>& out) noexcept {
   const std::int32_t sent = op.outcome();
   if (closing_) {
-    out = fail(ECANCELED, OpCode::send);
+    out = fail(ECANCELED, op.code);
   } else if (sent < 0) {
-    out = fail(-sent, OpCode::send);
+    out = fail(-sent, op.code);
   } else {
     bytes.remove_prefix(static_cast<std::size_t>(sent));
     if (!bytes.empty()) {
@@ -204,8 +238,21 @@ Task<Result<void>> Stream::write(std::string_view bytes, Instant deadline) {
   co_return out;
 }
 
+bool Stream::has_direction(int how) const noexcept {
+  const int mode = ::fcntl(socket_.fd(), F_GETFL) & O_ACCMODE;
+  return how == SHUT_RDWR || (how == SHUT_WR ? mode == O_WRONLY : mode == O_RDONLY);
+}
+
 Task<Result<void>> Stream::shutdown(int how) {
   if (!is_open()) co_return fail(EBADF, OpCode::shutdown);
+  if (kind_ == Kind::pipe) {
+    if (!has_direction(how)) co_return fail(EBADF, OpCode::shutdown);
+    TaskContext& context = co_await current_context();
+    context.cancel = nullptr;  // a close cannot be refused
+    context.deadline = kNever;
+    co_await close();
+    co_return Result<void>();
+  }
   const Result<std::int32_t> done = co_await io::shutdown(socket_.fd(), how);
   if (!done) co_return fail(done.error());
   co_return Result<void>();
@@ -223,6 +270,7 @@ Task<void> Stream::close() {
     all_left_ = nullptr;
   }
   buffer_.reset();
+  piece_.reset();
   const int fd = socket_.release();
   (void)co_await io::close(fd);
 }

@@ -1,4 +1,4 @@
-// A buffered stream over a socket: one way of reading, parametrised, and writing.
+// A buffered stream over a socket or one end of a pipe: one way of reading, parametrised, and writing.
 //
 // Used from one strand or one chain of tasks at a time: no locks. One reader and one writer may wait at once; a second
 // of either kind gets EBUSY. An idle stream holds no buffer: receives lease one when data is there, and what is left
@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,7 +34,9 @@ struct ReadRequest {
 
 class Stream {
  public:
-  explicit Stream(Socket socket) noexcept : socket_(std::move(socket)) {}
+  enum class Kind : std::uint8_t { socket, pipe };
+
+  explicit Stream(Socket socket, Kind kind = Kind::socket) noexcept : socket_(std::move(socket)), kind_(kind) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
@@ -51,7 +54,7 @@ class Stream {
   // -- the same by steps, for a caller that runs the operations itself ----------------------------------------------
 
   /// A read that try_read left open begins: `op` is to be submitted. It stays where it is until the read has ended.
-  void begin_read(Op& op) noexcept;
+  void begin_read(Op& op);
   /// Takes the result of `op`. True: the read has ended, with `out`; false: submit `op` again.
   bool advance_read(Op& op, const ReadRequest& request, Result<std::string_view>& out);
   /// Likewise. With an error, no write has begun.
@@ -59,7 +62,7 @@ class Stream {
   /// `bytes` is what is left to be written.
   bool advance_write(Op& op, std::string_view& bytes, Result<void>& out) noexcept;
 
-  /// SHUT_RD, SHUT_WR or SHUT_RDWR.
+  /// SHUT_RD, SHUT_WR or SHUT_RDWR. A pipe has one direction; ending that closes it.
   Task<Result<void>> shutdown(int how);
 
   /// Ends reads and writes in progress with ECANCELED, waits for them, closes. Calling it again does nothing.
@@ -67,6 +70,7 @@ class Stream {
 
   bool is_open() const noexcept { return socket_.is_open() && !closing_; }
   const Socket& socket() const noexcept { return socket_; }
+  bool is_pipe() const noexcept { return kind_ == Kind::pipe; }
   /// A read would not have to wait: there are bytes, or the end, or it would fail. What the kernel has does not count.
   bool readable() const noexcept { return !is_open() || reader_busy_ || buffered() > 0 || ended_; }
   /// Bytes received and not yet read.
@@ -84,11 +88,18 @@ class Stream {
   void drop_consumed() noexcept;
   bool satisfy(const ReadRequest& request, Result<std::string_view>& out);
   bool satisfy_delimited(const ReadRequest& request, std::string_view delimiter, Result<std::string_view>& out);
+  void prepare_receive(Op& op);
+  /// The result of a receive goes into the buffer, or ends the stream.
+  Result<void> take_received(Op& op);
+  void keep(std::string_view received);
   void prepare_send(Op& op, std::string_view bytes) noexcept;
+  bool has_direction(int how) const noexcept;
   void leave(bool& busy) noexcept;
 
   Socket socket_;
+  const Kind kind_;
   std::unique_ptr<Buffer> buffer_;
+  std::unique_ptr<char[]> piece_;  // of a pipe: what is being read into
   Op* reading_ = nullptr;
   Op* writing_ = nullptr;
   bool reader_busy_ = false;
