@@ -14,10 +14,10 @@ namespace {
 
 constexpr lua_Integer kSizeMax = std::numeric_limits<std::int32_t>::max();
 
-int finish_step(lua_State* L, int, lua_KContext) {
+int finish_step(lua_State* L, int, lua_KContext values) {
   if (!lua_isnil(L, -3)) {
-    lua_pop(L, 2);
-    return 1;
+    lua_pop(L, 3 - static_cast<int>(values));
+    return static_cast<int>(values);
   }
   const char* code = lua_tostring(L, -1);
   const std::string_view reason = code != nullptr ? code : "";
@@ -31,8 +31,9 @@ int finish_step(lua_State* L, int, lua_KContext) {
 int step(lua_State* L) {
   lua_settop(L, 0);
   for (int i = 1; i <= 3; ++i) lua_pushvalue(L, lua_upvalueindex(i));
-  lua_callk(L, 2, 3, 0, finish_step);
-  return finish_step(L, LUA_OK, 0);
+  const lua_KContext values = lua_tointeger(L, lua_upvalueindex(4));
+  lua_callk(L, 2, 3, values, finish_step);
+  return finish_step(L, LUA_OK, values);
 }
 
 }  // namespace
@@ -40,14 +41,15 @@ int step(lua_State* L) {
 int iterate(lua_State* L, lua_CFunction read) {
   lua_pushcfunction(L, read);
   lua_insert(L, 1);
-  lua_callk(L, lua_gettop(L) - 1, 3, 0, finish_step);
-  return finish_step(L, LUA_OK, 0);
+  lua_callk(L, lua_gettop(L) - 1, 3, 1, finish_step);
+  return finish_step(L, LUA_OK, 1);
 }
 
-int push_iterator(lua_State* L, lua_CFunction read) {
+int push_iterator(lua_State* L, lua_CFunction read, int values) {
   lua_pushcfunction(L, read);
   lua_insert(L, -3);
-  lua_pushcclosure(L, step, 3);
+  lua_pushinteger(L, values);
+  lua_pushcclosure(L, step, 4);
   return 1;
 }
 

@@ -7,7 +7,8 @@ namespace evlua::lua {
 
 /// Pops an object and an argument, pushes an iterator that calls `read(object, argument)`, and returns 1. It ends where
 /// the stream ends or has been closed by another task. Any other failure raises: what was cut must not look whole.
-int push_iterator(lua_State* L, lua_CFunction read);
+/// Of what `read` gives, the first `values`, up to 3, are the iterator's.
+int push_iterator(lua_State* L, lua_CFunction read, int values = 1);
 
 /// One step of such an iterator: calls `read` with what is on the stack.
 int iterate(lua_State* L, lua_CFunction read);

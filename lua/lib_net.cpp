@@ -1,4 +1,4 @@
-// evlua.net: streams and listeners over TCP and Unix-domain sockets.
+// evlua.net: streams and listeners over TCP and Unix-domain sockets. For datagrams see lib_datagram.cpp.
 #include <lua.hpp>
 
 #include <cstring>
@@ -447,6 +447,7 @@ int open_net(lua_State* L) {
   define_type(L, kListenerType, listener_methods, listener_meta);
   const luaL_Reg functions[] = {{"connect", connect}, {"listen", listen}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
+  open_datagram(L);
   return 1;
 }
 

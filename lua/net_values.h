@@ -16,4 +16,7 @@ void push_pipe(lua_State* L, net::Socket& end);
 net::Stream* to_stream(lua_State* L, int index);
 net::Listener* to_listener(lua_State* L, int index);
 
+/// Adds `datagram` to the module on top of the stack.
+void open_datagram(lua_State* L);
+
 }  // namespace evlua::lua

@@ -26,6 +26,7 @@ INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thre
 TYPES = {
     "evlua.stream": ("stream", "net", "Stream"),
     "evlua.listener": ("listener", "net", "Listener"),
+    "evlua.datagram": ("datagram", "net", "Datagram"),
     "evlua.file": ("file", "fs", "File"),
     "evlua.child": ("child", "process", "Child"),
     "evlua.scope": ("scope", "evlua", "Scope"),

@@ -1,6 +1,6 @@
 ---@meta evlua.net
 
----Streams and listeners over TCP and Unix-domain sockets.
+---Streams and listeners over TCP and Unix-domain sockets, and datagrams over UDP and Unix-domain sockets.
 ---@class evlua.net
 local net = {}
 
@@ -108,6 +108,119 @@ function Listener:port() end
 ---Ends an accept in progress with ECANCELED and closes. May be called twice.
 ---@return true
 function Listener:close() end
+
+---@class evlua.ReceiveOptions
+---@field timeout? number seconds
+---@field size? integer longest result in bytes (65536); the rest of a longer datagram is lost
+
+---@class evlua.DatagramSettings
+---@field broadcast? boolean may send to broadcast addresses (false)
+---@field errors? boolean if not connected: receives tell what became of datagrams that were sent (false)
+---@field ttl? integer routers that a datagram may pass, 1 to 255
+---@field traffic_class? integer the byte of that name, 0 to 255
+---@field multicast_ttl? integer as `ttl`, for multicasts (1)
+---@field multicast_loop? boolean this machine gets its own multicasts (true)
+---@field multicast_interface? string the interface by which multicasts leave
+---@field receive_buffer? integer bytes that the system keeps
+---@field send_buffer? integer bytes that the system keeps
+
+---@class evlua.DatagramOptions: evlua.DatagramSettings
+---@field connect? string the one address to send to and to hear from
+---@field reuse_address? boolean several sockets may receive the same multicasts (false)
+---@field reuse_port? boolean several sockets may share the port (false)
+---@field only_v6? boolean a socket bound to "[::]" gets no IPv4 datagrams
+
+---A socket for datagrams. One task may receive at a time; any number may send.
+---@class evlua.Datagram
+local Datagram = {}
+
+---Sends one datagram; without an address to whom the socket is connected.
+---@param data string
+---@param address? string
+---@param options? evlua.TimeoutOptions
+---@return true? sent
+---@return string? message
+---@return string? code
+function Datagram:send(data, address, options) end
+
+---Sends up to 1024: strings (on a connected socket) or {string, address}. What fails after the first is told by the
+---next call.
+---@param list (string|[string, string])[]
+---@param options? evlua.TimeoutOptions
+---@return integer? sent
+---@return string? message
+---@return string? code
+---@return integer? sent_before
+function Datagram:send_many(list, options) end
+
+---Waits for a datagram. The fourth result of a failure is the address it is about, if that is known.
+---@param options? evlua.ReceiveOptions
+---@return string? data
+---@return string address or the message
+---@return boolean|string truncated or the code
+---@return string? about
+function Datagram:receive(options) end
+
+---Datagrams until the socket is closed. A failure raises.
+---@return fun(): string?, string, boolean next data, address, truncated
+function Datagram:receive_each() end
+
+---From now on it sends to, and receives from, that address only.
+---@param address string
+---@return true? connected
+---@return string? message
+---@return string? code
+function Datagram:connect(address) end
+
+---Takes `connect` back.
+---@return true? done
+---@return string? message
+---@return string? code
+function Datagram:disconnect() end
+
+---From now on it gets what is sent to that multicast address and its own port.
+---@param group string without a port
+---@param interface? string name of a network interface
+---@return true? joined
+---@return string? message
+---@return string? code
+function Datagram:join(group, interface) end
+
+---Takes `join` back.
+---@param group string without a port
+---@param interface? string name of a network interface
+---@return true? left
+---@return string? message
+---@return string? code
+function Datagram:leave(group, interface) end
+
+---@param options evlua.DatagramSettings
+---@return true? done
+---@return string? message
+---@return string? code
+function Datagram:set(options) end
+
+---@return string address with the port that the system chose
+function Datagram:local_address() end
+
+---@return string? address nil when it is not connected
+function Datagram:remote_address() end
+
+---@return integer port 0 for a Unix-domain socket
+function Datagram:port() end
+
+---Ends what waits on it with ECANCELED and closes. May be called twice.
+---@return true
+function Datagram:close() end
+
+---Opens a socket for datagrams on "127.0.0.1:53", "[::1]:0", "unix:/path" or "unix:@name"; without an address on any
+---free port.
+---@param address? string
+---@param options? evlua.DatagramOptions
+---@return evlua.Datagram? socket
+---@return string? message
+---@return string? code
+function net.datagram(address, options) end
 
 ---Connects to a host and port, trying its addresses in turn, or to "unix:/path".
 ---@param host string
