@@ -101,7 +101,8 @@ endif()
 file(GLOB lua_sources ${EVLUA_LUA}/src/l*.c)
 list(FILTER lua_sources EXCLUDE REGEX "/(lua|luac|lstate)\\.c$")
 add_library(evlua_lua_archive STATIC ${lua_sources} ${CMAKE_SOURCE_DIR}/cmake/lua/seeded_state.c
-  ${CMAKE_SOURCE_DIR}/cmake/lua/callbacks.c ${CMAKE_SOURCE_DIR}/cmake/lua/globals.c)
+  ${CMAKE_SOURCE_DIR}/cmake/lua/callbacks.c ${CMAKE_SOURCE_DIR}/cmake/lua/globals.c
+  ${CMAKE_SOURCE_DIR}/cmake/lua/hooks.c)
 target_include_directories(evlua_lua_archive PRIVATE ${EVLUA_LUA}/src)
 target_compile_definitions(evlua_lua_archive PRIVATE LUA_USE_LINUX LUA_COMPAT_5_2 LUAI_HASHLIMIT=31)
 target_compile_options(evlua_lua_archive PRIVATE -w

@@ -115,7 +115,7 @@ void Fiber::recycle(bool reusable) {
   cuts_ = 0;
   label_ = "task";
   ending_ = must_run_ = false;
-  doom_ = nullptr;
+  doom_ = struck_ = nullptr;
   time_limit_ = kNever;
   if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();
   cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
@@ -221,22 +221,28 @@ void Fiber::drive(int arguments) {
 int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(L);
   vm_.keep_limit(true);
+  if (struck_ != nullptr) Slice::interrupt(L);
   Slice::began(L);
   const int status = lua_resume(L, nullptr, arguments);
   vm_.keep_limit(false);
   vm_.set_current_state(nullptr);
+  (void)Slice::left(L);
   return status;
 }
 
-void Fiber::yields_in_hook(const lua_Debug* where) noexcept {
+void Fiber::yields_in_hook(lua_State* L, const lua_Debug* where) noexcept {
   ++cuts_;
   hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
   hooked_function_ = hooked_frame_->function;
+  hook_left_ = evlua_hook_left(L) + 1;  // the instruction begins once more
 }
 
 /// When a hook yields, Lua 5.3 points the frame's function at the stack's top and keeps the true one in CallInfo::extra
 /// until the coroutine is resumed. Meanwhile a traceback would take whatever lies there for a function, and crash.
-void Fiber::mend_frame() noexcept { std::exchange(hooked_frame_, nullptr)->function = hooked_function_; }
+void Fiber::mend_frame() noexcept {
+  std::exchange(hooked_frame_, nullptr)->function = hooked_function_;
+  evlua_hook_has_yielded(innermost(), hook_left_);
+}
 
 /// True: the wait was over before it began.
 bool Fiber::begin_wait() {

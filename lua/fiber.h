@@ -130,7 +130,7 @@ class Fiber final : public ListNode, private Runnable {
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
   /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
-  void yields_in_hook(const lua_Debug* where) noexcept;
+  void yields_in_hook(lua_State* L, const lua_Debug* where) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 
@@ -159,6 +159,9 @@ class Fiber final : public ListNode, private Runnable {
   void share_limits(const Fiber& other) noexcept;
   /// Why the fiber must not go on computing now: null, or the message of the error to be raised. [from its own code]
   const char* check_limits() noexcept;
+  /// An error with that message has been raised in it by a limit; it gets no further, whoever catches that.
+  void strike(const char* message) noexcept { struck_ = message; }
+  const char* struck() const noexcept { return struck_; }
   bool has_cpu_limit() const noexcept { return cpu_budget_ != nullptr; }
   /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
   void charge_cpu() noexcept;
@@ -238,6 +241,7 @@ class Fiber final : public ListNode, private Runnable {
   bool cancel_raised_ = false;
   bool identity_seen_ = false;
   const char* doom_ = nullptr;
+  const char* struck_ = nullptr;
   CpuBudget* cpu_budget_ = nullptr;
   Instant time_limit_ = kNever;
   Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
@@ -245,6 +249,7 @@ class Fiber final : public ListNode, private Runnable {
   SpawnSite* site_ = nullptr;
   FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields
   void* hooked_function_ = nullptr;
+  int hook_left_ = 0;  // instructions until the hook that debug.sethook has set there
   Suspension* pending_ = nullptr;    // built, not started
   Suspension* waiting_ = nullptr;    // started, not completed
   Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again

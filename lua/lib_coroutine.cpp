@@ -33,14 +33,20 @@ int resume_nested(lua_State* L, lua_State* inner, int arguments) {
     lua_pushliteral(L, "cannot resume dead coroutine");
     return kFailed;
   }
-  lua_xmove(L, inner, arguments);
   Fiber* fiber = Vm::of(L).running();
+  if (fiber != nullptr && fiber->struck() != nullptr) {
+    Slice::interrupt(L);
+    lua_pushstring(L, fiber->struck());
+    return kFailed;
+  }
+  lua_xmove(L, inner, arguments);
   const bool fixed = fiber != nullptr && lua_isyieldable(L) == 0;
   if (fixed) fiber->enter_unyieldable(L);
   lua_State* before = Vm::of(L).set_current_state(inner);
   Slice::began(inner);
   const int status = lua_resume(inner, L, arguments);
   Vm::of(L).set_current_state(before);
+  if (Slice::left(inner)) Slice::interrupt(L);  // it was too short to be interrupted, and may be one of many
   if (fixed) fiber->leave_unyieldable();
   if (status == LUA_YIELD && fiber != nullptr && fiber->wants_wait()) {
     fiber->hold(inner);

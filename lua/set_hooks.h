@@ -1,34 +1,50 @@
 // The hooks that debug.sethook has set in coroutines where ours is in their place for a few instructions.
 //
 // Of a Vm and not of a thread, since such a coroutine may go on elsewhere. Used on the strand, and by signal handlers
-// that interrupt it there: those touch a coroutine only while our hook is not set in it.
+// that interrupt it there: those touch a coroutine only while our hook is not set in it, and nothing while `busy`.
 #pragma once
 
 #include <lua.hpp>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 
 namespace evlua::lua {
 
+// Compiled with Lua (cmake/lua/hooks.c).
+extern "C" int evlua_hook_left(const lua_State* L);
+extern "C" void evlua_set_hook_left(lua_State* L, int left);
+extern "C" void evlua_hook_has_yielded(lua_State* L, int left);
+extern "C" void evlua_skip_message_handler(lua_State* L);
+
 class SetHooks {
  public:
-  /// Keeps the hook of L; false if there is no room.
-  bool keep(lua_State* L) noexcept {
-    Kept* place = find(L);
-    if (place == nullptr) place = find(nullptr);
-    if (place == nullptr) return false;
-    *place = {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L)};
-    return true;
+  /// A signal handler must not change hooks now.
+  bool busy() const noexcept { return busy_.load(std::memory_order_relaxed); }
+
+  /// `ours` takes the place of the hook that L has, if any. Where the place for those is full, it is lost: so many
+  /// coroutines inside each other, all with hooks, are nobody's debugger.
+  void replace(lua_State* L, lua_Hook ours, int count) noexcept {
+    const Busy busy(busy_);
+    if (lua_gethook(L) != nullptr) {
+      if (Kept* place = find(nullptr)) {
+        *place = {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L), evlua_hook_left(L)};
+      }
+    }
+    lua_sethook(L, ours, LUA_MASKCOUNT, count);
   }
 
-  /// Sets the hook that L had: none, if none was kept.
-  void give_back(lua_State* L) noexcept {
+  /// Sets the hook that L had, or none, as if `passed` instructions had been seen by it.
+  void give_back(lua_State* L, int passed) noexcept {
+    const Busy busy(busy_);
     Kept hook;
     if (Kept* place = find(L)) {
       hook = *place;
-      place->state = nullptr;  // before the hook is set: from then on it may be kept again
+      place->state = nullptr;
     }
     lua_sethook(L, hook.function, hook.mask, hook.count);
+    if ((hook.mask & LUA_MASKCOUNT) != 0) evlua_set_hook_left(L, std::max(hook.left - passed, 1));
   }
 
  private:
@@ -37,6 +53,18 @@ class SetHooks {
     lua_Hook function = nullptr;
     int mask = 0;
     int count = 0;
+    int left = 0;
+  };
+  struct Busy {
+    explicit Busy(std::atomic<bool>& flag) : busy(flag) {
+      busy.store(true, std::memory_order_relaxed);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    ~Busy() {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      busy.store(false, std::memory_order_relaxed);
+    }
+    std::atomic<bool>& busy;
   };
 
   Kept* find(const lua_State* L) noexcept {
@@ -46,6 +74,7 @@ class SetHooks {
     return nullptr;
   }
 
+  std::atomic<bool> busy_{false};
   std::array<Kept, 8> kept_;
 };
 

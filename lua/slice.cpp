@@ -110,38 +110,12 @@ thread_local constinit bool just_asked = false;  // by the monitor, and not by o
 
 void on_hook(lua_State* L, lua_Debug* where);
 
-/// Ours takes the place of the one that debug.sethook has set, for a few instructions. If that cannot be kept now, it
-/// does not: the monitor asks again.
-void take_hook(lua_State* L, int count) noexcept {
-  if (lua_gethook(L) != nullptr && !Vm::of(L).set_hooks().keep(L)) return;
-  lua_sethook(L, on_hook, LUA_MASKCOUNT, count);
-}
-
-/// What a lua_State of Lua 5.3 begins with.
-struct StateHead {
-  struct Frame {
-    void* pointers[4];
-    void* function[3];
-    std::ptrdiff_t extra;
-    short results;
-    unsigned short status;
-  };
-  void* next;
-  unsigned char kind[2];
-  unsigned short frames;
-  unsigned char status;
-  void* pointers[10];
-  Frame base;
-  lua_Hook hook;
-  std::ptrdiff_t error_handler;
-};
+void take_hook(lua_State* L, int count) noexcept { Vm::of(L).set_hooks().replace(L, on_hook, count); }
 
 /// Raises an error that goes to the nearest pcall at once. While the hook of a state runs there are no others in it: a
 /// message handler that xpcall was given could compute for ever, and nothing would end it.
 [[noreturn]] void raise_past_handler(lua_State* L, const char* message) {
-  auto* head = reinterpret_cast<StateHead*>(L);
-  EVLUA_CHECK(head->hook == on_hook);  // the state is laid out as we think
-  head->error_handler = 0;
+  evlua_skip_message_handler(L);
   luaL_error(L, "%s", message);
   EVLUA_UNREACHABLE();
 }
@@ -155,12 +129,14 @@ bool in_own_code(lua_State* L, lua_Debug* where) {
 
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
-  vm.set_hooks().give_back(L);
+  vm.set_hooks().give_back(L, lua_gethookcount(L));
   SliceClock& clock = Slice::clock();
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
-  if (clock.asked.load(std::memory_order_relaxed) != number) return;  // set for a slice that is over
+  const bool asked = clock.asked.load(std::memory_order_relaxed) == number;  // or it was for a slice that is over
+  if (vm.running() == nullptr || (!asked && vm.running()->struck() == nullptr)) return;
   Fiber& fiber = *vm.running();
   if (const char* ends = fiber.check_limits()) {
+    fiber.strike(ends);
     take_hook(L, 1);  // for whoever catches the error
     raise_past_handler(L, ends);
   }
@@ -180,16 +156,16 @@ void on_hook(lua_State* L, lua_Debug* where) {
   Worker::current().count_overrun();
   Slice::count_cut();
   fiber.emplace<PreemptWait>();
-  fiber.yields_in_hook(where);
+  fiber.yields_in_hook(L, where);
   lua_yield(L, 0);
 }
 
 /// On the thread that runs the slice. lua_sethook may be called from signal handlers of the same thread, as lua.c does.
 void on_signal_to_yield(int) {
-  const Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
+  Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
   just_asked = true;
-  if (L != nullptr && lua_gethook(L) != on_hook) take_hook(L, 1);
+  if (L != nullptr && lua_gethook(L) != on_hook && !vm->set_hooks().busy()) take_hook(L, 1);
 }
 
 }  // namespace
@@ -202,6 +178,16 @@ void Slice::began(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) take_hook(L, static_cast<int>(random() % 40) + 1);
 }
 #endif
+
+void Slice::interrupt(lua_State* L) noexcept {
+  if (lua_gethook(L) != on_hook) take_hook(L, 1);
+}
+
+bool Slice::left(lua_State* L) noexcept {
+  if (lua_gethook(L) != on_hook) return false;
+  Vm::of(L).set_hooks().give_back(L, lua_gethookcount(L) - evlua_hook_left(L));
+  return true;
+}
 
 thread_local constinit SliceClock Slice::clock_;
 

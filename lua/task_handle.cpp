@@ -232,6 +232,7 @@ TaskHandle& push_spawned(lua_State* L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   const int arguments = lua_gettop(L) - 1;
   Vm& vm = Vm::of(L);
+  if (vm.closing()) luaL_error(L, "a finalizer that runs when the program ends cannot begin a task");
   auto* handle = new (lua_newuserdata(L, sizeof(TaskHandle))) TaskHandle;
   luaL_setmetatable(L, kTaskType);
   luaL_checkstack(L, 4, "too many arguments");

@@ -126,13 +126,16 @@ void Vm::close() {
   while (Fiber* fiber = spare_.pop_front()) delete fiber;
   if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
   io_->block();
-  lua_close(std::exchange(state_, nullptr));
+  closing_ = true;
+  lua_close(state_);
+  state_ = nullptr;
   io_->write_now();
   count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Vm::finalize_at_exit() {
   io_->block_here();
+  closing_ = true;
   keep_limit(false);
   lua_close(state_);
   io_->write_now();

@@ -80,6 +80,8 @@ class Vm {
   /// A fiber with an empty stack, new or recycled. Null when there is no memory. [strand]
   Fiber* take_fiber();
 
+  /// What still runs are finalizers; no task can begin.
+  bool closing() const noexcept { return closing_; }
   std::size_t live_fibers() const noexcept { return live_count_.value(); }
   /// Set while no fiber is live.
   Event& idle() noexcept { return idle_; }
@@ -210,6 +212,7 @@ class Vm {
   std::string trail_;
   TaskErrors task_errors_;
   std::unique_ptr<IoFiles> io_;
+  bool closing_ = false;
   SetHooks set_hooks_;
 };
 

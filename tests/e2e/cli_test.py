@@ -81,6 +81,20 @@ def test_an_error_of_the_script_ends_the_program():
     check(got.returncode == 1 and got.stderr.index("cause") < got.stderr.index("symptom"), got)
 
 
+def test_a_finalizer_at_the_end_begins_no_task():
+    script = """
+        local evlua, thread = require "evlua", require "evlua.thread"
+        local finalizer = {__gc = function()
+          local ok, message = pcall(evlua.spawn, print)
+          print(ok, message:match("a finalizer.*"))
+        end}
+        thread.run(function() left = setmetatable({}, {__gc = function() require("evlua").spawn(print) end}) end)
+        left = setmetatable({}, finalizer)"""
+    done = run("-e", script)
+    refused = "false\ta finalizer that runs when the program ends cannot begin a task\n"
+    check(done.returncode == 0 and done.stdout.endswith(refused), done)
+
+
 def test_waits_for_tasks():
     got = run("-e", "local e = require 'evlua' e.spawn(function() e.sleep(0.05) print 'later' end) print 'first'")
     check(got.returncode == 0 and got.stdout == "first\nlater\n", got)

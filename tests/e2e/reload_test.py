@@ -11,6 +11,7 @@ from support import LIMIT, check, exchange, main, serve
 APP = """
 local evlua = require "evlua"
 local version = require "version"
+finalized = setmetatable({}, {__gc = function() evlua.spawn(print, "too late") end})  -- when the app is exchanged
 local say = function(what) return function() io.stderr:write(what, " ", version, "\\n") end end
 return {
   start_once = say "start_once", start = say "start", stop = say "stop", stop_once = say "stop_once",

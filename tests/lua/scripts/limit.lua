@@ -30,6 +30,20 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
     local co = coroutine.wrap(function() while true do end end)
     while true do pcall(co) end
   end)
+  -- New coroutines do not escape either, however short their lives.
+  local function endless() while true do end end
+  local function nests() pcall(coroutine.wrap(nests)) pcall(coroutine.wrap(nests)) end
+  local function descends(depth)
+    if depth == 0 then return endless() end
+    while true do coroutine.resume(coroutine.create(descends), depth - 1) end
+  end
+  local began = os.clock()
+  exceeds(function() while true do coroutine.resume(coroutine.create(endless)) end end)
+  exceeds(function() while true do pcall(coroutine.wrap(function() for _ = 1, 1e6 do end end)) end end)
+  exceeds(function() while true do nests() end end)
+  exceeds(function() descends(20) end)
+  exceeds(function() while true do pcall(coroutine.wrap(function() evlua.sleep(0) endless() end)) end end)
+  assert(os.clock() - began < 5, os.clock() - began)
   none, message, code = evlua.limit({time = 0.02}, function() while true do end end)
   assert(none == nil and code == "ETIMEDOUT", code)
   none, message, code = evlua.limit({time = 0.02}, table.sort, {3, 2, 1}, function() while true do end end)
@@ -37,7 +51,6 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
   exceeds(function() setmetatable({}, {__index = function() while true do end end}).x() end)
   -- What a limit ends holds nothing any more.
   local shared, thread = require "evlua.shared", require "evlua.thread"
-  local function endless() while true do end end
   for name, act in pairs{with_lock = shared.with_lock, once = shared.once} do
     exceeds(function() return act("limited", endless) end)
     assert(evlua.timeout(5, act, "limited", function() return name end) == name)

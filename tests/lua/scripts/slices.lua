@@ -124,6 +124,27 @@ repeat now_set, mask, count = debug.gethook() until now_set ~= "external hook"  
 assert(now_set == hook and mask == "" and count == 1000 and counted > 1000)
 debug.sethook()
 
+-- They are called as often as without time slices, which come many times between two calls here.
+for _, every in ipairs{1000000, 10000000} do
+  local calls = 0
+  debug.sethook(function() calls = calls + 1 end, "", every)
+  for _ = 1, 40000000 do end
+  debug.sethook()
+  assert(math.abs(calls - 40000000 // every) <= 1, calls)
+end
+
+-- Coroutines that have died while their hooks were away leave room for others.
+for _ = 1, 20 do
+  local co = coroutine.create(function()
+    debug.sethook(function() end, "", 1000000)
+    table.sort({3, 2, 1}, function() burn(20000000) error("dead") end)
+  end)
+  assert(not coroutine.resume(co))
+end
+debug.sethook(function() end, "", 1000000)
+interrupted("with a hook after many", 3, check)
+debug.sethook()
+
 -- Also those of a coroutine that waits often and goes on wherever there is time.
 local hooked = coroutine.create(function()
   debug.sethook(hook, "", 1000)
