@@ -7,6 +7,7 @@ set(EVLUA_LINKS_net evlua_core evlua_llhttp evlua_boringssl ${NGHTTP2_LIBRARY} $
 set(EVLUA_LINKS_fs evlua_core)
 set(EVLUA_LINKS_lua evlua_net evlua_fs evlua_core evlua_lua_vm ${SIMDJSON_LIBRARY})
 set(EVLUA_LINKS_tools evlua_lua evlua_backends)
+set(EVLUA_LINKS_evlua ${EDIT_LIBRARY})
 set(EVLUA_PROGRAMS evlua evluaserver)
 
 # Settings of every target of ours.
@@ -67,7 +68,7 @@ function(evlua_program name)
   target_compile_options(${name} PRIVATE ${EVLUA_LTO_COMPILE})
   target_compile_definitions(${name} PRIVATE EVLUA_VERSION="${PROJECT_VERSION}")
   target_link_options(${name} PRIVATE ${EVLUA_LTO_LINK})
-  target_link_libraries(${name} PRIVATE evlua_tools)
+  target_link_libraries(${name} PRIVATE evlua_tools ${EVLUA_LINKS_${name}})
   set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON)
 endfunction()
 

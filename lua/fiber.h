@@ -165,6 +165,10 @@ class Fiber final : public ListNode, private Runnable {
   bool has_cpu_limit() const noexcept { return cpu_budget_ != nullptr; }
   /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
   void charge_cpu() noexcept;
+  /// There is none left, for this task and those that share the budget.
+  void use_up_cpu() noexcept {
+    if (cpu_budget_ != nullptr) cpu_budget_->left = 0;
+  }
   /// While above zero the fiber's waits are not cancelled (clean-up).
   void shield(int change) noexcept { shield_ += change; }
   bool shielded() const noexcept { return shield_ > 0; }

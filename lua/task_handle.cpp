@@ -189,6 +189,14 @@ int limit_task_cpu(lua_State* L) {
   return 0;
 }
 
+int interrupt_task(lua_State* L) {
+  TaskHandle& handle = check_task(L, 1);
+  if (handle.state != TaskHandle::State::running) return 0;
+  handle.fiber->use_up_cpu();
+  handle.fiber->doom("interrupted");
+  return 0;
+}
+
 namespace {
 
 int status(lua_State* L) {

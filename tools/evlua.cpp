@@ -4,6 +4,7 @@
 #include "core/scheduler.h"
 #include "core/trace.h"
 #include "lua/slice.h"
+#include "tools/prompt.h"
 #include "tools/runtime.h"
 #include "tools/script.h"
 #include "tools/script_options.h"
@@ -13,8 +14,11 @@ int main(int argc, char** argv) {
   using namespace evlua::tools;
   ScriptCommandLine line = ScriptCommandLine::parse(argc, argv);
   if (line.version) std::printf("%s\n", version_line("evlua").c_str());
-  if (line.script.steps.empty() && line.script.tool.empty()) {
-    if (line.version) return 0;
+  if (line.version && !line.has_work()) return 0;
+  if (line.waits_for_input() && at_terminal()) {
+    line.make_prompt(open_prompt);
+    set_at_leave(restore_terminal);
+  } else if (!line.has_work()) {
     line.script.steps.push_back({ScriptStep::Kind::file, "-"});
   }
   begin_trace(line.runtime);

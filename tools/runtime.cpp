@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -42,7 +43,14 @@ void begin_trace(const RuntimeOptions& options) {
   std::exit(2);
 }
 
+namespace {
+std::atomic<void (*)()> at_leave{nullptr};
+}  // namespace
+
+void set_at_leave(void (*action)()) noexcept { at_leave.store(action); }
+
 void leave(int code) {
+  if (auto* const action = at_leave.load()) action();
   Trace::finish();
   ::_exit(code);
 }

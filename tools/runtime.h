@@ -24,6 +24,8 @@ BackendChoice choose_backend(const RuntimeOptions& options, bool quiet);
 
 /// Begins the timeline that is asked for. On failure prints the reason and exits with 2.
 void begin_trace(const RuntimeOptions& options);
+/// What is done before `leave` ends the process; null: nothing. [any thread]
+void set_at_leave(void (*action)()) noexcept;
 /// Ends the process now, with the timeline written.
 [[noreturn]] void leave(int code);
 

@@ -95,6 +95,10 @@ void push_tool(lua_State* L, const ScriptOptions& options) {
   lua_newtable(L);
   push_list(L, options.files);
   lua_setfield(L, -2, "files");
+  if (options.native != nullptr) {
+    lua_pushcfunction(L, options.native);
+    lua_setfield(L, -2, "native");
+  }
   for (const auto& [name, values] : options.settings) {
     push_list(L, values);
     lua_setfield(L, -2, name.c_str());

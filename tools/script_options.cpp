@@ -1,5 +1,6 @@
 #include "tools/script_options.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -53,9 +54,8 @@ struct ToolOption {
   const Tool& tool;
   bool has_value = true;
 };
-constexpr ToolOption kToolOptions[] = {{"globals", kCheck}, {"filter", kTest}, {"seed", kTest},
-                                       {"timeout", kTest},  {"jobs", kTest},   {"junit", kTest},
-                                       {"tap", kTest, false}};
+constexpr ToolOption kToolOptions[] = {{"globals", kCheck}, {"filter", kTest}, {"seed", kTest},      {"timeout", kTest},
+                                       {"jobs", kTest},     {"junit", kTest},  {"tap", kTest, false}};
 
 class Parser {
  public:
@@ -203,6 +203,19 @@ ScriptCommandLine Parser::parse() {
 }
 
 }  // namespace
+
+bool ScriptCommandLine::waits_for_input() const {
+  if (!script.tool.empty() || version) return false;
+  return std::all_of(script.steps.begin(), script.steps.end(),
+                     [](const ScriptStep& step) { return step.kind == ScriptStep::Kind::module; });
+}
+
+void ScriptCommandLine::make_prompt(lua_CFunction native) {
+  script.tool = "repl";
+  script.native = native;
+  script.settings["banner"] = {version_line("evlua")};
+  for (const ScriptStep& step : script.steps) script.settings["modules"].push_back(step.text);
+}
 
 ScriptCommandLine ScriptCommandLine::parse(int argc, char** argv) { return Parser(argc, argv).parse(); }
 

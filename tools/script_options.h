@@ -11,6 +11,13 @@ struct ScriptCommandLine {
   ScriptOptions script;
   bool version = false;
 
+  /// Something was asked for.
+  bool has_work() const { return !script.steps.empty() || !script.tool.empty(); }
+  /// Nothing is asked for but modules to be loaded.
+  bool waits_for_input() const;
+  /// Turns it into the prompt, of which `native` opens what Lua cannot do.
+  void make_prompt(lua_CFunction native);
+
   /// Ends the process after --help, and with 2, after saying why, where something is wrong.
   static ScriptCommandLine parse(int argc, char** argv);
 };

@@ -1,0 +1,132 @@
+#include "tools/prompt.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <optional>
+#include <semaphore>
+#include <string>
+
+#include "core/blocking.h"
+#include "core/worker.h"
+#include "lua/bridge.h"
+#include "lua/stack.h"
+#include "lua/vm.h"
+#include "tools/line_editor.h"
+
+namespace evlua::tools {
+
+namespace {
+
+using lua::Vm;
+
+const char kCompleter = 0;  // registry key
+
+/// Never destroyed: its thread may be reading when the process ends.
+std::atomic<LineEditor*> editor{nullptr};
+
+/// A question of the editor's thread, answered on the strand.
+struct Question : Runnable {
+  Vm* vm = nullptr;
+  const std::string* before = nullptr;
+  LineEditor::Completion answer;
+  std::binary_semaphore answered{0};
+};
+
+std::string take_text(lua_State* L, int index) {
+  std::size_t size = 0;
+  const char* text = lua_tolstring(L, index, &size);
+  return text != nullptr ? std::string(text, size) : std::string();
+}
+
+void answer(Question& question) {
+  lua_State* L = question.vm->main_state();
+  const int top = lua_gettop(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kCompleter) == LUA_TFUNCTION) {
+    lua_pushlstring(L, question.before->data(), question.before->size());
+    if (lua::pcall_briefly(L, 1, 2) == LUA_OK) question.answer = {take_text(L, -2), take_text(L, -1)};
+  }
+  lua_settop(L, top);
+}
+
+LineEditor::Completion ask(Vm& vm, const std::string& before) {
+  Question question;
+  question.vm = &vm;
+  question.before = &before;
+  question.run = [](Runnable& self) noexcept {
+    auto& asked = static_cast<Question&>(self);
+    answer(asked);
+    asked.answered.release();
+  };
+  vm.strand().enqueue(question);
+  question.answered.acquire();
+  return std::move(question.answer);
+}
+
+Task<Result<LineEditor::Line>> read_from(LineEditor* from, const char* prompt) {
+  const std::string shown = prompt;
+  auto call = blocking(
+      Worker::current().pool(), [&] { return from->read(shown); }, PoolJob::Class::slow);
+  std::optional<LineEditor::Line> line = co_await call;
+  if (!line) co_return fail(ECANCELED, OpCode::read);
+  co_return std::move(*line);
+}
+
+struct PushLine {
+  static const char* subject() { return nullptr; }
+  int operator()(lua_State* L, LineEditor::Line& line) const {
+    static const char* const kinds[] = {"text", "interrupted", "end"};
+    lua_pushstring(L, kinds[static_cast<int>(line.kind)]);
+    lua_pushlstring(L, line.text.data(), line.text.size());
+    return 2;
+  }
+};
+
+int read_line(lua_State* L) {
+  const char* prompt = luaL_checkstring(L, 1);  // stays on the stack while this waits
+  LineEditor* from = editor.load();
+  return lua::suspend_task<LineEditor::Line>(
+      L, [=] { return read_from(from, prompt); }, PushLine());
+}
+
+int interrupt(lua_State* /*L*/) {
+  editor.load()->interrupt();
+  return 0;
+}
+
+int refresh(lua_State* /*L*/) {
+  editor.load()->refresh();
+  return 0;
+}
+
+int drop_input(lua_State* /*L*/) {
+  editor.load()->drop_input();
+  return 0;
+}
+
+int complete_with(lua_State* L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kCompleter);
+  return 0;
+}
+
+}  // namespace
+
+bool at_terminal() { return ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0; }
+
+int open_prompt(lua_State* L) {
+  Vm* vm = &Vm::of(L);
+  editor.store(new LineEditor(history_path(), [vm](const std::string& before) { return ask(*vm, before); }));
+  const luaL_Reg functions[] = {{"read_line", read_line},   {"interrupt", interrupt},         {"refresh", refresh},
+                                {"drop_input", drop_input}, {"complete_with", complete_with}, {nullptr, nullptr}};
+  luaL_newlib(L, functions);
+  return 1;
+}
+
+void restore_terminal() {
+  if (LineEditor* opened = editor.load()) opened->restore();
+}
+
+}  // namespace evlua::tools
