@@ -85,12 +85,14 @@ struct PushLine {
 
 int read_line(lua_State* L) {
   const char* prompt = luaL_checkstring(L, 1);  // stays on the stack while this waits
+  Vm::of(L).condemn(nullptr);                   // a SIGINT that was handled late
   LineEditor* from = editor.load();
   return lua::suspend_task<LineEditor::Line>(
       L, [=] { return read_from(from, prompt); }, PushLine());
 }
 
-int interrupt(lua_State* /*L*/) {
+int give_up(lua_State* L) {
+  Vm::of(L).condemn(nullptr);
   editor.load()->interrupt();
   return 0;
 }
@@ -100,8 +102,10 @@ int refresh(lua_State* /*L*/) {
   return 0;
 }
 
-int drop_input(lua_State* /*L*/) {
+/// What was typed ahead is forgotten, and Lua code may compute again.
+int interrupted(lua_State* L) {
   editor.load()->drop_input();
+  Vm::of(L).condemn(nullptr);
   return 0;
 }
 
@@ -119,8 +123,9 @@ bool at_terminal() { return ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILEN
 int open_prompt(lua_State* L) {
   Vm* vm = &Vm::of(L);
   editor.store(new LineEditor(history_path(), [vm](const std::string& before) { return ask(*vm, before); }));
-  const luaL_Reg functions[] = {{"read_line", read_line},   {"interrupt", interrupt},         {"refresh", refresh},
-                                {"drop_input", drop_input}, {"complete_with", complete_with}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {
+      {"read_line", read_line},         {"give_up", give_up}, {"refresh", refresh}, {"interrupted", interrupted},
+      {"complete_with", complete_with}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;
 }

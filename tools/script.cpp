@@ -186,6 +186,20 @@ void leave_stuck_script(Vm&, int signal) {
   leave(128 + signal);
 }
 
+/// For a prompt: SIGINT ends nothing but what runs. The Vm is condemned until its handler comes to run
+/// (tools/prompt.h).
+void stop_stuck_at_prompt(Vm& vm, int signal) {
+  if (signal == SIGINT) {
+    vm.condemn("interrupted");
+  } else {
+    stop_stuck_script(vm, signal);
+  }
+}
+
+void leave_stuck_prompt(Vm& vm, int signal) {
+  if (signal != SIGINT) leave_stuck_script(vm, signal);
+}
+
 }  // namespace
 
 Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::SignalHub& signals) {
@@ -201,7 +215,11 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   vm->watch_deadlocks(&deadlocks);
   Fiber::Owner main;
   start_main(*vm, options, main);
-  signals.set_stuck_action(stop_stuck_script, leave_stuck_script);
+  if (options.is_prompt) {
+    signals.set_stuck_action(stop_stuck_at_prompt, leave_stuck_prompt);
+  } else {
+    signals.set_stuck_action(stop_stuck_script, leave_stuck_script);
+  }
   signals.attach(*vm, end_script);
   (void)co_await vm->idle().wait();
   signals.detach();

@@ -26,6 +26,7 @@ struct ScriptOptions {
   int script_index = 0;                ///< of the script in it
   /// A file of lua/lib that is run instead of the steps: it returns a function of `settings` and `files`.
   std::string tool;
+  bool is_prompt = false;          ///< the tool is: SIGINT does not end the program
   lua_CFunction native = nullptr;  ///< opens what it needs of the program
   std::vector<std::string> files;
   std::map<std::string, std::vector<std::string>> settings;  ///< by the names of options

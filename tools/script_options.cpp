@@ -212,6 +212,7 @@ bool ScriptCommandLine::waits_for_input() const {
 
 void ScriptCommandLine::make_prompt(lua_CFunction native) {
   script.tool = "repl";
+  script.is_prompt = true;
   script.native = native;
   script.settings["banner"] = {version_line("evlua")};
   for (const ScriptStep& step : script.steps) script.settings["modules"].push_back(step.text);

@@ -32,7 +32,7 @@ end
 
 -- Runs it as a task of its own, so that it can be ended.
 local function run(native, chunk)
-  local good, message, interrupted = nil, "the task was cancelled", false
+  local good, message, interrupted
   local running = task.spawn(function()
     good, message = xpcall(function() show_results(table.pack(chunk())) end, show_error)
   end)
@@ -40,12 +40,12 @@ local function run(native, chunk)
   task.limit_cpu(running, PLENTY)
   evlua.on_signal("SIGINT", function()
     interrupted = true
-    native.drop_input()
+    native.interrupted()
     task.interrupt(running)
   end)
   running:wait()
   io.stdout:flush()
-  if interrupted then
+  if interrupted or good == nil then  -- where the task was stuck, its end comes before the signal
     io.stderr:write("\ninterrupted\n")
   elseif not good then
     io.stderr:write(tostring(message), "\n")
@@ -91,7 +91,7 @@ return function(options)
   evlua.on_signal("SIGCONT", native.refresh)
   evlua.on_signal("SIGWINCH", native.refresh)
   while true do
-    evlua.on_signal("SIGINT", native.interrupt)
+    evlua.on_signal("SIGINT", native.give_up)
     io.stdout:flush()
     io.stderr:flush()
     local chunk = read_chunk(native)

@@ -134,6 +134,8 @@ def test_interrupt():
     endless = ["while true do end", "require('evlua').sleep(1000)",
                "while true do pcall(function() while true do end end) end",
                "local e = require 'evlua' e.all{function() e.sleep(1000) end, function() while true do end end}",
+               "table.sort({3, 2, 1}, function() while true do end end)",
+               "require('evlua').atomic(function() while true do end end)",
                "require('evlua.sync').channel():receive()", "while true do require('evlua').sleep(0.001) end"]
     if os.environ.get("EVLUA_SANITIZE") == "thread":  # no slice of Lua can be ended there
         endless = [code for code in endless if "while" not in code or "sleep(0" in code]
