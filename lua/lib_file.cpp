@@ -1,11 +1,16 @@
 // Open files, as evlua.fs gives them to Lua: a position, and what was read ahead for lines.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 
 #include "core/frame_pool.h"
+#include "core/io_await.h"
 #include "fs/file.h"
+#include "fs/pooled.h"
 #include "lua/fs_values.h"
 #include "lua/iterate.h"
 
@@ -100,13 +105,21 @@ bool refuse(lua_State* L, const FileHandle& handle, Use use) {
   return true;
 }
 
+}  // namespace
+
+void push_file(lua_State* L, fs::File& file) {
+  auto* handle = new (lua_newuserdata(L, sizeof(FileHandle))) FileHandle;
+  luaL_setmetatable(L, kFileType);
+  handle->file = std::move(file);
+  if (::lseek(handle->file.fd(), 0, SEEK_CUR) < 0) handle->position = -1;
+}
+
+namespace {
+
 struct PushFile : About {
   using About::About;
   int operator()(lua_State* L, fs::File& file) const {
-    auto* handle = new (lua_newuserdata(L, sizeof(FileHandle))) FileHandle;
-    luaL_setmetatable(L, kFileType);
-    handle->file = std::move(file);
-    if (::lseek(handle->file.fd(), 0, SEEK_CUR) < 0) handle->position = -1;
+    push_file(L, file);
     return 1;
   }
 };
@@ -411,6 +424,73 @@ int close(lua_State* L) {
       L, [&handle] { return close_file(handle); }, PushTrue());
 }
 
+// -- files: locks and room ------------------------------------------------------------------------------------------
+
+constexpr Duration kFirstLockPause = kMillisecond;
+constexpr Duration kLockPauseMax = 20 * kMillisecond;
+
+/// Tries again and again: one who waits in the kernel would hold a thread, and enough of them all threads.
+Task<Result<void>> lock_file(FileHandle& handle, int how, Instant deadline) {
+  const InUse guard(handle);
+  Duration pause = kFirstLockPause;
+  while (true) {
+    const Result<void> locked =
+        co_await fs::pooled([&handle, how] { return ::flock(handle.file.fd(), how | LOCK_NB) == 0 ? 0 : errno; });
+    if (locked || !locked.error().is(EWOULDBLOCK)) co_return locked;
+    if (handle.closed) co_return fail(ECANCELED);
+    const Instant now = monotonic_now();
+    if (now >= deadline) co_return fail(ETIMEDOUT);
+    const Result<std::int32_t> slept = co_await io::sleep_until(std::min(deadline, deadline_after(now, pause)));
+    if (!slept && slept.error().is(ECANCELED)) co_return fail(ECANCELED);
+    pause = std::min(pause * 2, kLockPauseMax);
+  }
+}
+
+/// lock([options])
+int lock(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const bool has_options = check_options(L, 2, {"shared", "timeout"});
+  const int how = has_options && option_flag(L, 2, "shared", false) ? LOCK_SH : LOCK_EX;
+  const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle, how, deadline] { return lock_file(handle, how, deadline); }, PushTrue("lock"));
+}
+
+Task<Result<void>> unlock_file(FileHandle& handle) {
+  const InUse guard(handle);
+  Result<void> done = co_await fs::pooled([&handle] { return ::flock(handle.file.fd(), LOCK_UN) == 0 ? 0 : errno; });
+  co_return done;
+}
+
+int unlock(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle] { return unlock_file(handle); }, PushTrue("unlock"));
+}
+
+Task<Result<void>> allocate_file(FileHandle& handle, std::int64_t offset, std::int64_t size) {
+  const InUse guard(handle);
+  Result<void> done = co_await fs::pooled([&handle, offset, size] {
+    int error = EINTR;
+    while (error == EINTR) error = ::fallocate(handle.file.fd(), 0, offset, size) == 0 ? 0 : errno;
+    return error;
+  });
+  co_return done;
+}
+
+/// allocate(size[, offset])
+int allocate(lua_State* L) {
+  FileHandle& handle = check_file(L);
+  const lua_Integer size = check_range(L, 2, 1, std::numeric_limits<lua_Integer>::max());
+  const lua_Integer offset = luaL_optinteger(L, 3, 0);
+  luaL_argcheck(L, offset >= 0, 3, "must not be negative");
+  if (refuse(L, handle, Use::anywhere)) return 3;
+  return suspend_task<void>(
+      L, [&handle, offset, size] { return allocate_file(handle, offset, size); }, PushTrue("allocate"));
+}
+
 int flush(lua_State* L) {
   (void)check_file(L);  // writes are unbuffered
   lua_pushboolean(L, 1);
@@ -457,10 +537,10 @@ const fs::File* to_file(lua_State* L, int index) {
 }
 
 void define_file_type(lua_State* L) {
-  const luaL_Reg methods[] = {{"read", read},    {"read_at", read_at},   {"lines", lines},      {"chunks", chunks},
-                              {"write", write},  {"write_at", write_at}, {"seek", seek},        {"sync", sync},
-                              {"flush", flush},  {"truncate", truncate}, {"stat", stat_method}, {"close", close},
-                              {nullptr, nullptr}};
+  const luaL_Reg methods[] = {{"read", read},   {"read_at", read_at},   {"lines", lines},       {"chunks", chunks},
+                              {"write", write}, {"write_at", write_at}, {"seek", seek},         {"sync", sync},
+                              {"flush", flush}, {"truncate", truncate}, {"stat", stat_method},  {"close", close},
+                              {"lock", lock},   {"unlock", unlock},     {"allocate", allocate}, {nullptr, nullptr}};
   const luaL_Reg meta[] = {{"__tostring", file_to_string}, {"__gc", collect_file}, {nullptr, nullptr}};
   define_type(L, kFileType, methods, meta);
 }

@@ -81,6 +81,22 @@ int write_file(lua_State* L) {
       L, [=] { return fs::write_file(std::string(path), bytes, options, deadline); }, PushTrue(path));
 }
 
+/// replace(path, data[, options]): write with `atomic`
+int replace_file(lua_State* L) {
+  const char* path = check_path(L, 1);
+  const std::string_view bytes = check_bytes(L, 2);
+  fs::WriteOptions options;
+  options.atomic = true;
+  Instant deadline = kNever;
+  if (check_options(L, 3, {"permissions", "timeout"})) {
+    const lua_Integer permissions = option_integer(L, 3, "permissions", -1);
+    if (permissions >= 0) options.permissions = static_cast<mode_t>(permissions & 07777);
+    deadline = option_deadline(L, 3);
+  }
+  return suspend_task<void>(
+      L, [=] { return fs::write_file(std::string(path), bytes, options, deadline); }, PushTrue(path));
+}
+
 int stat_path(lua_State* L, bool follow) {
   const char* path = check_path(L, 1);
   const Instant deadline = deadline_option(L, 2);
@@ -268,11 +284,12 @@ int open_fs(lua_State* L) {
   const luaL_Reg directory_meta[] = {{"__gc", collect_directory}, {nullptr, nullptr}};
   define_type(L, kDirectoryType, nullptr, directory_meta);
   const luaL_Reg functions[] = {
-      {"open", open_file},    {"read", read_file}, {"write", write_file}, {"stat", stat},
-      {"lstat", lstat},       {"exists", exists},  {"rename", rename},    {"remove", remove},
-      {"rmdir", rmdir},       {"mkdir", mkdir},    {"symlink", symlink},  {"readlink", readlink},
-      {"realpath", realpath}, {"dir", dir},        {"list", list},        {nullptr, nullptr}};
+      {"open", open_file},       {"read", read_file},    {"write", write_file},  {"stat", stat},   {"lstat", lstat},
+      {"exists", exists},        {"rename", rename},     {"remove", remove},     {"rmdir", rmdir}, {"mkdir", mkdir},
+      {"symlink", symlink},      {"readlink", readlink}, {"realpath", realpath}, {"dir", dir},     {"list", list},
+      {"replace", replace_file}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
+  add_path_functions(L);
   return 1;
 }
 

@@ -72,7 +72,8 @@ void open_modules(lua_State* L) {
   open_os(L);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
-  preload(L, "evlua.fs", open_fs);
+  preload(L, "evlua.fs.native", open_fs);
+  preload_embedded(L, "evlua.fs", "fs");
   preload(L, "evlua.process", open_process);
   preload(L, "evlua.encoding", open_encoding);
   preload(L, "evlua.json", open_json);

@@ -30,6 +30,41 @@ local fs = {}
 ---@field data_only? boolean leave out times and the like (false)
 ---@field timeout? number seconds for the whole call
 
+---@class evlua.FsReplaceOptions
+---@field permissions? integer of the file; without, those of the old one
+---@field timeout? number seconds for the whole call
+
+---@class evlua.FsCopyOptions
+---@field overwrite? boolean what is there may be replaced (true)
+---@field preserve? boolean times and owners as well (false)
+---@field recursive? boolean directories with what is in them (false)
+
+---@class evlua.FsFollowOptions
+---@field follow? boolean false: a link itself (true)
+
+---@class evlua.FsLockOptions
+---@field shared? boolean others may share it (false)
+---@field timeout? number seconds; 0 only tries
+
+---@class evlua.FsWalkOptions
+---@field depth? number how deep to go
+---@field on_error? fun(message: string, code: string) for a directory that cannot be read; without, that raises
+
+---@class evlua.FsGlobOptions
+---@field hidden? boolean names that begin with a dot match as others do (false)
+
+---@class evlua.FsTemporaryOptions
+---@field dir? string ($TMPDIR, or "/tmp")
+---@field prefix? string ("evlua-")
+---@field suffix? string ("")
+
+---@class evlua.WalkEntry
+---@field path string
+---@field name string
+---@field type evlua.FileType
+---@field depth integer 1 for what is in the directory itself
+---@field prune? boolean set it to leave out what is in this directory
+
 ---@alias evlua.FileType
 ---| "file"
 ---| "directory"
@@ -138,6 +173,26 @@ function File:truncate(size) end
 ---@return string? message
 ---@return string? code
 function File:stat() end
+
+---Locks the file as flock(2) does. Waiting takes no thread.
+---@param options? evlua.FsLockOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function File:lock(options) end
+
+---@return true? done
+---@return string? message
+---@return string? code
+function File:unlock() end
+
+---Makes sure that there is room for `size` bytes from `offset` (0) on.
+---@param size integer
+---@param offset? integer
+---@return true? done
+---@return string? message
+---@return string? code
+function File:allocate(size, offset) end
 
 ---May be called twice.
 ---@return true? closed
@@ -257,5 +312,129 @@ function fs.dir(path) end
 ---@return string? message
 ---@return string? code
 function fs.list(path) end
+
+---`fs.write` with `atomic`.
+---@param path string
+---@param data string
+---@param options? evlua.FsReplaceOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.replace(path, data, options) end
+
+---Copies the content and the permissions of a file, or a directory with `recursive`.
+---@param from string
+---@param to string
+---@param options? evlua.FsCopyOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.copy(from, to, options) end
+
+---Makes `path` another name of the file at `existing`.
+---@param existing string
+---@param path string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.link(existing, path) end
+
+---Renames, or copies and removes where that leads to another file system.
+---@param from string
+---@param to string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.move(from, to) end
+
+---Removes a file, or a directory with everything in it.
+---@param path string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.remove_all(path) end
+
+---@param path string
+---@param permissions integer bits of chmod(2)
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.chmod(path, permissions) end
+
+---@param path string
+---@param user? string|integer
+---@param group? string|integer
+---@param options? evlua.FsFollowOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.chown(path, user, group, options) end
+
+---Seconds since 1970-01-01 UTC; nil leaves one as it is.
+---@param path string
+---@param accessed? number
+---@param modified? number
+---@param options? evlua.FsFollowOptions
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.utimes(path, accessed, modified, options) end
+
+---The value of an extended attribute.
+---@param path string
+---@param name string
+---@return string? value
+---@return string? message
+---@return string? code
+function fs.getxattr(path, name) end
+
+---@param path string
+---@param name string
+---@param value string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.setxattr(path, name, value) end
+
+---@param path string
+---@param name string
+---@return true? done
+---@return string? message
+---@return string? code
+function fs.removexattr(path, name) end
+
+---@param path string
+---@return string[]? names
+---@return string? message
+---@return string? code
+function fs.listxattr(path) end
+
+---Everything below a directory: `for entry in assert(fs.walk(path)) do ... end`
+---@param path string
+---@param options? evlua.FsWalkOptions
+---@return (fun(state: any): evlua.WalkEntry?)? next
+---@return any state or the message of the failure
+---@return string? code
+function fs.walk(path, options) end
+
+---The paths that match, sorted.
+---@param pattern string
+---@param options? evlua.FsGlobOptions
+---@return string[] paths
+function fs.glob(pattern, options) end
+
+---A new file, open for reading and writing, and its path.
+---@param options? evlua.FsTemporaryOptions
+---@return evlua.File? file
+---@return string? path or the message of the failure
+---@return string? code
+function fs.temp_file(options) end
+
+---A new directory.
+---@param options? evlua.FsTemporaryOptions
+---@return string? path
+---@return string? message
+---@return string? code
+function fs.temp_dir(options) end
 
 return fs

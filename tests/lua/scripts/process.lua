@@ -272,7 +272,7 @@ function tests.signals()
     return not stat or stat:find("%) Z")
   end)
   child:close()
-  child = assert(process.spawn{"sh", "-c", "ps -o sid= -p $$ || echo $$", stdout = "pipe", new_session = true})
+  child = assert(process.spawn{"sh", "-c", "cut -d' ' -f6 /proc/$$/stat", stdout = "pipe", new_session = true})
   assert(child.stdout:read("a"):match("%d+") == tostring(child.pid))
   child:close()
 end

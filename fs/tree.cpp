@@ -1,0 +1,276 @@
+#include "fs/tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "core/io_await.h"
+#include "fs/path_ops.h"
+#include "fs/pooled.h"
+
+namespace evlua::fs {
+
+// -- copying --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// So much is copied, or so many entries are removed, before somebody looks whether it is still wanted.
+constexpr std::size_t kCopyAtOnce = 16U << 20;
+constexpr std::size_t kRemoveAtOnce = 1000;
+constexpr std::size_t kCopyBuffer = 256U << 10;
+
+/// A copy that goes on from call to call.
+struct Copy {
+  int from = -1;
+  int to = -1;
+  bool by_kernel = true;
+  bool any = false;
+  bool done = false;
+  std::unique_ptr<char[]> buffer;
+};
+
+bool cannot_by_kernel(int error) noexcept {
+  return error == EXDEV || error == EINVAL || error == EOPNOTSUPP || error == ENOSYS || error == EPERM || error == EIO;
+}
+
+int copy_some_by_kernel(Copy& copy) noexcept {
+  const ssize_t copied = ::copy_file_range(copy.from, nullptr, copy.to, nullptr, kCopyAtOnce, 0);
+  if (copied > 0) {
+    copy.any = true;
+    return 0;
+  }
+  if (copied < 0 && errno == EINTR) return 0;
+  if (copied < 0 && (copy.any || !cannot_by_kernel(errno))) return errno;
+  // Files of /proc have no size, and content all the same.
+  if (copied == 0 && copy.any) {
+    copy.done = true;
+  } else {
+    copy.by_kernel = false;
+  }
+  return 0;
+}
+
+int write_all(int fd, const char* data, std::size_t size) noexcept {
+  while (size > 0) {
+    const ssize_t wrote = ::write(fd, data, size);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return errno;
+    data += wrote;
+    size -= static_cast<std::size_t>(wrote);
+  }
+  return 0;
+}
+
+int copy_some_by_hand(Copy& copy) {
+  if (copy.buffer == nullptr) copy.buffer.reset(new char[kCopyBuffer]);
+  for (std::size_t copied = 0; copied < kCopyAtOnce; copied += kCopyBuffer) {
+    const ssize_t got = ::read(copy.from, copy.buffer.get(), kCopyBuffer);
+    if (got < 0) return errno == EINTR ? 0 : errno;
+    if (got == 0) {
+      copy.done = true;
+      return 0;
+    }
+    if (const int error = write_all(copy.to, copy.buffer.get(), static_cast<std::size_t>(got)); error != 0) {
+      return error;
+    }
+  }
+  return 0;
+}
+
+int make_alike(int from, int to, bool preserve) noexcept {
+  struct stat info {};
+  struct stat target {};
+  if (::fstat(from, &info) != 0 || ::fstat(to, &target) != 0) return errno;
+  if (!S_ISREG(target.st_mode)) return 0;  // such as /dev/null
+  if (preserve) (void)!::fchown(to, info.st_uid, info.st_gid);
+  if (::fchmod(to, info.st_mode & 07777) != 0) return errno;
+  const timespec times[2] = {info.st_atim, info.st_mtim};
+  return !preserve || ::futimens(to, times) == 0 ? 0 : errno;
+}
+
+/// EINVAL for a file and itself. Empties the target.
+int check_pair(int from, int to) noexcept {
+  struct stat source {};
+  struct stat target {};
+  if (::fstat(from, &source) != 0 || ::fstat(to, &target) != 0) return errno;
+  if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) return EINVAL;
+  return S_ISREG(target.st_mode) && ::ftruncate(to, 0) != 0 ? errno : 0;
+}
+
+Task<Result<void>> copy_content(const File& from, const File& to, bool preserve) {
+  Result<void> outcome = co_await pooled([&] { return check_pair(from.fd(), to.fd()); });
+  Copy copy;
+  copy.from = from.fd();
+  copy.to = to.fd();
+  while (outcome && !copy.done) {
+    outcome = co_await pooled([&copy] { return copy.by_kernel ? copy_some_by_kernel(copy) : copy_some_by_hand(copy); });
+  }
+  if (outcome) outcome = co_await pooled([&] { return make_alike(from.fd(), to.fd(), preserve); });
+  co_return outcome;
+}
+
+struct Target {
+  File file;
+  bool is_new = true;
+};
+
+Task<Result<Target>> open_target(std::string path, bool overwrite) {
+  const OpenMode fresh{O_WRONLY | O_CREAT | O_EXCL, false};
+  std::string name = path;
+  Result<File> file = co_await File::open(std::move(name), fresh, 0600);
+  if (file) co_return Target{std::move(*file), true};
+  if (!overwrite || !file.error().is(EEXIST)) co_return fail(file.error());
+  const OpenMode existing{O_WRONLY, false};
+  file = co_await File::open(std::move(path), existing, 0);
+  if (!file) co_return fail(file.error());
+  co_return Target{std::move(*file), false};
+}
+
+}  // namespace
+
+Task<Result<void>> copy_file(std::string from, std::string to, CopyOptions options) {
+  const OpenMode reading{O_RDONLY, false};
+  Result<File> source = co_await File::open(std::move(from), reading, 0);
+  if (!source) co_return fail(source.error());
+  const Result<FileInfo> info = co_await stat(source->fd());
+  if (!info) co_return fail(info.error());
+  if (std::strcmp(info->type, "directory") == 0) co_return fail(EISDIR);
+  std::string name = to;
+  Result<Target> target = co_await open_target(std::move(name), options.overwrite);
+  if (!target) co_return fail(target.error());
+  Result<void> outcome = co_await copy_content(*source, target->file, options.preserve);
+  if (outcome) outcome = co_await target->file.close();
+  if (!outcome && target->is_new) (void)::unlink(to.c_str());  // also when we are cancelled
+  co_return outcome;
+}
+
+// -- removing -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Removal {
+  std::size_t budget = 0;
+  bool done = false;
+};
+
+int remove_content(int directory, Removal& removal);
+
+/// 0, or an errno. Leaves the entry when the budget is spent.
+int remove_entry(int directory, const char* name, Removal& removal) {
+  if (removal.budget == 0) return 0;
+  if (::unlinkat(directory, name, 0) == 0) {
+    --removal.budget;
+    return 0;
+  }
+  if (errno == ENOENT) return 0;
+  if (errno != EISDIR && errno != EPERM) return errno;
+  const int why = errno;
+  const int inner = ::openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (inner < 0) return errno == ENOTDIR || errno == ELOOP ? why : errno;
+  if (const int error = remove_content(inner, removal); error != 0) return error;
+  if (removal.budget == 0) return 0;
+  return ::unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+/// Closes the directory.
+int remove_content(int directory, Removal& removal) {
+  DIR* listing = ::fdopendir(directory);
+  if (listing == nullptr) {
+    const int error = errno;
+    (void)::close(directory);
+    return error;
+  }
+  int error = 0;
+  while (error == 0 && removal.budget > 0) {
+    errno = 0;
+    const dirent* entry = ::readdir(listing);
+    if (entry == nullptr) {
+      error = errno;
+      break;
+    }
+    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+    error = remove_entry(::dirfd(listing), entry->d_name, removal);
+  }
+  (void)::closedir(listing);
+  return error;
+}
+
+int remove_some(const std::string& path, Removal& removal, bool again) {
+  removal.budget = kRemoveAtOnce;
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    removal.done = true;
+    return again && errno == ENOENT ? 0 : errno;
+  }
+  const int error = remove_entry(AT_FDCWD, path.c_str(), removal);
+  removal.done = error != 0 || removal.budget > 0;
+  return error;
+}
+
+}  // namespace
+
+Task<Result<void>> remove_tree(std::string path) {
+  Removal removal;
+  Result<void> outcome;
+  bool again = false;
+  while (outcome && !removal.done) {
+    outcome = co_await pooled([&path, &removal, again] { return remove_some(path, removal, again); });
+    again = true;
+  }
+  co_return outcome;
+}
+
+// -- temporary names ------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr int kAttempts = 100;
+
+std::string random_name(const TemporaryName& name) {
+  static constexpr char kLetters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+  std::string path = name.directory;
+  if (path.empty()) {
+    const char* usual = std::getenv("TMPDIR");
+    path = usual != nullptr && *usual != '\0' ? usual : "/tmp";
+  }
+  path.append("/").append(name.prefix);
+  unsigned char random[12] = {};
+  (void)!::getrandom(random, sizeof random, 0);
+  for (const unsigned char byte : random) path += kLetters[byte % (sizeof kLetters - 1)];
+  return path.append(name.suffix);
+}
+
+}  // namespace
+
+Task<Result<std::pair<File, std::string>>> make_temporary_file(TemporaryName name) {
+  const OpenMode fresh{O_RDWR | O_CREAT | O_EXCL, false};
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::string path = random_name(name);
+    std::string opened = path;
+    Result<File> file = co_await File::open(std::move(opened), fresh, 0600);
+    if (file) co_return std::pair<File, std::string>(std::move(*file), std::move(path));
+    if (!file.error().is(EEXIST)) co_return fail(file.error());
+  }
+  co_return fail(EEXIST, OpCode::open);
+}
+
+Task<Result<std::string>> make_temporary_directory(TemporaryName name) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::string path = random_name(name);
+    std::string made = path;
+    const Result<void> done = co_await mkdir(std::move(made), 0700, false);
+    if (done) co_return path;
+    if (!done.error().is(EEXIST)) co_return fail(done.error());
+  }
+  co_return fail(EEXIST, OpCode::mkdir);
+}
+
+}  // namespace evlua::fs

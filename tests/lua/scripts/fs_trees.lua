@@ -1,0 +1,238 @@
+-- evlua.fs: trees, patterns, copies, temporary files, metadata and locks.
+local evlua, fs, process = require "evlua", require "evlua.fs", require "evlua.process"
+
+local place = assert(fs.temp_dir{prefix = "evlua-test-"})
+
+local function check_failure(wanted, pattern, none, message, code)
+  assert(none == nil and code == wanted and message:find(pattern), tostring(message) .. " / " .. tostring(code))
+end
+
+local function refused(pattern, ...)
+  local ok, message = pcall(...)
+  assert(not ok and message:find(pattern), message)
+end
+
+local function tree(name, files)
+  local root = place .. "/" .. name
+  for _, file in ipairs(files) do
+    assert(fs.mkdir(root .. "/" .. (file:match("^(.*)/") or ""), {parents = true}))
+    if file:sub(-1) ~= "/" then assert(fs.write(root .. "/" .. file, file)) end
+  end
+  return root
+end
+
+local function glob(root, pattern, options)
+  local found = assert(fs.glob(root .. "/" .. pattern, options))
+  for i, path in ipairs(found) do found[i] = path:sub(#root + 2) end
+  return table.concat(found, " ")
+end
+
+local tests = {}
+
+function tests.walk()
+  local root = tree("walk", {"a/b/c/deep", "a/one", "top", "empty/"})
+  assert(fs.symlink("..", root .. "/a/up"))
+  local function walked(options, visit)
+    local seen = {}
+    for entry in assert(fs.walk(root, options)) do
+      assert(entry.path:sub(-#entry.name) == entry.name)
+      assert(select(2, entry.path:sub(#root + 1):gsub("/", "")) == entry.depth)
+      seen[#seen + 1] = entry.path:sub(#root + 2) .. ":" .. entry.type
+      if visit then visit(entry) end
+    end
+    table.sort(seen)
+    return table.concat(seen, " ")
+  end
+  assert(walked() == "a/b/c/deep:file a/b/c:directory a/b:directory a/one:file a/up:link a:directory empty:directory "
+                     .. "top:file", walked())
+  assert(walked{depth = 1} == "a:directory empty:directory top:file")
+  assert(walked(nil, function(entry) entry.prune = entry.name == "b" end)
+         == "a/b:directory a/one:file a/up:link a:directory empty:directory top:file")
+  -- A folder that is removed meanwhile is no failure.
+  walked(nil, function(entry) if entry.name == "c" then assert(fs.remove_all(entry.path)) end end)
+  check_failure("ENOENT", "nowhere", fs.walk(place .. "/nowhere"))
+  check_failure("ENOTDIR", "top", fs.walk(root .. "/top"))
+  refused("unknown option 'deep'", fs.walk, root, {deep = 1})
+  refused("option 'depth': number expected", fs.walk, root, {depth = "1"})
+  refused("string expected", fs.walk)
+end
+
+function tests.glob()
+  local root = tree("glob", {"a/b/two.txt", "a/one.txt", "a/[x].txt", "a/b/c/x.lua", ".hidden/in", "a/.dot", "\u{e4}"})
+  assert(fs.symlink("a", root .. "/link"))
+  assert(glob(root, "*") == "a link \u{e4}")
+  assert(glob(root, "?") == "a \u{e4}")
+  assert(glob(root, "*", {hidden = true}) == ".hidden a link \u{e4}")
+  assert(glob(root, ".*") == ".hidden")
+  assert(glob(root, ".*/*") == ".hidden/in")
+  assert(glob(root, "a/*.txt") == "a/[x].txt a/one.txt")
+  assert(glob(root, "a/[no]*.txt") == "a/one.txt" and glob(root, "a/[a-m]*") == "a/b")
+  assert(glob(root, "a/[!o]*.txt") == "a/[x].txt" and glob(root, "a/[^%o]*.txt") == "a/[x].txt")
+  assert(glob(root, "a/\\[x\\].txt") == "a/[x].txt")
+  assert(glob(root, "a/one.txt") == "a/one.txt" and glob(root, "a/none") == "" and glob(root, "no*/x") == "")
+  assert(glob(root, "**/*.txt") == "a/[x].txt a/b/two.txt a/one.txt", glob(root, "**/*.txt"))
+  assert(glob(root, "**/**/x.lua") == "a/b/c/x.lua" and glob(root, "a/**/c") == "a/b/c")
+  assert(glob(root, "a/b/**") == "a/b/c a/b/c/x.lua a/b/two.txt")
+  assert(glob(root, "link/o*") == "link/one.txt")
+  assert(#assert(fs.glob("/")) == 0 and fs.glob("/etc/passw?")[1] == "/etc/passwd")
+  refused("path contains a NUL byte", fs.glob, "a\0b")
+end
+
+function tests.copy()
+  local root = tree("copy", {"a/b/two", "a/one"})
+  local big = ("0123456789abcdef"):rep(1 << 17)
+  assert(fs.write(root .. "/big", big, {permissions = tonumber("640", 8)}))
+  assert(fs.copy(root .. "/big", root .. "/copy"))
+  assert(fs.read(root .. "/copy") == big and fs.stat(root .. "/copy").permissions == tonumber("640", 8))
+  assert(fs.copy(root .. "/a/one", root .. "/copy") and fs.read(root .. "/copy") == "a/one")
+  check_failure("EEXIST", "copy", fs.copy(root .. "/big", root .. "/copy", {overwrite = false}))
+  assert(fs.read(root .. "/copy") == "a/one")
+  check_failure("EINVAL", "copy", fs.copy(root .. "/big", root .. "/big"))
+  assert(fs.read(root .. "/big") == big)
+  check_failure("EISDIR", "is a directory", fs.copy(root .. "/a", root .. "/x"))
+  check_failure("ENOENT", "nothing", fs.copy(root .. "/nothing", root .. "/x"))
+  assert(not fs.exists(root .. "/x"))
+  assert(fs.copy(root .. "/big", "/dev/null") and fs.stat("/dev/null").type == "char device")
+  assert(fs.copy("/proc/self/status", root .. "/status") and #fs.read(root .. "/status") > 100)
+  assert(fs.utimes(root .. "/big", 1000.5, 2000.25))
+  assert(fs.copy(root .. "/big", root .. "/old", {preserve = true}) and fs.stat(root .. "/old").modified == 2000.25)
+  -- Folders.
+  assert(fs.symlink("nowhere", root .. "/a/dangling"))
+  assert(fs.chmod(root .. "/a/b", tonumber("500", 8)))
+  assert(fs.copy(root .. "/a", root .. "/z", {recursive = true}))
+  assert(fs.read(root .. "/z/b/two") == "a/b/two" and fs.readlink(root .. "/z/dangling") == "nowhere")
+  assert(fs.stat(root .. "/z/b").permissions == tonumber("500", 8))
+  for _, inside in ipairs{"/a", "/a/b/new", "/a/../a/new"} do
+    check_failure("EINVAL", "into itself", fs.copy(root .. "/a", root .. inside, {recursive = true}))
+  end
+  -- A copy that is cancelled leaves nothing.
+  local task = evlua.spawn(function() return fs.copy("/dev/zero", root .. "/endless") end)
+  while not fs.exists(root .. "/endless") do evlua.sleep(0.001) end
+  task:cancel()
+  task:wait()
+  assert(not fs.exists(root .. "/endless"))
+end
+
+function tests.move()
+  local root = tree("move", {"a/b/two", "a/one"})
+  assert(fs.move(root .. "/a", root .. "/z") and not fs.exists(root .. "/a") and fs.read(root .. "/z/b/two"))
+  check_failure("ENOENT", "nothing", fs.move(root .. "/nothing", root .. "/x"))
+  local other = fs.exists("/dev/shm") and fs.temp_dir{dir = "/dev/shm"}
+  if other and fs.stat(other).device ~= fs.stat(root).device then
+    assert(fs.utimes(root .. "/z/one", nil, 1234.5))
+    assert(fs.move(root .. "/z", other .. "/moved"))
+    assert(not fs.exists(root .. "/z") and fs.read(other .. "/moved/b/two") == "a/b/two")
+    assert(fs.stat(other .. "/moved/one").modified == 1234.5)
+    assert(fs.move(other .. "/moved/one", root .. "/back") and fs.read(root .. "/back") == "a/one")
+    assert(#fs.list(other) == 1 and #fs.list(root) == 1)
+  end
+  if other then assert(fs.remove_all(other)) end
+end
+
+function tests.remove_all()
+  local root = tree("remove", {"a/b/c/d/e", "keep/me"})
+  assert(fs.symlink("../keep", root .. "/a/link"))
+  for i = 1, 2500 do assert(fs.write(root .. "/a/b/" .. i, "")) end
+  assert(fs.remove_all(root .. "/a") and not fs.exists(root .. "/a") and fs.read(root .. "/keep/me"))
+  check_failure("ENOENT", "remove", fs.remove_all(root .. "/a"))
+  assert(fs.symlink("keep", root .. "/link"))
+  assert(fs.remove_all(root .. "/link") and fs.read(root .. "/keep/me"))
+  assert(fs.remove_all(root .. "/keep/me") and not fs.exists(root .. "/keep/me"))
+end
+
+function tests.temporary()
+  local file, path = assert(fs.temp_file{dir = place, prefix = "p-", suffix = ".txt"})
+  assert(path:find("^" .. place:gsub("%p", "%%%0") .. "/p%-%w+%.txt$"), path)
+  assert(file:write("text") and file:read_at(10, 0) == "text" and file:close())
+  assert(fs.stat(path).permissions == tonumber("600", 8))
+  local folder = assert(fs.temp_dir{dir = place})
+  assert(fs.stat(folder).permissions == tonumber("700", 8) and folder ~= fs.temp_dir{dir = place})
+  check_failure("ENOENT", "", fs.temp_dir{dir = place .. "/nowhere"})
+  refused("option 'prefix'", fs.temp_file, {prefix = "../x"})
+  refused("option 'dir'", fs.temp_dir, {dir = "a\0b"})
+end
+
+function tests.metadata()
+  local path = place .. "/metadata"
+  assert(fs.replace(path, "one") and fs.replace(path, "two", {permissions = tonumber("600", 8)}))
+  assert(fs.read(path) == "two")
+  assert(fs.chmod(path, tonumber("4711", 8)) and fs.stat(path).permissions == tonumber("4711", 8))
+  check_failure("ENOENT", "^chmod ", fs.chmod(place .. "/nothing", 0))
+  refused("bad argument #2", fs.chmod, path, 1 << 20)
+  assert(fs.utimes(path, 1.5, -2.25))
+  assert(fs.stat(path).accessed == 1.5 and fs.stat(path).modified == -2.25)
+  assert(fs.utimes(path, nil, 7) and fs.stat(path).accessed == 1.5 and fs.stat(path).modified == 7)
+  refused("out of range", fs.utimes, path, 1e300)
+  assert(fs.link(path, place .. "/linked") and fs.stat(path).links == 2)
+  check_failure("EEXIST", "^link ", fs.link(path, place .. "/linked"))
+  local me = fs.stat(path)
+  assert(fs.chown(path, me.uid, me.gid) and fs.chown(path))
+  check_failure("EINVAL", "^chown ", fs.chown(path, "nobody-such"))
+  if assert(process.run{"id", "-u"}).stdout == "0\n" then
+    assert(fs.chown(path, "daemon", 4321) and fs.stat(path).gid == 4321)
+    assert(fs.stat(path).uid == tonumber(process.run{"id", "-u", "daemon"}.stdout))
+    assert(fs.symlink("metadata", place .. "/symlink"))
+    assert(fs.chown(place .. "/symlink", 77, nil, {follow = false}))
+    assert(fs.lstat(place .. "/symlink").uid == 77 and fs.stat(path).uid ~= 77)
+  end
+  local set, _, code = fs.setxattr(path, "user.name", "value\0more")
+  if set then
+    assert(fs.getxattr(path, "user.name") == "value\0more" and fs.listxattr(path)[1] == "user.name")
+    assert(fs.removexattr(path, "user.name") and #fs.listxattr(path) == 0)
+    check_failure("ENODATA", "^getxattr ", fs.getxattr(path, "user.name"))
+  else
+    assert(code == "EOPNOTSUPP" or code == "ENOTSUP", code)
+  end
+end
+
+function tests.locks()
+  local path = place .. "/locked"
+  assert(fs.write(path, ""))
+  local one, two = assert(fs.open(path, "r+")), assert(fs.open(path, "r+"))
+  assert(one:lock())
+  check_failure("ETIMEDOUT", "^lock: timed out$", two:lock{timeout = 0.02})
+  check_failure("ETIMEDOUT", "", two:lock{shared = true, timeout = 0})
+  assert(select(3, evlua.timeout(0.02, two.lock, two)) == "ETIMEDOUT")
+  -- Another process sees the same lock.
+  assert(process.run{"flock", "-n", path, "true"}.code == 1)
+  local got
+  local waiter = evlua.spawn(function() got = two:lock() end)
+  evlua.sleep(0.01)
+  assert(got == nil and one:unlock())
+  waiter:join()
+  assert(got == true and two:unlock())
+  assert(one:lock{shared = true} and two:lock{shared = true, timeout = 0})
+  check_failure("ETIMEDOUT", "", two:lock{timeout = 0.01})
+  assert(one:close())
+  assert(two:lock{timeout = 5})
+  check_failure("EBADF", "closed", one:lock())
+  -- Many who wait take no threads from others.
+  local waiters, order = {}, 0
+  for i = 1, 100 do
+    local file = assert(fs.open(path))
+    waiters[i] = function()
+      assert(file:lock())
+      order = order + 1
+      assert(file:close())
+      return true
+    end
+  end
+  local all = evlua.spawn(function() return evlua.all(waiters) end)
+  evlua.sleep(0.01)
+  assert(fs.read("/etc/passwd", {timeout = 5}) and order == 0)
+  two:close()
+  assert(all:join() and order == 100)
+  local file = assert(fs.open(path, "r+"))
+  assert(file:allocate(5000) and file:stat().size == 5000 and file:allocate(1000, 6000) and file:stat().size == 7000)
+  refused("bad argument #2", file.allocate, file, 0)
+  file:close()
+end
+
+local names = {}
+for name in pairs(tests) do names[#names + 1] = name end
+table.sort(names)
+for _, name in ipairs(arg[1] and {arg[1]} or names) do
+  local ok, message = xpcall(tests[name], debug.traceback)
+  if not ok then error(name .. ": " .. message, 0) end
+end
+assert(fs.remove_all(place))
