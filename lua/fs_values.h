@@ -54,6 +54,8 @@ struct PushInfo : About {
 void push_file(lua_State* L, fs::File& file);
 /// Adds to the module's table on top what is in lib_paths.cpp.
 void add_path_functions(lua_State* L);
+/// Adds `watch` to it.
+void add_watch_function(lua_State* L);
 /// The open file at `index`; null when it is none, or closed.
 const fs::File* to_file(lua_State* L, int index);
 /// The type of open files.

@@ -290,6 +290,7 @@ int open_fs(lua_State* L) {
       {"replace", replace_file}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
   add_path_functions(L);
+  add_watch_function(L);
   return 1;
 }
 

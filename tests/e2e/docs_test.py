@@ -28,6 +28,7 @@ TYPES = {
     "evlua.listener": ("listener", "net", "Listener"),
     "evlua.datagram": ("datagram", "net", "Datagram"),
     "evlua.file": ("file", "fs", "File"),
+    "evlua.watcher": ("watcher", "fs", "Watcher"),
     "evlua.child": ("child", "process", "Child"),
     "evlua.scope": ("scope", "evlua", "Scope"),
     "evlua.request": ("req", "http", "Request"),

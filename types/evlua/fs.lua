@@ -437,4 +437,36 @@ function fs.temp_file(options) end
 ---@return string? code
 function fs.temp_dir(options) end
 
+---Tells what happens to a file, or in a directory.
+---@class evlua.Watcher
+local Watcher = {}
+
+---@class evlua.WatchEvent
+---@field type "created"|"removed"|"modified"|"written"|"moved_from"|"moved_to"|"attributes"|"moved"|"overflow"
+---@field name? string in the directory that is watched; absent for what is watched itself
+---@field directory boolean
+---@field move? integer the same for "moved_from" and "moved_to" of one move
+
+---The next event; "EOF" when what was watched is no more.
+---@param options? evlua.FsTimeoutOptions
+---@return evlua.WatchEvent? event
+---@return string? message
+---@return string? code
+function Watcher:read(options) end
+
+---Events, until what was watched is no more, or another task closes the watcher.
+---@return fun(): evlua.WatchEvent? next
+function Watcher:events() end
+
+---Ends watching. May be called twice.
+---@return true
+function Watcher:close() end
+
+---Watches a file, or a directory without those below it.
+---@param path string
+---@return evlua.Watcher? watcher
+---@return string? message
+---@return string? code
+function fs.watch(path) end
+
 return fs

@@ -228,6 +228,58 @@ function tests.locks()
   file:close()
 end
 
+function tests.watch()
+  local root = tree("watch", {"inside", "before"})
+  local watcher = assert(fs.watch(root))
+  local function expect(...)
+    local seen, wanted = {}, {...}
+    for i = 1, #wanted do
+      local event = assert(watcher:read{timeout = 20})
+      seen[i] = event.type .. " " .. tostring(event.name)
+      assert(seen[i] == wanted[i], table.concat(seen, ", "))
+      if i == #wanted then return event end
+    end
+  end
+  check_failure("ETIMEDOUT", "^watch: timed out$", watcher:read{timeout = 0.01})
+  -- A waiting reader gets what comes; another one is refused.
+  local waiting = evlua.spawn(function() return assert(watcher:read()) end)
+  while waiting:status() ~= "waiting" do evlua.sleep(0.001) end
+  check_failure("EBUSY", "^watch: ", watcher:read())
+  assert(fs.mkdir(root .. "/folder"))
+  local event = waiting:join()
+  assert(event.type == "created" and event.name == "folder" and event.directory == true)
+  assert(fs.write(root .. "/file", "content"))
+  assert(expect("created file", "modified file", "written file").directory == false)
+  assert(fs.rename(root .. "/file", root .. "/other"))
+  local from = expect("moved_from file")
+  assert(from.move and expect("moved_to other").move == from.move)
+  assert(fs.chmod(root .. "/other", 0) and fs.remove(root .. "/other"))
+  expect("attributes other", "removed other")
+  assert(fs.rmdir(root .. "/folder"))
+  expect("removed folder")
+  -- More at once than one read from the system takes.
+  for i = 1, 300 do assert(fs.write(root .. "/" .. i, "")) end
+  for i = 1, 300 do expect("created " .. i, "written " .. i) end
+  -- A file by itself, until it is no more.
+  local file = assert(fs.watch(root .. "/inside"))
+  assert(fs.write(root .. "/inside", "x") and fs.remove(root .. "/inside"))
+  local types = {}
+  for each in file:events() do
+    assert(each.name == nil)
+    types[each.type] = true
+  end
+  assert(types.modified and types.written and types.removed and not types.created)
+  check_failure("EOF", "^end of file$", file:read())
+  assert(file:close() and file:close() and tostring(file) == "watcher (closed)")
+  check_failure("EBADF", "^watch: ", file:read())
+  -- Closing ends a reader, and an iterator.
+  while watcher:read{timeout = 0.01} do end
+  local reader = evlua.spawn(function() return select(3, watcher:read()) end)
+  while reader:status() ~= "waiting" do evlua.sleep(0.001) end
+  assert(watcher:close() and reader:join() == "ECANCELED")
+  check_failure("ENOENT", "^watch /nowhere: ", fs.watch("/nowhere"))
+end
+
 local names = {}
 for name in pairs(tests) do names[#names + 1] = name end
 table.sort(names)

@@ -1,0 +1,111 @@
+// fs.watch: what happens to files, as events.
+#include <lua.hpp>
+
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "fs/watch.h"
+#include "lua/fs_values.h"
+#include "lua/iterate.h"
+
+namespace evlua::lua {
+
+namespace {
+
+constexpr const char* kWatcherType = "evlua.watcher";
+
+struct WatcherHandle {
+  std::unique_ptr<fs::Watch> watch;
+};
+
+fs::Watch& check_watcher(lua_State* L) {
+  return *static_cast<WatcherHandle*>(luaL_checkudata(L, 1, kWatcherType))->watch;
+}
+
+struct PushEvent {
+  static const char* subject() noexcept { return "watch"; }
+  int operator()(lua_State* L, const fs::WatchEvent& event) const {
+    if (*event.type == '\0') return push_failure(L, fail(Errc::end_of_file).value());
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, event.type);
+    lua_setfield(L, -2, "type");
+    if (!event.name.empty()) {
+      lua_pushlstring(L, event.name.data(), event.name.size());
+      lua_setfield(L, -2, "name");
+    }
+    if (event.cookie != 0) {
+      lua_pushinteger(L, event.cookie);
+      lua_setfield(L, -2, "move");
+    }
+    lua_pushboolean(L, event.is_directory);
+    lua_setfield(L, -2, "directory");
+    return 1;
+  }
+};
+
+/// read([options]) -> event
+int read(lua_State* L) {
+  fs::Watch& watch = check_watcher(L);
+  const Instant deadline = deadline_option(L, 2);
+  return suspend_task<fs::WatchEvent>(
+      L, [&watch, deadline] { return watch.next(deadline); }, PushEvent());
+}
+
+/// for event in watcher:events() do ... end: ends when it is closed, or what was watched is no more.
+int events(lua_State* L) {
+  (void)check_watcher(L);
+  lua_settop(L, 1);
+  lua_pushnil(L);
+  return push_iterator(L, read);
+}
+
+/// close(): does not wait.
+int close(lua_State* L) {
+  fs::Watch& watch = check_watcher(L);
+  if (watch.is_open()) watch.close();
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int watcher_to_string(lua_State* L) {
+  lua_pushstring(L, check_watcher(L).is_open() ? "watcher" : "watcher (closed)");
+  return 1;
+}
+
+int collect_watcher(lua_State* L) {
+  auto* handle = static_cast<WatcherHandle*>(lua_touserdata(L, 1));
+  handle->~WatcherHandle();
+  new (handle) WatcherHandle;
+  handle->watch = std::make_unique<fs::Watch>();
+  return 0;
+}
+
+struct PushWatcher : About {
+  using About::About;
+  int operator()(lua_State* L, std::unique_ptr<fs::Watch>& watch) const {
+    auto* handle = new (lua_newuserdata(L, sizeof(WatcherHandle))) WatcherHandle;
+    handle->watch = std::move(watch);
+    luaL_setmetatable(L, kWatcherType);
+    return 1;
+  }
+};
+
+/// watch(path) -> watcher
+int watch_path(lua_State* L) {
+  const char* path = check_path(L, 1);
+  return suspend_task<std::unique_ptr<fs::Watch>>(
+      L, [path] { return fs::Watch::open(path); }, PushWatcher(path, "watch "));
+}
+
+}  // namespace
+
+void add_watch_function(lua_State* L) {
+  const luaL_Reg methods[] = {{"read", read}, {"events", events}, {"close", close}, {nullptr, nullptr}};
+  const luaL_Reg meta[] = {{"__tostring", watcher_to_string}, {"__gc", collect_watcher}, {nullptr, nullptr}};
+  define_type(L, kWatcherType, methods, meta);
+  lua_pushcfunction(L, watch_path);
+  lua_setfield(L, -2, "watch");
+}
+
+}  // namespace evlua::lua
