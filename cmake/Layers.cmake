@@ -2,8 +2,8 @@
 # library; new files are picked up by the next build.
 set(EVLUA_LINKS_core Threads::Threads)
 set(EVLUA_LINKS_backends evlua_core ${URING_LIBRARY} ${EV_LIBRARY})
-set(EVLUA_LINKS_net evlua_core evlua_llhttp evlua_boringssl ${NGHTTP2_LIBRARY} ${ZLIB_LIBRARY} ${BROTLI_LIBRARY}
-    ${BROTLI_DECODER_LIBRARY} ${ZSTD_LIBRARY} ${DEFLATE_LIBRARY})
+set(EVLUA_LINKS_net evlua_core evlua_llhttp evlua_boringssl ${CARES_LIBRARY} ${NGHTTP2_LIBRARY} ${ZLIB_LIBRARY}
+    ${BROTLI_LIBRARY} ${BROTLI_DECODER_LIBRARY} ${ZSTD_LIBRARY} ${DEFLATE_LIBRARY})
 set(EVLUA_LINKS_fs evlua_core)
 set(EVLUA_LINKS_lua evlua_net evlua_fs evlua_core evlua_lua_vm ${SIMDJSON_LIBRARY})
 set(EVLUA_LINKS_tools evlua_lua evlua_backends)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lua/bridge.h"
+#include "lua/dns_settings.h"
 #include "lua/iterate.h"
 #include "lua/modules.h"
 #include "lua/net_values.h"
@@ -75,6 +76,18 @@ struct PushTrue {
 
 // -- making ---------------------------------------------------------------------------------------------------------
 
+/// The table of the option `dns`: pushes it, and leaves the index.
+int dns_options(lua_State* L, int options) {
+  const int type = lua_getfield(L, options, "dns");
+  luaL_argcheck(L, type == LUA_TNIL || type == LUA_TTABLE, options, "option 'dns': a table expected");
+  const int dns = lua_gettop(L);
+  if (type == LUA_TNIL) return dns;
+  const bool has_timeout = lua_getfield(L, dns, "timeout") != LUA_TNIL;
+  luaL_argcheck(L, !has_timeout, options, "option 'dns': the timeout of connect counts");
+  lua_pop(L, 1);
+  return dns;
+}
+
 /// connect(host, port[, options]), connect("unix:/path"[, options])
 int connect(lua_State* L) {
   const char* host = check_path(L, 1);
@@ -82,12 +95,19 @@ int connect(lua_State* L) {
   const int options = is_unix ? 2 : 3;
   std::uint16_t port = 0;
   if (!is_unix) port = static_cast<std::uint16_t>(check_range(L, 2, 1, 65535));
-  const Instant deadline = check_options(L, options, {"timeout"}) ? option_deadline(L, options) : kNever;
+  lua_settop(L, options);
+  Instant deadline = kNever;
+  DnsArguments dns;
+  if (check_options(L, options, {"timeout", "dns"})) {
+    deadline = option_deadline(L, options);
+    dns = check_dns_options(L, dns_options(L, options));
+  }
   PushStream push{};
   const char* about = is_unix ? host : lua_pushfstring(L, "%s:%d", host, static_cast<int>(port));
   std::strncpy(push.about, about, sizeof push.about - 1);
   return suspend_task<net::Socket>(
-      L, [host, port, deadline] { return net::connect(std::string(host), port, deadline); }, push);
+      L, [host, port, deadline, &dns] { return net::connect(std::string(host), port, deadline, dns.settings()); },
+      push);
 }
 
 /// listen(address[, options])

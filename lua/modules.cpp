@@ -72,6 +72,7 @@ void open_modules(lua_State* L) {
   open_os(L);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
+  preload(L, "evlua.dns", open_dns);
   preload(L, "evlua.fs.native", open_fs);
   preload_embedded(L, "evlua.fs", "fs");
   preload(L, "evlua.process", open_process);

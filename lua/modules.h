@@ -25,6 +25,7 @@ int open_base(lua_State* L);       // the same for the globals
 int open_io(lua_State* L);         // the same for `io`
 void open_os(lua_State* L);        // replaces functions of `os`, and io.popen
 int open_net(lua_State* L);
+int open_dns(lua_State* L);
 int open_fs(lua_State* L);  // what of `evlua.fs` is not in lib/fs.lua
 int open_process(lua_State* L);
 int open_encoding(lua_State* L);

@@ -35,7 +35,9 @@ EVERYWHERE = {"tests", "benchmarks"}  # may include any layer and any library
 
 # Outside headers, and the layers that may know them.
 LIBRARIES = [
-    (re.compile(r"liburing(\.h|/)|linux/io_uring\.h|ev(\+\+)?\.h$|sys/(event|epoll)\.h"), {"backends"}),
+    (re.compile(r"liburing(\.h|/)|linux/io_uring\.h|ev(\+\+)?\.h$|sys/event\.h"), {"backends"}),
+    (re.compile(r"sys/epoll\.h$"), {"backends", "net"}),  # net gathers descriptors in one, and waits for that elsewhere
+    (re.compile(r"ares\.h$"), {"net"}),
     (re.compile(r"(lua5\.3/)?(lua|lauxlib|lualib|luaconf)\.h(pp)?$"), {"lua", "tools"}),
     (re.compile(r"llhttp\.h$"), {"net"}),
     (re.compile(r"simdjson\.h$"), {"lua"}),

@@ -14,8 +14,8 @@ from support import LIMIT, SOURCE, Program, check, exchange, main  # noqa: E402
 BUILD = os.environ["EVLUA_BUILD"]
 BUILD_TYPE = os.environ["EVLUA_BUILD_TYPE"]
 FOLDER = tempfile.TemporaryDirectory()
-LIBRARIES = ("libc6", "libstdc++6", "liburing2", "libev4", "libedit2", "libnghttp2-14", "libsimdjson14", "zlib1g",
-             "libzstd1")
+LIBRARIES = ("libc6", "libstdc++6", "liburing2", "libev4", "libc-ares2", "libedit2", "libnghttp2-14", "libsimdjson14",
+             "zlib1g", "libzstd1")
 DOCUMENTS = "usr/share/doc/evlua"
 FILES = ("usr/bin/evlua", "usr/bin/evluaserver", "usr/share/man/man1/evlua.1.gz", "usr/share/man/man1/evluaserver.1.gz",
          "usr/lib/systemd/system/evluaserver.service", "usr/share/evlua/types/evlua.lua",

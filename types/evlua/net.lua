@@ -222,10 +222,13 @@ function Datagram:close() end
 ---@return string? code
 function net.datagram(address, options) end
 
----Connects to a host and port, trying its addresses in turn, or to "unix:/path".
+---@class evlua.ConnectOptions: evlua.TimeoutOptions
+---@field dns? evlua.DnsServerOptions how the host is looked up
+
+---Connects to a host and port, or to "unix:/path". Of a host's addresses the first to connect wins.
 ---@param host string
 ---@param port integer
----@param options? evlua.TimeoutOptions
+---@param options? evlua.ConnectOptions
 ---@return evlua.Stream? stream
 ---@return string? message
 ---@return string? code
