@@ -158,6 +158,11 @@ int set(lua_State* L) {
   return push_true(L);
 }
 
+int get(lua_State* L) {
+  DatagramSocket& socket = check_socket(L);
+  return push_socket_option(L, 2, socket.socket().fd(), socket.family(), kUse);
+}
+
 /// join and leave: (group [, interface])
 template <class Apply>
 int change_membership(lua_State* L, const char* what, Apply apply) {
@@ -487,6 +492,7 @@ void open_datagram(lua_State* L) {
                               {"join", join},
                               {"leave", leave},
                               {"set", set},
+                              {"get", get},
                               {"local_address", local_address},
                               {"remote_address", remote_address},
                               {"port", port},

@@ -1,6 +1,7 @@
 // evlua.net: streams and listeners over TCP and Unix-domain sockets. For datagrams see lib_datagram.cpp.
 #include <lua.hpp>
 
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <optional>
@@ -11,10 +12,12 @@
 #include "lua/iterate.h"
 #include "lua/modules.h"
 #include "lua/net_values.h"
+#include "lua/socket_options.h"
 #include "lua/stack.h"
 #include "net/address.h"
 #include "net/connect.h"
 #include "net/listener.h"
+#include "net/socket_options.h"
 #include "net/stream.h"
 
 namespace evlua::lua {
@@ -323,6 +326,23 @@ int push_text(lua_State* L, Text text_of) {
   return 1;
 }
 
+int set(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  (void)check_socket_options(L, 2, net::SocketOption::for_stream, {});
+  if (!stream.is_open()) return push_failure(L, Error{EBADF, ErrorDomain::system, OpCode::nop}, "set");
+  const int family = stream.socket().local_address().family();
+  if (!apply_socket_options(L, 2, stream.socket().fd(), family, net::SocketOption::for_stream, false)) return 3;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+int get(lua_State* L) {
+  net::Stream& stream = check_stream(L);
+  const int family = stream.is_open() ? stream.socket().local_address().family() : AF_INET;
+  return push_socket_option(L, 2, stream.socket().fd(), family, net::SocketOption::for_stream);
+}
+
 int local_address(lua_State* L) {
   net::Stream& stream = check_stream(L);
   return push_text(L, [&] { return stream.socket().local_address().to_string(); });
@@ -451,6 +471,8 @@ void define_stream_type(lua_State* L) {
                                      {"flush", flush},
                                      {"shutdown", shutdown},
                                      {"close", close},
+                                     {"set", set},
+                                     {"get", get},
                                      {"local_address", local_address},
                                      {"remote_address", remote_address},
                                      {nullptr, nullptr}};

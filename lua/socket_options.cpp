@@ -41,7 +41,8 @@ void check_value(lua_State* L, int index, const SocketOption& option) {
     case SocketOption::Kind::interface:
       if (lua_type(L, -1) != LUA_TSTRING) expected = "name of an interface";
       break;
-    case SocketOption::Kind::number: {
+    case SocketOption::Kind::number:
+    case SocketOption::Kind::seconds: {
       int is_integer = 0;
       const lua_Integer value = lua_tointegerx(L, -1, &is_integer);
       if (is_integer == 0 || value < option.low || value > option.high) {
@@ -99,6 +100,24 @@ bool apply_socket_options(lua_State* L, int index, int fd, int family, std::uint
     lua_pop(L, 1);
   }
   return true;
+}
+
+int push_socket_option(lua_State* L, int index, int fd, int family, std::uint8_t use) {
+  const char* name = luaL_checkstring(L, index);
+  const SocketOption* option = net::find_socket_option(name);
+  if (option == nullptr || !option->is_for(use) || option->kind == SocketOption::Kind::interface) {
+    return luaL_argerror(L, index, lua_pushfstring(L, "no option '%s' can be read", name));
+  }
+  const Result<int> value = net::get_socket_option(fd, family, *option);
+  if (!value) return push_failure(L, value.error(), lua_pushfstring(L, "option '%s'", name));
+  if (option->kind == SocketOption::Kind::flag) {
+    lua_pushboolean(L, *value);
+  } else if (option->kind == SocketOption::Kind::seconds) {
+    lua_pushnumber(L, *value / 1000.0);
+  } else {
+    lua_pushinteger(L, *value);
+  }
+  return 1;
 }
 
 int check_interface(lua_State* L, int index) {

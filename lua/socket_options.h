@@ -18,6 +18,10 @@ bool check_socket_options(lua_State* L, int index, std::uint8_t use, std::initia
 /// the stack, with the option's name in the message.
 bool apply_socket_options(lua_State* L, int index, int fd, int family, std::uint8_t use, bool before_bind);
 
+/// get(name): pushes what the option named at `index` is now, and returns 1; or `nil, message, code`. Raises unless
+/// sockets of that use have such an option.
+int push_socket_option(lua_State* L, int index, int fd, int family, std::uint8_t use);
+
 /// The index of the network interface with the name at `index`; 0 for none or nil. -1: there is no such interface, and
 /// `nil, message, code` are on the stack.
 int check_interface(lua_State* L, int index);

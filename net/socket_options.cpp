@@ -14,7 +14,7 @@ namespace {
 using Kind = SocketOption::Kind;
 
 constexpr int kBufferMax = std::numeric_limits<int>::max() / 2;  // the kernel doubles it
-constexpr int kDayMs = 24 * 3600 * 1000;
+constexpr int kDay = 24 * 3600;
 constexpr int kSocket = SOL_SOCKET;
 constexpr int kFour = IPPROTO_IP;
 constexpr int kSix = IPPROTO_IPV6;
@@ -35,7 +35,7 @@ constexpr SocketOption kOptions[] = {
     {"keep_alive_idle", Kind::number, kStream, 1, 32767, kTcp, TCP_KEEPIDLE, kTcp, TCP_KEEPIDLE},
     {"keep_alive_interval", Kind::number, kStream, 1, 32767, kTcp, TCP_KEEPINTVL, kTcp, TCP_KEEPINTVL},
     {"keep_alive_count", Kind::number, kStream, 1, 127, kTcp, TCP_KEEPCNT, kTcp, TCP_KEEPCNT},
-    {"user_timeout_ms", Kind::number, kStream, 0, kDayMs, kTcp, TCP_USER_TIMEOUT, kTcp, TCP_USER_TIMEOUT},
+    {"user_timeout", Kind::seconds, kStream, 0, kDay, kTcp, TCP_USER_TIMEOUT, kTcp, TCP_USER_TIMEOUT},
     {"reuse_address", Kind::flag, kDatagramBeforeBind, 0, 1, kSocket, SO_REUSEADDR, kSocket, SO_REUSEADDR},
     {"reuse_port", Kind::flag, kDatagramBeforeBind, 0, 1, kSocket, SO_REUSEPORT, kSocket, SO_REUSEPORT},
     {"only_v6", Kind::flag, kDatagramBeforeBind, 0, 1, kFour, 0, kSix, IPV6_V6ONLY},
@@ -45,6 +45,17 @@ constexpr SocketOption kOptions[] = {
     {"multicast_loop", Kind::flag, kDatagram, 0, 1, kFour, IP_MULTICAST_LOOP, kSix, IPV6_MULTICAST_LOOP},
     {"multicast_interface", Kind::interface, kDatagram, 0, 0, kFour, IP_MULTICAST_IF, kSix, IPV6_MULTICAST_IF},
 };
+
+struct Place {
+  int level;
+  int option;  // 0: sockets of that family have none
+};
+
+Place place_of(int family, const SocketOption& option) noexcept {
+  const bool is_six = family == AF_INET6;
+  const Place place{is_six ? option.level_v6 : option.level, is_six ? option.option_v6 : option.option};
+  return family == AF_UNIX && place.level != SOL_SOCKET ? Place{0, 0} : place;
+}
 
 }  // namespace
 
@@ -56,20 +67,28 @@ const SocketOption* find_socket_option(std::string_view name) noexcept {
 }
 
 Result<void> set_socket_option(int fd, int family, const SocketOption& option, int value) noexcept {
-  const bool is_six = family == AF_INET6;
-  const int level = is_six ? option.level_v6 : option.level;
-  const int name = is_six ? option.option_v6 : option.option;
-  if (name == 0 || (family == AF_UNIX && level != SOL_SOCKET)) return fail(ENOPROTOOPT);
+  const Place place = place_of(family, option);
+  if (place.option == 0) return fail(ENOPROTOOPT);
   int result = 0;
-  if (option.kind == SocketOption::Kind::interface && !is_six) {
+  if (option.kind == Kind::interface && family == AF_INET) {
     ip_mreqn request{};
     request.imr_ifindex = value;
-    result = ::setsockopt(fd, level, name, &request, sizeof request);
+    result = ::setsockopt(fd, place.level, place.option, &request, sizeof request);
   } else {
-    result = ::setsockopt(fd, level, name, &value, sizeof value);
+    if (option.kind == Kind::seconds) value *= 1000;
+    result = ::setsockopt(fd, place.level, place.option, &value, sizeof value);
   }
   if (result != 0) return fail(errno);
   return {};
+}
+
+Result<int> get_socket_option(int fd, int family, const SocketOption& option) noexcept {
+  const Place place = place_of(family, option);
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (place.option == 0) return fail(ENOPROTOOPT);
+  if (::getsockopt(fd, place.level, place.option, &value, &size) != 0) return fail(errno);
+  return value;
 }
 
 }  // namespace evlua::net

@@ -12,6 +12,7 @@ struct SocketOption {
   enum class Kind : std::uint8_t {
     flag,
     number,     ///< from `low` to `high`
+    seconds,    ///< the same, of which the kernel counts a thousand parts
     interface,  ///< the name of a network interface
   };
   enum Use : std::uint8_t {
@@ -40,5 +41,8 @@ const SocketOption* find_socket_option(std::string_view name) noexcept;
 
 /// `value` is 0 or 1 for a flag, and the index for an interface. ENOPROTOOPT when sockets of that family have none.
 Result<void> set_socket_option(int fd, int family, const SocketOption& option, int value) noexcept;
+
+/// What it is now: as for set_socket_option, but for milliseconds instead of seconds. Not for interfaces.
+Result<int> get_socket_option(int fd, int family, const SocketOption& option) noexcept;
 
 }  // namespace evlua::net

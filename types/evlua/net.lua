@@ -79,6 +79,31 @@ function Stream:shutdown(how) end
 ---@return true
 function Stream:close() end
 
+---@class evlua.StreamSettings
+---@field no_delay? boolean small pieces are sent at once (true)
+---@field keep_alive? boolean a silent peer is asked whether it is there (false)
+---@field keep_alive_idle? integer seconds of silence before the first question
+---@field keep_alive_interval? integer seconds between two questions
+---@field keep_alive_count? integer questions without an answer that end the connection
+---@field user_timeout? integer seconds after which bytes that are not acknowledged end it
+---@field ttl? integer routers that a packet may pass, 1 to 255
+---@field traffic_class? integer the byte of that name, 0 to 255
+---@field receive_buffer? integer bytes that the system keeps
+---@field send_buffer? integer bytes that the system keeps
+
+---@param options evlua.StreamSettings
+---@return true? done
+---@return string? message
+---@return string? code
+function Stream:set(options) end
+
+---What an option is now.
+---@param name string
+---@return boolean|number? value
+---@return string? message
+---@return string? code
+function Stream:get(name) end
+
 ---@return string address "127.0.0.1:5123", "[::1]:5123" or "unix:/path"
 function Stream:local_address() end
 
@@ -199,6 +224,13 @@ function Datagram:leave(group, interface) end
 ---@return string? message
 ---@return string? code
 function Datagram:set(options) end
+
+---What an option is now.
+---@param name string not "multicast_interface"
+---@return boolean|number? value
+---@return string? message
+---@return string? code
+function Datagram:get(name) end
 
 ---@return string address with the port that the system chose
 function Datagram:local_address() end

@@ -276,7 +276,16 @@ do
     assert(not ok and complaint:find(case[2], 1, true), complaint)
   end
   fails("ENODEV", "option 'multicast_interface'", socket:set{multicast_interface = "nosuch0"})
+  assert(socket:get("ttl") == 3 and socket:get("traffic_class") == 0x10 and socket:get("multicast_ttl") == 2)
+  assert(socket:get("reuse_port") == true and socket:get("broadcast") == false)
+  assert(socket:get("receive_buffer") >= 65536)
+  assert(socket:set{broadcast = true} and socket:get("broadcast") == true)
+  for _, name in ipairs{"multicast_interface", "no_delay", "nosuch"} do
+    local ok, complaint = pcall(socket.get, socket, name)
+    assert(not ok and complaint:find("no option '" .. name .. "' can be read", 1, true), complaint)
+  end
   socket:close()
+  fails("EBADF", "option 'ttl'", socket:get("ttl"))
   fails("ENOPROTOOPT", "option 'ttl'", net.datagram("unix:@evlua-ttl-" .. math.random(1 << 40), {ttl = 1}))
   fails("ENOPROTOOPT", "option 'only_v6'", net.datagram("127.0.0.1:0", {only_v6 = true}))
   if has_v6 then assert(net.datagram("[::1]:0", {only_v6 = true})):close() end

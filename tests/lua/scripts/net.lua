@@ -122,6 +122,31 @@ do
   server:join()
 end
 
+-- Options, and the abstract namespace.
+do
+  local a, b, listener = pair("127.0.0.1:0")
+  assert(a:get("no_delay") == true and a:set{no_delay = false} and a:get("no_delay") == false)
+  assert(a:set{keep_alive = true, keep_alive_idle = 30, keep_alive_interval = 5, keep_alive_count = 3, ttl = 9,
+    traffic_class = 8, user_timeout = 20, send_buffer = 100000, receive_buffer = 100000})
+  assert(a:get("keep_alive") == true and a:get("keep_alive_idle") == 30 and a:get("keep_alive_interval") == 5)
+  assert(a:get("keep_alive_count") == 3 and a:get("ttl") == 9 and a:get("user_timeout") == 20.0)
+  assert(a:get("send_buffer") >= 100000 and b:get("keep_alive") == false)
+  for _, case in ipairs{{{no_delay = 1}, "option 'no_delay': boolean expected, got 1"},
+      {{keep_alive_idle = 0}, "option 'keep_alive_idle': integer from 1 to 32767 expected, got 0"},
+      {{broadcast = true}, "unknown option 'broadcast'"}, {{reuse_port = true}, "unknown option 'reuse_port'"}} do
+    local ok, complaint = pcall(a.set, a, case[1])
+    assert(not ok and complaint:find(case[2], 1, true), complaint)
+  end
+  a:close()
+  assert(select(3, a:set{no_delay = true}) == "EBADF" and select(3, a:get("no_delay")) == "EBADF")
+  b:close() listener:close()
+  a, b, listener = pair("unix:@evlua-options-" .. math.random(1 << 40))
+  assert(a:write("hello") and b:read() == "hello")
+  assert(a:remote_address() == listener:address() and a:set{send_buffer = 100000})
+  assert(select(3, a:set{no_delay = true}) == "ENOPROTOOPT")
+  a:close() b:close() listener:close()
+end
+
 -- Failures carry message and code; wrong arguments raise.
 local s, message, code = net.connect("127.0.0.1", 1)
 assert(s == nil and code == "ECONNREFUSED")
