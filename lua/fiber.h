@@ -253,7 +253,7 @@ class Fiber final : public ListNode, private Runnable {
   SpawnSite* site_ = nullptr;
   FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields
   void* hooked_function_ = nullptr;
-  int hook_left_ = 0;  // instructions until the hook that debug.sethook has set there
+  int hook_left_ = 0;                // instructions until the hook that debug.sethook has set there
   Suspension* pending_ = nullptr;    // built, not started
   Suspension* waiting_ = nullptr;    // started, not completed
   Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
