@@ -103,6 +103,12 @@ void take_addresses(void* out, int status, int, ares_addrinfo* info) {
   ares_freeaddrinfo(info);
 }
 
+/// What localhost is when no file says so (RFC 6761); c-ares knows that only where there is a file.
+void add_loopback(std::vector<Address>& addresses, int family) {
+  if (family != AF_INET) addresses.push_back(*Address::from_host("::1", 0));
+  if (family != AF_INET6) addresses.push_back(*Address::from_host("127.0.0.1", 0));
+}
+
 Task<Result<AnswerPointer>> ask_addresses(const std::string& key, const std::string& name, int family,
                                           const DnsSettings& settings, Instant deadline) {
   Found found;
@@ -115,6 +121,10 @@ Task<Result<AnswerPointer>> ask_addresses(const std::string& key, const std::str
   ares_getaddrinfo(channel.get(), name.c_str(), nullptr, &hints, take_addresses, &found);
   const Result<void> ran = co_await channel.run(found.done, deadline);
   if (!ran) co_return fail(ran.error());
+  if (found.status != ARES_SUCCESS && name == "localhost") {
+    add_loopback(found.answer->addresses, family);
+    found.status = ARES_SUCCESS;
+  }
   if (found.status != ARES_SUCCESS) found.answer->error = dns_error(found.status);
   if (found.status == ARES_SUCCESS && found.answer->addresses.empty()) found.answer->error = dns_error(ARES_ENODATA);
   if (found.status == ARES_ENOTFOUND || found.status == ARES_ENODATA) found.ttl = kNoAddressTtl;
