@@ -24,6 +24,7 @@ Process& Process::operator=(Process&& other) noexcept {
   std::swap(pid_, other.pid_);
   std::swap(pidfd_, other.pidfd_);
   std::swap(waiting_, other.waiting_);
+  std::swap(group_ends_, other.group_ends_);
   std::swap(status_, other.status_);
   return *this;
 }
@@ -45,6 +46,13 @@ void Process::close_pidfd() noexcept {
 const std::optional<ExitStatus>& Process::look() noexcept {
   if (status_ || pidfd_ < 0) return status_;
   siginfo_t info{};
+  if (group_ends_) {
+    // Before it is collected: so long its number names the group, of which some may not have listened.
+    (void)::waitid(P_PIDFD, static_cast<id_t>(pidfd_), &info, WEXITED | WNOHANG | WNOWAIT);
+    if (info.si_pid == 0) return status_;
+    (void)::kill(-pid_, SIGKILL);
+    info = {};
+  }
   const int result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd_), &info, WEXITED | WNOHANG);
   if (result == 0 && info.si_pid == 0) return status_;
   // An error would mean that somebody has collected our child; nothing more will be known of it.
@@ -55,18 +63,22 @@ const std::optional<ExitStatus>& Process::look() noexcept {
   return status_;
 }
 
-Task<Result<void>> Process::wait(Instant deadline) {
-  if (look()) co_return Result<void>();
+Task<Result<void>> Process::ended(Instant deadline) {
   ++waiting_;
   IoAwait op(OpCode::poll, pidfd_, OpArgs{.poll = {POLLIN}});
   op.until(deadline);
   const Result<std::int32_t> polled = co_await op;
   --waiting_;
-  if (look()) {
-    close_pidfd();
-    co_return Result<void>();
-  }
+  if (status_) close_pidfd();  // somebody else has collected it
   if (!polled) co_return fail(polled.error().code);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Process::wait(Instant deadline) {
+  if (look()) co_return Result<void>();
+  const Result<void> over = co_await ended(deadline);
+  if (look()) co_return Result<void>();
+  if (!over) co_return fail(over.error());
   co_return fail(EAGAIN);
 }
 
@@ -84,22 +96,20 @@ Result<void> Process::signal_group(int number) noexcept {
 }
 
 Task<void> Process::stop(Stop how) {
-  const auto send = [this, how](int number) {
-    if (how.group) (void)signal_group(number);
-    if (!how.group) (void)signal(number);
-  };
-  if (how.grace > 0 && !look()) {
-    send(SIGTERM);
-    const Result<void> ended = co_await wait(deadline_after(monotonic_now(), how.grace));
-    (void)ended;
+  group_ends_ = group_ends_ || how.group;
+  if (how.grace > 0 && !status_) {
+    const Result<void> sent = how.group ? signal_group(SIGTERM) : signal(SIGTERM);
+    (void)sent;
+    const Result<void> over = co_await ended(deadline_after(monotonic_now(), how.grace));
+    (void)over;
   }
   TaskContext& context = co_await current_context();
   context.cancel = nullptr;
   context.deadline = kNever;
-  while (!status_) {
-    send(SIGKILL);
-    const Result<void> ended = co_await wait();
-    (void)ended;
+  while (!look()) {
+    (void)(how.group ? signal_group(SIGKILL) : signal(SIGKILL));
+    const Result<void> over = co_await wait(kNever);
+    (void)over;
   }
 }
 

@@ -51,10 +51,13 @@ class Process {
 
  private:
   void close_pidfd() noexcept;
+  /// Waits for the end, and does not collect.
+  Task<Result<void>> ended(Instant deadline);
 
   pid_t pid_ = 0;
   int pidfd_ = -1;
   unsigned waiting_ = 0;
+  bool group_ends_ = false;  // with it
   std::optional<ExitStatus> status_;
 };
 

@@ -272,6 +272,13 @@ function tests.signals()
     return not stat or stat:find("%) Z")
   end)
   child:close()
+  -- Also those of it who do not listen to SIGTERM: they would hold the pipe.
+  child = assert(process.spawn{"sh", "-c", "(trap '' TERM; echo deaf; while :; do sleep 0.01; done) & exec sleep 100",
+                               stdout = "pipe", new_group = true})
+  assert(child.stdout:read("l") == "deaf")
+  assert(child:stop{grace = 20}.signal == "SIGTERM")
+  assert(child.stdout:read("a", {timeout = 20}) == "")
+  child:close()
   child = assert(process.spawn{"sh", "-c", "cut -d' ' -f6 /proc/$$/stat", stdout = "pipe", new_session = true})
   assert(child.stdout:read("a"):match("%d+") == tostring(child.pid))
   child:close()
