@@ -20,7 +20,9 @@ struct WatcherHandle {
 };
 
 fs::Watch& check_watcher(lua_State* L) {
-  return *static_cast<WatcherHandle*>(luaL_checkudata(L, 1, kWatcherType))->watch;
+  auto* handle = static_cast<WatcherHandle*>(luaL_checkudata(L, 1, kWatcherType));
+  if (handle->watch == nullptr) luaL_argerror(L, 1, "the watcher has been collected");  // to another finalizer
+  return *handle->watch;
 }
 
 struct PushEvent {
@@ -77,7 +79,6 @@ int collect_watcher(lua_State* L) {
   auto* handle = static_cast<WatcherHandle*>(lua_touserdata(L, 1));
   handle->~WatcherHandle();
   new (handle) WatcherHandle;
-  handle->watch = std::make_unique<fs::Watch>();
   return 0;
 }
 
