@@ -1,5 +1,7 @@
 #include "net/http/station.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -16,6 +18,8 @@ constexpr std::size_t kSpareExchanges = 128;
 constexpr std::size_t kSpareBuffers = 128;
 constexpr std::size_t kBufferBytes = 16 * 1024;
 constexpr Duration kAcceptPause = 50 * kMillisecond;
+constexpr Duration kLastLook = 2 * kMillisecond;     // at a listener
+constexpr Duration kLastLooks = 100 * kMillisecond;  // all of them
 constexpr std::uint32_t kHandshakesInARow = 4;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
@@ -91,7 +95,7 @@ Task<void> Station::accept_loop(Listening listener) {
       continue;
     }
     const Error error = accepted.error();
-    if (stop.why() != OpStop::none) co_return;
+    if (stop.why() != OpStop::none) break;
     if (concerns_one_connection(error)) continue;
     counters_.accept_failures.add();
     static Seldom told;
@@ -102,6 +106,26 @@ Task<void> Station::accept_loop(Listening listener) {
     // Out of descriptors or memory: connections wait in the backlog until some are free again.
     const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
     if (!paused) co_return;
+  }
+  context.cancel = nullptr;
+  co_await accept_rest(listener);
+}
+
+/// A connection that came while the accept was cancelled may have woken nobody else (io_uring wakes one of those that
+/// wait, in whichever process): it would wait for the next one to come.
+Task<void> Station::accept_rest(Listening listener) {
+  const Instant until = deadline_after(worker_.now(), kLastLooks);
+  while (count_ < connections_max_ && worker_.now() < until) {
+    IoAwait look = io::poll(listener.fd, POLLIN);
+    look.until(deadline_after(worker_.now(), kLastLook));
+    const Result<std::int32_t> ready = co_await look;
+    if (!ready) co_return;
+    sockaddr_in6 peer{};
+    socklen_t peer_bytes = sizeof peer;
+    IoAwait accept = io::accept(listener.fd, reinterpret_cast<sockaddr*>(&peer), &peer_bytes);
+    accept.until(deadline_after(worker_.now(), kLastLook));
+    const Result<std::int32_t> accepted = co_await accept;
+    if (accepted) add(*accepted, peer, listener.tls);
   }
 }
 

@@ -84,6 +84,7 @@ class Station {
 
  private:
   Task<void> accept_loop(Listening listener);
+  Task<void> accept_rest(Listening listener);
   Task<void> sweep();
   Task<void> pace_handshakes();
   bool may_shake_hands() noexcept;
