@@ -27,17 +27,24 @@ namespace {
 
 // -- names ----------------------------------------------------------------------------------------------------------
 
+constexpr std::size_t kNamesMax = 1 << 16;
+
 /// Things of one kind by name. They live as long as the process.
 template <class T>
 class Registry {
  public:
-  /// The one that is there, or a new one.
+  /// The one that is there, or a new one. Null when there are too many, or no memory.
   template <class Make>
-  T& get(std::string_view name, Make make) {
+  T* get(std::string_view name, Make make) noexcept {
     const std::lock_guard guard(lock_);
     auto place = things_.find(name);
-    if (place == things_.end()) place = things_.emplace(std::string(name), make()).first;
-    return *place->second;
+    if (place != things_.end()) return place->second.get();
+    if (things_.size() == kNamesMax) return nullptr;
+    try {
+      return things_.emplace(std::string(name), make()).first->second.get();
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
   }
 
   template <class Visit>
@@ -75,6 +82,13 @@ std::string_view check_name(lua_State* L, int index) {
   const std::string_view name = check_bytes(L, index);
   luaL_argcheck(L, !name.empty(), index, "a name expected, got \"\"");
   return name;
+}
+
+/// `thing`, or an error where a Registry has none.
+template <class T>
+T& check_made(lua_State* L, T* thing, const char* what) {
+  if (thing == nullptr) luaL_error(L, "not enough memory for the %s, or more than %I of them", what, lua_Integer{kNamesMax});
+  return *thing;
 }
 
 /// Pushes a userdata that refers to `thing`.
@@ -262,7 +276,8 @@ int update_with(lua_State* L);
 int updated(lua_State* L, int, lua_KContext) {
   Dict& dict = *check_dict(L).dict;
   const int type = lua_type(L, 6);
-  if (type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA || type == LUA_TTHREAD) {
+  if (type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA || type == LUA_TTHREAD ||
+      type == LUA_TLIGHTUSERDATA) {
     return luaL_error(L, "the function of update returned a %s; string, number, boolean or nil expected",
                       luaL_typename(L, 6));
   }
@@ -382,9 +397,17 @@ int watch(lua_State* L) {
   if (!lua_isnoneornil(L, 2)) (void)check_bytes(L, 2);
   lua_settop(L, 2);
   void* memory = lua_newuserdata(L, sizeof(Watch));
-  std::optional<std::string> key;
-  if (!lua_isnoneornil(L, 2)) key.emplace(check_bytes(L, 2));
-  new (memory) Watch(dict.watches(), std::move(key));
+  const bool one = !lua_isnil(L, 2);
+  const std::string_view name = one ? check_bytes(L, 2) : std::string_view();
+  bool made = true;
+  try {
+    std::optional<std::string> key;
+    if (one) key.emplace(name);
+    new (memory) Watch(dict.watches(), std::move(key));
+  } catch (const std::bad_alloc&) {
+    made = false;
+  }
+  if (!made) return luaL_error(L, "not enough memory");
   luaL_setmetatable(L, kWatchType);
   return 1;
 }
@@ -451,9 +474,17 @@ int lock(lua_State* L) {
   lua_settop(L, 2);
   auto* made = new (lua_newuserdata(L, sizeof(Lock))) Lock;
   luaL_setmetatable(L, kLockType);
-  made->name = name;
   LockTable& table = everything().locks;
-  if (table.try_lock(name)) return PushLock()(L);
+  bool has_memory = true;
+  bool taken = false;
+  try {
+    made->name = name;
+    taken = table.try_lock(name);
+  } catch (const std::bad_alloc&) {
+    has_memory = false;
+  }
+  if (!has_memory) return luaL_error(L, "not enough memory");
+  if (taken) return PushLock()(L);
   return suspend_task<void>(
       L, [&table, made, deadline] { return table.lock(std::string(made->name), deadline); }, PushLock());
 }
@@ -485,7 +516,8 @@ int collect_lock(lua_State* L) {
 
 int counter(lua_State* L) {
   const std::string_view name = check_name(L, 1);
-  push_reference(L, everything().counters.get(name, [] { return std::make_unique<Counter>(); }), kCounterType);
+  Counter* found = everything().counters.get(name, [] { return std::make_unique<Counter>(); });
+  push_reference(L, check_made(L, found, "counter"), kCounterType);
   return 1;
 }
 
@@ -539,8 +571,9 @@ int histogram(lua_State* L) {
     check_bounds(L, 3, own, count);
     bounds = own;
   }
-  Histogram& found = everything().histograms.get(
+  Histogram* made = everything().histograms.get(
       name, [&] { return std::make_unique<Histogram>(std::vector<double>(bounds, bounds + count)); });
+  Histogram& found = check_made(L, made, "histogram");
   const bool same = std::equal(found.bounds().begin(), found.bounds().end(), bounds, bounds + count);
   if (bounds != kUsualBounds && !same) {
     return luaL_error(L, "the histogram '%s' is there already, with other buckets", lua_tostring(L, 1));
@@ -628,12 +661,8 @@ void push_dict(lua_State* L, const char* name, const Dict::Options& options) {
   lua_createtable(L, 0, static_cast<int>(std::size(dict_methods)) - 1);
   auto* handle = new (lua_newuserdata(L, sizeof(DictHandle))) DictHandle;
   luaL_setmetatable(L, "evlua.dict_handle");
-  try {
-    handle->dict = &everything().dicts.get(name, [&] { return std::make_unique<Dict>(options); });
-  } catch (const std::bad_alloc&) {
-    handle->dict = nullptr;
-  }
-  if (handle->dict == nullptr) luaL_error(L, "not enough memory for the dictionary '%s'", name);
+  handle->dict = everything().dicts.get(name, [&] { return std::make_unique<Dict>(options); });
+  (void)check_made(L, handle->dict, "dictionary");
   lua_pushvalue(L, -1);
   lua_rawsetp(L, -3, &kDictHandle);
   lua_pushstring(L, name);

@@ -101,7 +101,12 @@ int make_channel(lua_State* L) {
   const lua_Integer capacity = lua_isnoneornil(L, 1) ? 0 : check_range(L, 1, 0, 1 << 24);
   auto* made = new (lua_newuserdata(L, sizeof(ChannelPtr))) ChannelPtr;
   luaL_setmetatable(L, kChannelType);
-  *made = std::make_shared<MessageChannel>(static_cast<std::size_t>(capacity));
+  try {
+    *made = std::make_shared<MessageChannel>(static_cast<std::size_t>(capacity));
+  } catch (const std::bad_alloc&) {
+    *made = nullptr;
+  }
+  if (*made == nullptr) return luaL_error(L, "not enough memory");
   return 1;
 }
 
@@ -153,16 +158,25 @@ struct PushOne {
   }
 };
 
+/// Packs the value on top for `channel`, which must not hold itself: nothing would ever free it.
+void pack_for(lua_State* L, const ChannelPtr& channel) {
+  pack_message(L, -1);
+  if (!packed_message(L, -1)->mentions(channel.get())) return;
+  packed_message(L, -1) = nullptr;
+  luaL_error(L, "a channel cannot be sent over itself");
+}
+
 /// send(value[, {timeout}])
 int send(lua_State* L) {
   const ChannelPtr& channel = check_channel(L, 1);
   luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "a value expected: nil stands for the end of a channel");
   const Instant deadline = check_options(L, 3, {"timeout"}) ? option_deadline(L, 3) : kNever;
   lua_settop(L, 2);
-  pack_message(L, 2);
+  pack_for(L, channel);
   std::unique_ptr<Message>& message = packed_message(L, 2);
   Error error;
   if (try_case(channel, true, message, error)) {
+    message = nullptr;
     if (error.code != 0) return push_case_failure(L, error);
     lua_pushboolean(L, 1);
     return 1;
@@ -241,11 +255,12 @@ int select(lua_State* L) {
     bool good = true;
     if (lua_rawgeti(L, 1, static_cast<lua_Integer>(i)) == LUA_TTABLE) {
       lua_rawgeti(L, -1, 1);
-      good = to_channel(L, -1) != nullptr && lua_rawgeti(L, -2, 2) != LUA_TNIL;
+      const ChannelPtr* channel = to_channel(L, -1);
+      good = channel != nullptr && lua_rawgeti(L, -2, 2) != LUA_TNIL;
       if (good) {
+        pack_for(L, *channel);
         lua_insert(L, -3);
         lua_pop(L, 2);
-        pack_message(L, -1);
       }
     } else {
       good = to_channel(L, -1) != nullptr;

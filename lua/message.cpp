@@ -2,12 +2,15 @@
 // process. Tables and functions are numbered in the order in which they begin, so that a later mention is a number.
 #include "lua/message.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "core/check.h"
 #include "lua/stack.h"
+#include "lua/vm.h"
 
 namespace evlua::lua {
 
@@ -15,8 +18,10 @@ namespace {
 
 constexpr const char* kPackedType = "evlua.message";
 constexpr const char* kChannelType = "evlua.channel";
-constexpr std::size_t kBlockFrom = 1024;
+constexpr std::size_t kFirstBytes = 48;
+constexpr std::size_t kOverhead = 16;  // of a block of malloc
 constexpr int kDepthMax = 5000;
+constexpr const char* kNoMemory = "not enough memory";
 
 enum class Tag : char {
   nil,
@@ -25,7 +30,6 @@ enum class Tag : char {
   integer,
   number,
   string,  // size, bytes
-  block,   // index of a block, size
   table,   // sizes of both parts, then pairs, then end
   end,
   function,  // size of the bytecode, bytecode, number of upvalues, upvalues
@@ -34,7 +38,7 @@ enum class Tag : char {
   module,    // size, name
   named,     // the same twice: module and field
   made,      // the same twice, number of arguments, arguments: what that function returns
-  channel,   // index
+  channel,   // ChannelLink*
   null,      // evlua.json's
 };
 
@@ -51,26 +55,107 @@ void push_user_position(lua_State* L) {
   lua_pushliteral(L, "");
 }
 
+}  // namespace
+
+// -- memory ---------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Message> Message::create(const std::shared_ptr<MessageAccount>& account, bool limited) noexcept {
+  std::unique_ptr<Message> message(new (std::nothrow) Message(account));
+  if (message == nullptr) return nullptr;
+  message->limited_ = limited;
+  if (!message->charge(sizeof(Message) + kOverhead)) return nullptr;
+  return message;
+}
+
+Message::~Message() {
+  while (channels_ != nullptr) delete std::exchange(channels_, channels_->next);
+  std::free(data);
+  discharge(charged_);
+}
+
+bool Message::charge(std::size_t bytes) noexcept {
+  if (!limited_) {
+    account_->force(bytes);
+  } else if (!account_->take(bytes)) {
+    return false;
+  }
+  charged_ += bytes;
+  return true;
+}
+
+void Message::discharge(std::size_t bytes) noexcept {
+  charged_ -= bytes;
+  account_->give_back(bytes);
+}
+
+bool Message::append(const void* added, std::size_t bytes) noexcept {
+  if (bytes > capacity_ - size) {
+    const std::size_t wanted = std::max({size + bytes, capacity_ + capacity_ / 2, kFirstBytes});
+    if (!charge(wanted - capacity_)) return false;
+    auto* grown = static_cast<char*>(std::realloc(data, wanted));
+    if (grown == nullptr) {
+      discharge(wanted - capacity_);
+      return false;
+    }
+    data = grown;
+    capacity_ = wanted;
+  }
+  std::memcpy(data + size, added, bytes);
+  size += bytes;
+  return true;
+}
+
+Message::ChannelLink* Message::add_channel(const std::shared_ptr<MessageChannel>& channel) noexcept {
+  auto* link = new (std::nothrow) ChannelLink{nullptr, nullptr};
+  if (link == nullptr || !charge(sizeof(ChannelLink) + kOverhead)) {
+    delete link;
+    return nullptr;
+  }
+  link->channel = channel;
+  link->next = std::exchange(channels_, link);
+  return link;
+}
+
+bool Message::mentions(const MessageChannel* channel) const noexcept {
+  const ChannelLink* link = channels_;
+  while (link != nullptr && link->channel.get() != channel) link = link->next;
+  return link != nullptr;
+}
+
 // -- packing --------------------------------------------------------------------------------------------------------
 
-/// What a packing keeps on the Lua stack: the packed userdata, the numbers of tables and functions that were seen, and
-/// the names of functions (nil until one is needed).
+namespace {
+
+/// What a packing keeps on the Lua stack: the packed userdata, the numbers of tables and functions that were seen, the
+/// names of functions (nil until one is needed), and the list and set of the modules to load (nil until there is one).
 struct Packer {
   lua_State* L;
   Message& message;
   int seen;
   int names;
+  int modules;
   int depth = 0;
   lua_Integer numbered = 0;
   char where[128] = "";  // for errors: ".field[1]"
 
   template <class T>
   void put(T value) {
-    message.bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    append(&value, sizeof value);
+  }
+  /// Messages that are garbage may hold what is missing: channels that nobody has any more are full of them.
+  void append(const void* data, std::size_t size) {
+    if (message.append(data, size)) return;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    if (!message.append(data, size)) luaL_error(L, "%s", kNoMemory);
+  }
+  /// Writes to a place that was left for it.
+  template <class T>
+  void put_at(std::size_t place, T value) {
+    std::memcpy(message.data + place, &value, sizeof value);
   }
   void put_string(const char* data, std::size_t size) {
     put(size);
-    message.bytes.append(data, size);
+    append(data, size);
   }
   [[noreturn]] void refuse(const char* what) const {
     push_user_position(L);
@@ -84,6 +169,9 @@ struct Packer {
   void string(int index);
   void table(int index);
   void function(int index);
+  void channel(const std::shared_ptr<MessageChannel>& packed);
+  void module(const char* name, std::size_t size);
+  void put_modules();
   bool repeated(int index);
   void number_it(int index);
   bool made_by_transfer(int index);
@@ -122,9 +210,7 @@ void Packer::value(int index) {
       break;
     default:
       if (const auto* channel = to_channel(L, index)) {
-        put(Tag::channel);
-        put(message.channels.size());
-        message.channels.push_back(*channel);
+        this->channel(*channel);
       } else if (!made_by_transfer(index)) {
         const char* name = luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : nullptr;
         refuse(name != nullptr ? lua_pushfstring(L, "a %s", name)
@@ -137,16 +223,45 @@ void Packer::value(int index) {
 void Packer::string(int index) {
   std::size_t size = 0;
   const char* data = lua_tolstring(L, index, &size);
-  if (size < kBlockFrom) {
-    put(Tag::string);
-    put_string(data, size);
-    return;
+  put(Tag::string);
+  put_string(data, size);
+}
+
+void Packer::channel(const std::shared_ptr<MessageChannel>& packed) {
+  const Message::ChannelLink* link = message.add_channel(packed);
+  if (link == nullptr) luaL_error(L, "%s", kNoMemory);
+  put(Tag::channel);
+  put(link);
+}
+
+/// The module is to be loaded over there.
+void Packer::module(const char* name, std::size_t size) {
+  if (lua_isnil(L, modules)) {
+    lua_newtable(L);
+    lua_replace(L, modules);
   }
-  put(Tag::block);
-  put(message.blocks.size());
-  put(size);
-  message.blocks.push_back(std::make_unique_for_overwrite<char[]>(size));
-  std::memcpy(message.blocks.back().get(), data, size);
+  lua_pushlstring(L, name, size);
+  lua_pushvalue(L, -1);
+  if (lua_rawget(L, modules) == LUA_TNIL) {
+    lua_pushvalue(L, -2);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, modules);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, modules, static_cast<lua_Integer>(lua_rawlen(L, modules)) + 1);
+  }
+  lua_pop(L, 2);
+}
+
+void Packer::put_modules() {
+  message.modules_at = message.size;
+  if (lua_isnil(L, modules)) return;
+  for (lua_Integer i = 1; lua_rawgeti(L, modules, i) == LUA_TSTRING; ++i) {
+    std::size_t size = 0;
+    const char* name = lua_tolstring(L, -1, &size);
+    put_string(name, size);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
 }
 
 /// Mentions the value if it was packed before.
@@ -185,7 +300,7 @@ void Packer::table(int index) {
   number_it(index);
   put(Tag::table);
   put(static_cast<std::uint32_t>(lua_rawlen(L, index)));
-  const std::size_t count_at = message.bytes.size();
+  const std::size_t count_at = message.size;
   put(std::uint32_t{0});
   std::uint32_t count = 0;
   lua_pushnil(L);
@@ -198,27 +313,27 @@ void Packer::table(int index) {
     lua_pop(L, 1);
   }
   put(Tag::end);
-  std::memcpy(message.bytes.data() + count_at, &count, sizeof count);
+  put_at(count_at, count);
 }
 
 void Packer::function(int index) {
   if (lua_iscfunction(L, index) != 0) refuse("a C function that is in no module");
   number_it(index);
   put(Tag::function);
-  const std::size_t size_at = message.bytes.size();
+  const std::size_t size_at = message.size;
   put(std::size_t{0});
   lua_pushvalue(L, index);
   lua_dump(
       L,
       [](lua_State*, const void* data, std::size_t size, void* self) {
-        static_cast<Packer*>(self)->message.bytes.append(static_cast<const char*>(data), size);
+        static_cast<Packer*>(self)->append(data, size);
         return 0;
       },
       this, 0);
   lua_pop(L, 1);
-  const std::size_t size = message.bytes.size() - size_at - sizeof size;
-  std::memcpy(message.bytes.data() + size_at, &size, sizeof size);
-  const std::size_t count_at = message.bytes.size();
+  const std::size_t size = message.size - size_at - sizeof size;
+  put_at(size_at, size);
+  const std::size_t count_at = message.size;
   put(std::uint32_t{0});
   std::uint32_t count = 0;
   while (const char* name = lua_getupvalue(L, index, static_cast<int>(count) + 1)) {
@@ -237,7 +352,7 @@ void Packer::function(int index) {
     where[before] = 0;
     lua_pop(L, 1);
   }
-  std::memcpy(message.bytes.data() + count_at, &count, sizeof count);
+  put_at(count_at, count);
 }
 
 /// Mentions a table that is a module by its name.
@@ -252,7 +367,7 @@ bool Packer::module_table(int index) {
       const char* name = lua_tolstring(L, -2, &size);
       put(Tag::module);
       put_string(name, size);
-      message.modules.emplace_back(name, size);
+      module(name, size);
       lua_pop(L, 3);
       return true;
     }
@@ -312,7 +427,7 @@ bool Packer::named_function(int index) {
       std::size_t size = 0;
       const char* name = lua_tolstring(L, -1, &size);
       put_string(name, size);
-      if (part == 1) message.modules.emplace_back(name, size);
+      if (part == 1) module(name, size);
       lua_pop(L, 1);
     }
   }
@@ -337,7 +452,7 @@ bool Packer::made_by_transfer(int index) {
     std::size_t size = 0;
     const char* name = lua_tolstring(L, top + part, &size);
     put_string(name, size);
-    if (part == 0) message.modules.emplace_back(name, size);
+    if (part == 0) module(name, size);
   }
   put(static_cast<std::uint32_t>(results - 2));
   for (int i = 2; i < results; ++i) value(top + i);
@@ -361,13 +476,21 @@ void pack_message(lua_State* L, int first) {
   const int count = lua_gettop(L) - first + 1;
   luaL_checkstack(L, 8, "too many values");
   std::unique_ptr<Message>& message = push_packed(L);
-  message = std::make_unique<Message>();
+  const Vm& vm = Vm::of(L);
+  message = Message::create(vm.messages(), vm.keeps_limit());
+  if (message == nullptr) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    message = Message::create(vm.messages(), vm.keeps_limit());
+  }
+  if (message == nullptr) luaL_error(L, "%s", kNoMemory);
   message->values = count;
   lua_newtable(L);
   lua_pushnil(L);
-  Packer packer{L, *message, lua_gettop(L) - 1, lua_gettop(L)};
+  lua_pushnil(L);
+  Packer packer{L, *message, lua_gettop(L) - 2, lua_gettop(L) - 1, lua_gettop(L)};
   for (int i = 0; i < count; ++i) packer.value(first + i);
-  lua_pop(L, 2);
+  packer.put_modules();
+  lua_pop(L, 3);
   lua_insert(L, first);
   lua_settop(L, first);
 }
@@ -396,13 +519,13 @@ struct Unpacker {
   template <class T>
   T get() {
     T value;
-    std::memcpy(&value, message.bytes.data() + at, sizeof value);
+    std::memcpy(&value, message.data + at, sizeof value);
     at += sizeof value;
     return value;
   }
   void string() {
     const auto size = get<std::size_t>();
-    lua_pushlstring(L, message.bytes.data() + at, size);
+    lua_pushlstring(L, message.data + at, size);
     at += size;
   }
   /// Numbers the value on top.
@@ -425,15 +548,10 @@ bool Unpacker::value() {
     case Tag::nil: lua_pushnil(L); return true;
     case Tag::null: lua_pushlightuserdata(L, nullptr); return true;
     case Tag::no:
-    case Tag::yes: lua_pushboolean(L, static_cast<Tag>(message.bytes[at - 1]) == Tag::yes ? 1 : 0); return true;
+    case Tag::yes: lua_pushboolean(L, static_cast<Tag>(message.data[at - 1]) == Tag::yes ? 1 : 0); return true;
     case Tag::integer: lua_pushinteger(L, get<lua_Integer>()); return true;
     case Tag::number: lua_pushnumber(L, get<lua_Number>()); return true;
     case Tag::string: string(); return true;
-    case Tag::block: {
-      const auto block = get<std::size_t>();
-      lua_pushlstring(L, message.blocks[block].get(), get<std::size_t>());
-      return true;
-    }
     case Tag::table: table(); return true;
     case Tag::end: return false;
     case Tag::function: function(); return true;
@@ -447,7 +565,7 @@ bool Unpacker::value() {
       return true;
     case Tag::named: field(); return true;
     case Tag::made: made(); return true;
-    case Tag::channel: push_channel(L, message.channels[get<std::size_t>()]); return true;
+    case Tag::channel: push_channel(L, get<Message::ChannelLink*>()->channel); return true;
   }
   EVLUA_UNREACHABLE();
 }
@@ -465,7 +583,7 @@ void Unpacker::table() {
 
 void Unpacker::function() {
   const auto size = get<std::size_t>();
-  if (luaL_loadbufferx(L, message.bytes.data() + at, size, "=?", "b") != LUA_OK) lua_error(L);
+  if (luaL_loadbufferx(L, message.data + at, size, "=?", "b") != LUA_OK) lua_error(L);
   at += size;
   number_it();
   const auto upvalues = get<std::uint32_t>();
@@ -501,26 +619,39 @@ void Unpacker::made() {
   lua_rawseti(L, seen, number);
 }
 
-/// Stack: ..., the packed message on top. Loads module after module, `next` being the first that is missing.
-int unpack_after(lua_State* L, int, lua_KContext next) {
-  const Message& message = *static_cast<Packed*>(lua_touserdata(L, -1))->message;
-  while (static_cast<std::size_t>(next) < message.modules.size()) {
-    const std::string& name = message.modules[static_cast<std::size_t>(next++)];
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    lua_pushlstring(L, name.data(), name.size());
-    const bool loaded = lua_rawget(L, -2) != LUA_TNIL;
-    lua_pop(L, 2);
-    if (loaded) continue;
-    lua_getglobal(L, "require");
-    lua_pushlstring(L, name.data(), name.size());
-    lua_callk(L, 1, 0, next, unpack_after);
-  }
+/// Stack: ..., the packed message on top. Loads module after module; the name of the next one is at `at`. What was
+/// unpacked counts for its sender no more.
+int unpack_after(lua_State* L, int, lua_KContext at) {
+  std::unique_ptr<Message>& message = static_cast<Packed*>(lua_touserdata(L, -1))->message;
   const int packed = lua_gettop(L);
+  Unpacker modules{L, *message, 0, static_cast<std::size_t>(at)};
+  while (modules.at < message->size) {
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    modules.string();
+    lua_pushvalue(L, -1);
+    const bool loaded = lua_rawget(L, -3) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (!loaded) {
+      lua_getglobal(L, "require");
+      lua_insert(L, -2);
+      lua_remove(L, -3);
+      lua_callk(L, 1, 0, static_cast<lua_KContext>(modules.at), unpack_after);
+    }
+    lua_settop(L, packed);
+  }
+  const int values = message->values;
   lua_newtable(L);
-  Unpacker unpacker{L, message, packed + 1};
-  luaL_checkstack(L, message.values, "too many values");
-  for (int i = 0; i < message.values; ++i) (void)unpacker.value();
-  return message.values;
+  Unpacker unpacker{L, *message, packed + 1};
+  luaL_checkstack(L, values, "too many values");
+  for (int i = 0; i < values; ++i) (void)unpacker.value();
+  message = nullptr;
+  return values;
+}
+
+/// Stack: as above.
+int unpack_begin(lua_State* L) {
+  const Message& message = *static_cast<Packed*>(lua_touserdata(L, -1))->message;
+  return unpack_after(L, LUA_OK, static_cast<lua_KContext>(message.modules_at));
 }
 
 }  // namespace
@@ -528,10 +659,10 @@ int unpack_after(lua_State* L, int, lua_KContext next) {
 int unpack_message(lua_State* L, std::unique_ptr<Message> message) {
   luaL_checkstack(L, 8, "too many values");
   push_packed(L) = std::move(message);
-  return unpack_after(L, LUA_OK, 0);
+  return unpack_begin(L);
 }
 
-int unpack_packed(lua_State* L) { return unpack_after(L, LUA_OK, 0); }
+int unpack_packed(lua_State* L) { return unpack_begin(L); }
 
 void define_message_type(lua_State* L) {
   const luaL_Reg packed[] = {{"__gc", collect_packed}, {nullptr, nullptr}};

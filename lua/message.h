@@ -9,10 +9,10 @@
 
 #include <lua.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
-#include <string>
-#include <vector>
+#include <utility>
 
 #include "core/shared/channel.h"
 
@@ -21,16 +21,66 @@ namespace evlua::lua {
 class Message;
 using MessageChannel = Channel<std::unique_ptr<Message>>;
 
-class Message {
+/// What the messages that a Vm has packed take as long as they exist, wherever they are. [any thread]
+class MessageAccount {
  public:
-  std::string bytes;                                      ///< see message.cpp
-  std::vector<std::unique_ptr<char[]>> blocks;            ///< long strings: one copy in, one copy out
-  std::vector<std::shared_ptr<MessageChannel>> channels;  ///< that the values refer to
-  std::vector<std::string> modules;                       ///< to be loaded before unpacking
-  int values = 0;
+  explicit MessageAccount(std::size_t max) noexcept : max_(max) {}
+
+  /// False when it would be more than allowed (0: anything).
+  bool take(std::size_t bytes) noexcept {
+    if (max_ == 0 || used_.fetch_add(bytes) + bytes <= max_) return true;
+    give_back(bytes);
+    return false;
+  }
+  /// Takes it in any case.
+  void force(std::size_t bytes) noexcept { used_.fetch_add(bytes); }
+  void give_back(std::size_t bytes) noexcept { used_.fetch_sub(bytes); }
+  std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
+
+ private:
+  const std::size_t max_;
+  std::atomic<std::size_t> used_{0};
 };
 
-/// Pops the values from `first` to the top and pushes a userdata that holds them; raises for what cannot be copied.
+/// Its memory can run out: then it stays as it was, and false is returned.
+class Message {
+ public:
+  struct ChannelLink {
+    std::shared_ptr<MessageChannel> channel;
+    ChannelLink* next;
+  };
+
+  /// Null when there is no memory. Unless `limited` the account is charged whatever it allows.
+  static std::unique_ptr<Message> create(const std::shared_ptr<MessageAccount>& account, bool limited) noexcept;
+  ~Message();
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+
+  bool append(const void* added, std::size_t bytes) noexcept;
+  /// Null when there is no memory.
+  ChannelLink* add_channel(const std::shared_ptr<MessageChannel>& channel) noexcept;
+  bool mentions(const MessageChannel* channel) const noexcept;
+
+  char* data = nullptr;  ///< see message.cpp
+  std::size_t size = 0;
+  std::size_t modules_at = 0;  ///< where the names begin of modules that are to be loaded before unpacking
+  int values = 0;
+  std::unique_ptr<Message> next;  ///< in a channel's queue
+
+ private:
+  explicit Message(std::shared_ptr<MessageAccount> account) noexcept : account_(std::move(account)) {}
+  bool charge(std::size_t bytes) noexcept;
+  void discharge(std::size_t bytes) noexcept;
+
+  const std::shared_ptr<MessageAccount> account_;
+  bool limited_ = false;
+  std::size_t charged_ = 0;
+  std::size_t capacity_ = 0;
+  ChannelLink* channels_ = nullptr;
+};
+
+/// Pops the values from `first` to the top and pushes a userdata that holds them; raises for what cannot be copied, and
+/// when there is no memory or the messages of this Vm may not take more.
 void pack_message(lua_State* L, int first);
 /// Pushes such a userdata without a message.
 std::unique_ptr<Message>& push_packed(lua_State* L);

@@ -37,18 +37,19 @@ Vm::Vm(Scheduler& scheduler, Options options)
     : scheduler_(scheduler),
       options_(options),
       strand_(scheduler),
+      messages_(std::make_shared<MessageAccount>(options.memory_max)),
       task_errors_(*this),
       io_(std::make_unique<IoFiles>(*this)) {}
 
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
   if (block == nullptr) old_size = 0;  // then it is a type tag
-  if (vm.keeps_limit_ && vm.options_.memory_max != 0 && new_size > old_size &&
-      vm.memory_used_.value() - old_size + new_size > vm.options_.memory_max) {
-    return nullptr;
-  }
   void* resized = vm.memory_.resize(block, old_size, new_size);
-  if (resized != nullptr || new_size == 0) vm.memory_used_.add(new_size - old_size);  // wraps as it should
+  if (resized != nullptr || new_size == 0) {
+    vm.memory_used_.add(new_size - old_size);  // wraps as it should
+  } else {
+    vm.ran_short_ = true;
+  }
   return resized;
 }
 
@@ -148,7 +149,16 @@ std::vector<Vm::Figures> Vm::all_figures() {
   return figures;
 }
 
+/// The collection for want of memory runs no finalizers, and so leaves what only they free, as a buffer of string.pack:
+/// the next task must not find that there.
+void Vm::collect_what_ran_short() {
+  if (running_ != nullptr || !std::exchange(ran_short_, false)) return;
+  lua_pushcfunction(state_, [](lua_State* L) { return lua_gc(L, LUA_GCCOLLECT, 0); });
+  if (lua_pcall(state_, 0, 0, 0) != LUA_OK) lua_pop(state_, 1);
+}
+
 Fiber* Vm::take_fiber() {
+  collect_what_ran_short();
   Fiber* fiber = spare_.pop_front();
   if (fiber != nullptr) {
     --spare_count_;
@@ -211,6 +221,7 @@ void Vm::suspect_deadlock() noexcept {
 }
 
 void Vm::became_idle() {
+  collect_what_ran_short();
   task_errors_.tell_all();
   io_->start_writing();
   look_whether_idle();

@@ -19,6 +19,7 @@
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
+#include "lua/message.h"
 #include "lua/set_hooks.h"
 #include "lua/slice_load.h"
 #include "lua/task_errors.h"
@@ -32,7 +33,7 @@ struct SpawnSite;
 class Vm {
  public:
   struct Options {
-    std::size_t memory_max = 0;  ///< bytes the Lua heap may hold; 0: no limit
+    std::size_t memory_max = 0;  ///< bytes the Lua heap may take, unused ones included; 0: no limit
   };
 
   /// Makes a state with the standard library and the evlua modules. Null when there is no memory.
@@ -126,9 +127,14 @@ class Vm {
 
   /// Whether Options::memory_max holds: only where Lua code runs, which can be told by an error. What the runtime
   /// itself allocates between may go beyond it. [strand]
-  void keep_limit(bool keep) noexcept { keeps_limit_ = keep; }
+  void keep_limit(bool keep) noexcept {
+    keeps_limit_ = keep;
+    memory_.set_max(keep && options_.memory_max != 0 ? options_.memory_max : SIZE_MAX);
+  }
   bool keeps_limit() const noexcept { return keeps_limit_; }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
+  /// Of the messages it has sent: they may take as much again as Options::memory_max.
+  const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }
   struct Figures {
     std::uint64_t number = 0;  ///< counts the Vms of the process
     std::size_t memory = 0;
@@ -183,6 +189,7 @@ class Vm {
     bool queued = false;
   };
 
+  void collect_what_ran_short();
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
   Scheduler& scheduler_;
@@ -192,8 +199,10 @@ class Vm {
   lua_State* state_ = nullptr;
   Allocator memory_;
   OwnCounter memory_used_;
+  std::shared_ptr<MessageAccount> messages_;
   std::uint64_t number_ = 0;
   bool keeps_limit_ = false;
+  bool ran_short_ = false;  // of memory
   static inline std::atomic<std::size_t> count_{0};
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -21,7 +20,8 @@
 
 namespace evlua {
 
-/// T is movable. [any thread]
+/// T is a std::unique_ptr to what has a member `T next`, through which queued values are chained: to queue one takes no
+/// memory. [any thread]
 template <class T>
 class Channel {
  public:
@@ -95,11 +95,34 @@ class Channel {
   /// Values that are queued.
   std::size_t size() {
     const std::lock_guard guard(lock_);
-    return queue_.size();
+    return queue_.size;
   }
   std::size_t capacity() const noexcept { return capacity_; }
 
  private:
+  struct Queue {
+    ~Queue() {
+      while (!empty()) (void)pop();
+    }
+    bool empty() const noexcept { return first == nullptr; }
+    void push(T value) noexcept {
+      T& place = empty() ? first : last->next;
+      last = value.get();
+      place = std::move(value);
+      ++size;
+    }
+    /// REQUIRES: not empty.
+    T pop() noexcept {
+      T value = std::move(first);
+      first = std::move(value->next);
+      --size;
+      return value;
+    }
+
+    T first;
+    T::element_type* last = nullptr;
+    std::size_t size = 0;
+  };
   struct Waiter {
     std::atomic<bool> taken{false};  // set by the one who makes a case happen
     Chosen chosen;
@@ -150,7 +173,7 @@ class Channel {
       choose(node, Error{EPIPE, ErrorDomain::system, OpCode::task});
       return true;
     }
-    if (queue_.size() >= capacity_ && !has_other(receivers_, node)) return false;
+    if (queue_.size >= capacity_ && !has_other(receivers_, node)) return false;
     if (!take(node)) return false;
     // A receiver that was seen may have been served by another channel meanwhile: then the value is queued, even
     // beyond the capacity, since this case is taken.
@@ -158,7 +181,7 @@ class Channel {
       receiver->which->value = std::move(node.which->value);
       wake(*receiver);
     } else {
-      queue_.push_back(std::move(node.which->value));
+      queue_.push(std::move(node.which->value));
     }
     choose(node);
     return true;
@@ -168,7 +191,7 @@ class Channel {
     if (queue_.empty()) {
       // The same the other way round: the value of a sender that was taken is queued if nobody takes it.
       if (Node* sender = take_first(senders_, node.waiter)) {
-        queue_.push_back(std::move(sender->which->value));
+        queue_.push(std::move(sender->which->value));
         wake(*sender);
       }
     }
@@ -178,11 +201,10 @@ class Channel {
       choose(node, Error{static_cast<std::int32_t>(Errc::end_of_file), ErrorDomain::runtime, OpCode::task});
       return true;
     }
-    node.which->value = std::move(queue_.front());
-    queue_.pop_front();
-    if (queue_.size() < capacity_) {
+    node.which->value = queue_.pop();
+    if (queue_.size < capacity_) {
       if (Node* sender = take_first(senders_, node.waiter)) {
-        queue_.push_back(std::move(sender->which->value));
+        queue_.push(std::move(sender->which->value));
         wake(*sender);
       }
     }
@@ -214,7 +236,7 @@ class Channel {
 
   const std::size_t capacity_;
   FutexMutex lock_;
-  std::deque<T> queue_;
+  Queue queue_;
   List<Node> senders_;
   List<Node> receivers_;
   bool closed_ = false;

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <new>
 #include <utility>
 
 namespace evlua {
@@ -39,12 +40,20 @@ void Watch::close() {
 void Watch::changed(std::string_view key) {
   if (key_.has_value() && *key_ != key) return;
   if (pending_.contains(key)) return;
-  if (order_.size() == kKeysMax) {
-    missed_ = true;
-  } else {
-    pending_.insert(order_.emplace_back(key));
-  }
+  if (order_.size() == kKeysMax || bytes_ + key.size() > kBytesMax || !keep(key)) missed_ = true;
   told_.set();
+}
+
+/// False when there is no memory.
+bool Watch::keep(std::string_view key) noexcept {
+  try {
+    const std::string& kept = order_.emplace_back(key);
+    bytes_ += kept.size();
+    pending_.insert(kept);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 std::optional<Result<std::string>> Watch::take() {
@@ -57,6 +66,7 @@ std::optional<Result<std::string>> Watch::take() {
   }
   pending_.erase(order_.front());
   std::string key = std::move(order_.front());
+  bytes_ -= key.size();
   order_.pop_front();
   return key;
 }

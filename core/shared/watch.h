@@ -45,6 +45,7 @@ class WatchList {
 class Watch : public ListNode {
  public:
   static constexpr std::size_t kKeysMax = 4096;
+  static constexpr std::size_t kBytesMax = std::size_t{1} << 20;
 
   /// From now on. Without `key` every key is watched.
   Watch(WatchList& list, std::optional<std::string> key);
@@ -60,6 +61,7 @@ class Watch : public ListNode {
 
   /// Under the list's lock.
   void changed(std::string_view key);
+  bool keep(std::string_view key) noexcept;
 
   /// A result for `next`, or nothing: then `told_` will be set.
   std::optional<Result<std::string>> take();
@@ -67,6 +69,7 @@ class Watch : public ListNode {
   WatchList& list_;
   const std::optional<std::string> key_;
   std::deque<std::string> order_;
+  std::size_t bytes_ = 0;               // of what is in order_
   std::set<std::string_view> pending_;  // of what is in order_
   bool missed_ = false;
   bool waited_for_ = false;

@@ -17,12 +17,17 @@ using test::on_every_setup;
 using test::Runtime;
 using test::Setup;
 using test::Yield;
-using Numbers = Channel<std::int64_t>;
+
+struct Number {
+  std::int64_t value = 0;
+  std::unique_ptr<Number> next;
+};
+using Numbers = Channel<std::unique_ptr<Number>>;
 using NumbersPtr = std::shared_ptr<Numbers>;
 
 Task<Result<void>> send(NumbersPtr channel, std::int64_t value, Instant deadline = kNever) {
   std::vector<Numbers::Case> cases;
-  cases.push_back({channel, true, value});
+  cases.push_back({channel, true, std::make_unique<Number>(value)});
   Result<Numbers::Chosen> chosen = co_await Numbers::select(cases, 0, deadline);
   if (!chosen) co_return fail(chosen.error());
   if (chosen->error.code != 0) co_return fail(chosen->error);
@@ -31,11 +36,11 @@ Task<Result<void>> send(NumbersPtr channel, std::int64_t value, Instant deadline
 
 Task<Result<std::int64_t>> receive(NumbersPtr channel, Instant deadline = kNever) {
   std::vector<Numbers::Case> cases;
-  cases.push_back({channel, false, 0});
+  cases.push_back({channel, false, nullptr});
   Result<Numbers::Chosen> chosen = co_await Numbers::select(cases, 0, deadline);
   if (!chosen) co_return fail(chosen.error());
   if (chosen->error.code != 0) co_return fail(chosen->error);
-  co_return cases[0].value;
+  co_return cases[0].value->value;
 }
 
 constexpr std::int64_t kValues = 3000;
@@ -106,8 +111,8 @@ Task<void> play(std::vector<NumbersPtr> channels, int total, std::atomic<std::in
   while (sent < total || got < total) {
     std::vector<Numbers::Case> cases;
     for (const NumbersPtr& channel : channels) {
-      if (got < total) cases.push_back({channel, false, 0});
-      if (sent < total) cases.push_back({channel, true, sent + 1});
+      if (got < total) cases.push_back({channel, false, nullptr});
+      if (sent < total) cases.push_back({channel, true, std::make_unique<Number>(sent + 1)});
     }
     Result<Numbers::Chosen> chosen = co_await Numbers::select(cases, ++turn % cases.size(), kNever);
     CHECK(chosen.has_value());
@@ -116,7 +121,7 @@ Task<void> play(std::vector<NumbersPtr> channels, int total, std::atomic<std::in
       ++sent;
     } else {
       ++got;
-      sum += happened.value;
+      sum += happened.value->value;
     }
   }
 }

@@ -86,3 +86,51 @@ TEST_CASE("a Lua state lives in it, and its collector gives everything back") {
   lua_close(L);
   CHECK(counted.used == 0);
 }
+
+namespace {
+
+/// Blocks until there are no more, or `bytes` of them.
+std::vector<void*> fill(Allocator& allocator, std::size_t size, std::size_t bytes) {
+  std::vector<void*> blocks;
+  while (blocks.size() * size < bytes) {
+    void* block = allocator.resize(nullptr, 0, size);
+    if (block == nullptr) break;
+    blocks.push_back(block);
+  }
+  return blocks;
+}
+
+void free_all(Allocator& allocator, std::size_t size, std::vector<void*>& blocks) {
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(size));
+  for (void* block : blocks) allocator.resize(block, size, 0);
+}
+
+}  // namespace
+
+TEST_CASE("what is freed is given back, and serves blocks of every other size") {
+  constexpr std::size_t kBytes = std::size_t{16} << 20;  // far more than what is kept
+  Allocator allocator;
+  for (std::size_t size = 12; size < 300; size += 16) {
+    std::vector<void*> blocks = fill(allocator, size, kBytes);
+    CHECK(allocator.held() >= kBytes);
+    free_all(allocator, size, blocks);
+    CHECK(allocator.held() < kBytes / 4);
+  }
+}
+
+TEST_CASE("no more than the maximum is held, and nearly all of it can be used") {
+  constexpr std::size_t kMax = std::size_t{16} << 20;
+  Allocator allocator;
+  allocator.set_max(kMax);
+  for (std::size_t size = 16; size <= 512; size += 16) {
+    std::vector<void*> blocks = fill(allocator, size, 2 * kMax);
+    CHECK(allocator.held() <= kMax);
+    CHECK(blocks.size() * size > kMax / 4 * 3);
+    CHECK(allocator.resize(nullptr, 0, kMax / 4) == nullptr);
+    void* shrunk = allocator.resize(blocks.back(), size, 1);
+    CHECK(shrunk != nullptr);
+    allocator.resize(shrunk, 1, 0);
+    blocks.pop_back();
+    free_all(allocator, size, blocks);
+  }
+}

@@ -1,0 +1,134 @@
+"""What programs hold is bounded: messages on their way, what the allocator keeps; and memory that the system refuses."""
+import os
+import re
+import subprocess
+
+from support import EVLUA, LIMIT, check, exchange, main, serve, temporary
+
+SANITIZED = os.environ.get("EVLUA_SANITIZE", "") not in ("", "OFF")
+
+APP = temporary("""
+local thread = require "evlua.thread"
+local queue = thread.channel(100000)
+local acts = {
+  hello = function() return "hello" end,
+  chan = function()
+    local channel, s = thread.channel(100000), ("x"):rep(1 << 20)
+    for _ = 1, 5000 do channel:send(s) end
+  end,
+  small = function()
+    local channel = thread.channel(1 << 24)
+    for i = 1, 1 << 24 do channel:send(i) end
+  end,
+  keep = function()
+    local n, s = 0, ("x"):rep(1 << 20)
+    while n < 5000 and pcall(queue.send, queue, s, {timeout = 0}) do n = n + 1 end
+    return n
+  end,
+  drain = function()
+    local n = 0
+    while queue:receive{timeout = 0} do n = n + 1 end
+    return n
+  end,
+  pump = function()
+    local channel, s = thread.channel(2), ("x"):rep(1 << 20)
+    for _ = 1, 300 do channel:send(s) assert(#channel:receive() == #s) end
+    return "pumped"
+  end,
+  pack = function() return #string.pack("z", ("x"):rep(40 << 20)) end,
+  one = function() return #("x"):rep(30 << 20) end,
+}
+return function(req, res)
+  local size = tonumber(req.path:match("^/(%d+)$"))
+  if size then
+    local all = {}
+    pcall(function() for i = 1, 1e7 do all[i] = ("%08d"):format(i) .. ("x"):rep(size - 8) end end)
+    local count = #all
+    all = nil
+    collectgarbage()
+    return res:text(tostring(count))
+  end
+  res:text(tostring(acts[req.path:sub(2)]()))
+end
+""")
+
+
+def get(port, path):
+    answer = exchange(port, f"GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return int(answer.split(b" ")[1]), answer.split(b"\r\n\r\n", 1)[1].decode()
+
+
+def peak_mib(program):
+    with open(f"/proc/{program.process.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmHWM:\s*(\d+) kB", f.read())[1]) // 1024
+
+
+def test_messages_count_for_their_sender():
+    program, port = serve(APP, "--workers", "1", "--vm-memory", "64")
+    with program:
+        for path in ("chan", "small"):
+            check(get(port, path)[0] == 500, path, program.text)
+            program.wait_for("not enough memory")
+            check(get(port, "pump") == (200, "pumped"), path, program.text)
+        kept = int(get(port, "keep")[1])
+        check(40 <= kept < 64, kept)
+        check(get(port, "pump")[0] == 500, "a full queue is no garbage")
+        check(get(port, "drain") == (200, str(kept)))
+        check(get(port, "pump") == (200, "pumped"), program.text)
+        peak = peak_mib(program)
+        check(SANITIZED or peak < 250, peak)
+        check(program.stop() == 0, program.text)
+
+
+def test_memory_that_was_freed_serves_other_sizes():
+    program, port = serve(APP, "--workers", "1", "--vm-memory", "48", "--cpu-limit", "60")
+    with program:
+        counts = [int(get(port, size)[1]) for size in range(12, 216, 24)]
+        check(min(counts) > 50_000, counts)
+        peak = peak_mib(program)
+        check(SANITIZED or peak < 130, peak)
+        check(program.stop() == 0, program.text)
+
+
+def test_what_only_finalizers_free_is_no_burden_for_the_next_request():
+    program, port = serve(APP, "--workers", "1", "--vm-memory", "64")
+    with program:
+        for _ in range(3):
+            check(get(port, "pack")[0] == 500, program.text)
+            check(get(port, "one") == (200, str(30 << 20)), program.text)
+        check(program.stop() == 0, program.text)
+
+
+SHORT = temporary("""
+local thread, shared = require "evlua.thread", require "evlua.shared"
+local acts = {
+  blocks = function()
+    local channel, s = thread.channel(1000), ("x"):rep(100 << 20)
+    for _ = 1, 100 do channel:send(s) end
+  end,
+  argument = function()
+    local s = ("x"):rep(200 << 20)
+    return thread.run(function(a) return #a end, s, s, s, s, s, s)
+  end,
+  counters = function() for i = 1, 1e7 do shared.counter("c" .. i) end end,
+}
+local ok, message = pcall(acts[arg[1]])
+print(ok, message)
+assert(#("x"):rep(1 << 20) == 1 << 20)
+""")
+
+
+def test_memory_that_the_system_refuses():
+    if SANITIZED:
+        return  # they need far more addresses than that
+    for act in ("blocks", "argument", "counters"):
+        ran = subprocess.run(["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", EVLUA, "--workers", "1", SHORT, act],
+                             capture_output=True, text=True, timeout=LIMIT)
+        check(ran.returncode == 0 and re.match("false.*not enough memory", ran.stdout), act, ran)
+
+
+try:
+    main(globals())
+finally:
+    os.unlink(APP)
+    os.unlink(SHORT)
