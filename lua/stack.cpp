@@ -1,5 +1,6 @@
 #include "lua/stack.h"
 
+#include <cmath>
 #include <cstring>
 
 namespace evlua::lua {
@@ -97,13 +98,16 @@ const char* option_string(lua_State* L, int index, const char* name, std::size_t
 
 Instant option_deadline(lua_State* L, int index) {
   const double seconds = option_number(L, index, "timeout", std::numeric_limits<double>::infinity());
+  luaL_argcheck(L, !std::isnan(seconds), index, "option 'timeout': not a number");
   if (seconds == std::numeric_limits<double>::infinity()) return kNever;
   return deadline_after(Worker::current().backend().now(), duration_from_seconds(seconds));
 }
 
 Instant check_timeout(lua_State* L, int index) {
   if (lua_isnoneornil(L, index)) return kNever;
-  return deadline_after(Worker::current().backend().now(), duration_from_seconds(luaL_checknumber(L, index)));
+  const double seconds = luaL_checknumber(L, index);
+  luaL_argcheck(L, !std::isnan(seconds), index, "not a number");
+  return deadline_after(Worker::current().backend().now(), duration_from_seconds(seconds));
 }
 
 int pcall_briefly(lua_State* L, int arguments, int results) {

@@ -38,6 +38,10 @@ local function compute(name, f, ...)
   if value ~= nil then return value end
   value = f(...)
   if value == nil then value = true end
+  local kind = type(value)
+  if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+    error(("the function of once returned a %s; string, number, boolean or nil expected"):format(kind), 0)
+  end
   assert(results:set(name, value))
   return value
 end

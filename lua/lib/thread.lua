@@ -46,27 +46,57 @@ function thread.pool(size)
   return pool
 end
 
-local function call_in(pool, message)
+local function check_pool(pool, name)
+  if getmetatable(pool) == Pool then return end
+  error(("calling '%s' on bad self (evlua.thread_pool expected, got %s)"):format(name, type(pool)), 3)
+end
+
+local function closed_failure() return nil, "the pool is closed", "EBADF" end
+
+-- `closed` makes what is returned when the pool is closed.
+local function call_in(pool, message, closed)
   local entered = false
   local function enter(state)
     entered = true
-    if pool.free:closed() then return nil, "the pool is closed", "EBADF" end
+    if pool.free:closed() then return closed() end
     return call(pool.states[state], message)
   end
   local function told(...)
-    if not entered and pool.free:closed() then return nil, "the pool is closed", "EBADF" end
+    if not entered and pool.free:closed() then return closed() end
     return ...
   end
   return told(bracket(pool.free, native.receive, native.give_back, true, enter))
 end
 
-function Pool:run(f, ...) return call_in(self, (packed("run", f, ...))) end
-function Pool:spawn(f, ...) return evlua.spawn(call_in, self, (packed("spawn", f, ...))) end
-function Pool:map(list, f)
-  return evlua.map(list, function(value, i) return call_in(self, (packed("map", f, value, i))) end,
-    {concurrency = #self.states})
+function Pool:run(f, ...)
+  check_pool(self, "run")
+  return call_in(self, packed("run", f, ...), closed_failure)
 end
-function Pool:size() return #self.states end
-function Pool:close() self.free:close() end
+
+function Pool:spawn(f, ...)
+  check_pool(self, "spawn")
+  return evlua.spawn(call_in, self, packed("spawn", f, ...), closed_failure)
+end
+
+function Pool:map(list, f)
+  check_pool(self, "map")
+  local is_closed = self.free:closed()
+  if is_closed then return closed_failure() end
+  local function note() is_closed = true end
+  local results = evlua.map(list, function(value, i) return call_in(self, packed("map", f, value, i), note) end,
+    {concurrency = #self.states})
+  if is_closed then return closed_failure() end
+  return results
+end
+
+function Pool:size()
+  check_pool(self, "size")
+  return #self.states
+end
+
+function Pool:close()
+  check_pool(self, "close")
+  self.free:close()
+end
 
 return thread

@@ -52,6 +52,7 @@ assert(d:update("u", function(old) assert(old == nil) return 1 end) == 1)
 assert(d:update("u", function(old) return old + 1 end) == 2)
 assert(d:update("u", function() return nil end) == nil and d:get("u") == nil)
 refused("returned a table", pcall(d.update, d, "u", function() return {} end))
+refused("returned a userdata", pcall(d.update, d, "u", function() return require("evlua.json").null end))
 refused("boom", pcall(d.update, d, "u", function() error("boom") end))
 do -- what changes meanwhile is seen: the function runs again; and it may wait
   local runs = 0
@@ -230,7 +231,7 @@ refused("first time", pcall(shared.once, "again", error, "first time"))
 assert(shared.once("again", function() return false end) == false)
 assert(shared.once("again", error) == false)
 assert(shared.once("nothing", function() end) == true)
-refused("got table", pcall(shared.once, "table", function() return {} end))
+refused("the function of once returned a table", pcall(shared.once, "table", function() return {} end))
 
 -- counters and histograms
 local c = shared.counter("hits")
