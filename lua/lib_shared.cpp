@@ -87,7 +87,8 @@ std::string_view check_name(lua_State* L, int index) {
 /// `thing`, or an error where a Registry has none.
 template <class T>
 T& check_made(lua_State* L, T* thing, const char* what) {
-  if (thing == nullptr) luaL_error(L, "not enough memory for the %s, or more than %I of them", what, lua_Integer{kNamesMax});
+  if (thing == nullptr)
+    luaL_error(L, "not enough memory for the %s, or more than %I of them", what, lua_Integer{kNamesMax});
   return *thing;
 }
 

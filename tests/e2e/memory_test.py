@@ -1,4 +1,4 @@
-"""What programs hold is bounded: messages on their way, what the allocator keeps; and memory that the system refuses."""
+"""What programs hold is bounded: messages, what the allocator keeps; and memory that the system refuses."""
 import os
 import re
 import subprocess
@@ -122,8 +122,8 @@ def test_memory_that_the_system_refuses():
     if SANITIZED:
         return  # they need far more addresses than that
     for act in ("blocks", "argument", "counters"):
-        ran = subprocess.run(["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", EVLUA, "--workers", "1", SHORT, act],
-                             capture_output=True, text=True, timeout=LIMIT)
+        command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", EVLUA, "--workers", "1", SHORT, act]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
         check(ran.returncode == 0 and re.match("false.*not enough memory", ran.stdout), act, ran)
 
 
