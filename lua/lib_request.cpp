@@ -535,10 +535,57 @@ int file(lua_State* L) {
   const char* root = nullptr;
   const char* type = nullptr;
   const char* cache = nullptr;
+struct PushSelf {
+  static const char* subject() { return "response"; }
+  int operator()(lua_State* L) const { return self(L); }
+};
+
+/// Without its quotation marks it is plain; raises for what is no entity tag.
+void push_etag(lua_State* L, int index) {
+  const std::string_view given = check_bytes(L, index);
+  const bool quoted = given.starts_with('"') || given.starts_with("W/\"");
+  std::string_view opaque = given;
+  if (quoted) opaque.remove_prefix(opaque.find('"') + 1);
+  const bool closed = !quoted || opaque.ends_with('"');
+  if (quoted && closed) opaque.remove_suffix(1);
+  const bool good = std::all_of(opaque.begin(), opaque.end(), [](char c) {
+    return c != '"' && (http::is_visible(c) || static_cast<unsigned char>(c) >= 0x80);
+  });
+  luaL_argcheck(L, closed && good && !opaque.empty(), index, "an entity tag expected: no blanks, no quotation marks in it");
+  lua_pushstring(L, quoted ? "" : "\"");
+  lua_pushvalue(L, index);
+  lua_pushstring(L, quoted ? "" : "\"");
+  lua_concat(L, 3);
+}
+
+/// etag(tag[, modified]) -> whether that was the answer: 304, or 412
+int set_etag(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  lua_settop(L, 3);
+  const bool dated = !lua_isnil(L, 3);
+  const lua_Integer modified = dated ? check_range(L, 3, 0, 253402300799) : 0;
+  push_etag(L, 2);
+  const std::string_view tag = check_bytes(L, -1);
+  check_set(L, exchange.set_header("ETag", tag), "etag");
+  bool answered = false;
+  {
+    if (dated) (void)exchange.set_header("Last-Modified", http::format_date(modified));
+    const http::Validators validators{tag, dated ? std::optional<std::int64_t>(modified) : std::nullopt};
+    answered = exchange.status() == 200 && http::answer_conditions(exchange, validators);
+  }
+  lua_pushboolean(L, answered ? 1 : 0);
+  return 1;
+}
+
   if (check_options(L, 3, {"root", "type", "cache", "download"})) {
     root = option_string(L, 3, "root");
     type = option_string(L, 3, "type");
     cache = option_string(L, 3, "cache");
+  const Fiber* fiber = Vm::of(L).running();
+  if (fiber != nullptr && fiber->may_wait(L) && exchange.is_sent_in_turns(bytes.size())) {
+    return suspend_task<void>(
+        L, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
+  }
     set_download(L, exchange, 3, path);
   }
   if (exchange.headers_sent())

@@ -101,6 +101,13 @@ int coding_weight(std::string_view accept_encoding, std::string_view coding) noe
   return weight;
 }
 
+int identity_weight(std::string_view accept_encoding) noexcept {
+  for (Element element; next_element(accept_encoding, element);) {
+    if (equal_ignoring_case(element.value, "identity")) return element.weight;
+  }
+  return 0;
+}
+
 std::optional<std::size_t> choose_media_type(std::string_view accept,
                                              std::span<const std::string_view> offers) noexcept {
   if (trim(accept).empty()) return offers.empty() ? std::nullopt : std::optional<std::size_t>(0);

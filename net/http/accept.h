@@ -10,9 +10,8 @@ namespace evlua::http {
 
 /// The weight of a content coding, in thousandths; 0: it is not wanted. Without the field nothing but "identity" is.
 int coding_weight(std::string_view accept_encoding, std::string_view coding) noexcept;
-inline bool accepts_coding(std::string_view accept_encoding, std::string_view coding) noexcept {
-  return coding_weight(accept_encoding, coding) > 0;
-}
+/// How much no coding at all is wanted: 0 unless the field says so, since it is what everybody takes at worst.
+int identity_weight(std::string_view accept_encoding) noexcept;
 
 /// Which of `offers` (media types without parameters) is liked best; among equals the first one. Nothing: none of them.
 std::optional<std::size_t> choose_media_type(std::string_view accept,

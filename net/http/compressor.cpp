@@ -168,6 +168,7 @@ std::optional<Coding> choose_coding(std::string_view accept_encoding) noexcept {
     best = coding;
     best_weight = weight;
   }
+  if (identity_weight(accept_encoding) > best_weight) return std::nullopt;
   return best;
 }
 

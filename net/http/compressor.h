@@ -14,7 +14,8 @@ enum class Coding : std::uint8_t { gzip, brotli, zstd };
 
 /// "gzip"
 std::string_view name_of(Coding coding) noexcept;
-/// What the client likes best of them; among equals the one that costs least. Nothing: it wants none of them.
+/// What the client likes best of them; among equals the one that costs least. Nothing: it wants none of them, or none
+/// even more.
 std::optional<Coding> choose_coding(std::string_view accept_encoding) noexcept;
 
 /// One body at a time. One thread at a time.

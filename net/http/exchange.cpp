@@ -42,6 +42,7 @@ bool is_request_id(std::string_view text) noexcept {
 }
 /// Of a body, before others have their turn.
 constexpr std::size_t kDecodedInOneGo = 256 * 1024;
+constexpr std::size_t kPackedInOneGo = 16 * 1024;  // a few milliseconds at the highest levels
 
 /// The coroutine goes on when what waits for its executor has had its turn: name it, then await it.
 class GiveWay : private Runnable {
@@ -58,6 +59,14 @@ class GiveWay : private Runnable {
  private:
   std::coroutine_handle<> handle_;
 };
+
+/// Why a task should end that works on without waiting for anything.
+Result<void> check_stop(const TaskContext& context, Instant deadline, OpCode op) noexcept {
+  const OpStop stop = context.cancel != nullptr ? context.cancel->why() : OpStop::none;
+  if (stop != OpStop::none) return evlua::fail(stop == OpStop::deadline ? ETIMEDOUT : ECANCELED, op);
+  if (Worker::current().now() >= std::min(deadline, context.deadline)) return evlua::fail(ETIMEDOUT, op);
+  return {};
+}
 
 }  // namespace
 
@@ -218,6 +227,17 @@ const TraceContext& Exchange::trace() noexcept {
   const std::optional<TraceContext> joined = times == 1 ? TraceContext::join(*given) : std::nullopt;
   trace_ = joined ? *joined : TraceContext::begin();
   return trace_;
+}
+
+std::optional<std::string_view> Exchange::header_list(std::string_view name, std::string& room) const {
+  std::optional<std::string_view> list;
+  for_each_header([&](const HeaderField& field) {
+    if (!equal_ignoring_case(field.name, name)) return;
+    if (list && room.empty()) room = *list;
+    if (list) room.append(", ").append(field.value);
+    list = list ? std::string_view(room) : field.value;
+  });
+  return list;
 }
 
 // -- who asks ---------------------------------------------------------------------------------------------------------
@@ -488,9 +508,8 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     GiveWay others;
     co_await others;
     TaskContext& context = co_await current_context();
-    const OpStop stop = context.cancel != nullptr ? context.cancel->why() : OpStop::none;
-    if (stop != OpStop::none) co_return evlua::fail(stop == OpStop::deadline ? ETIMEDOUT : ECANCELED, OpCode::recv);
-    if (Worker::current().now() >= std::min(deadline, context.deadline)) co_return evlua::fail(ETIMEDOUT, OpCode::recv);
+    const Result<void> wanted = check_stop(context, deadline, OpCode::recv);
+    if (!wanted) co_return evlua::fail(wanted.error());
   }
   co_return body;
 }
@@ -553,22 +572,38 @@ Result<void> Exchange::check_writable() noexcept {
   return {};
 }
 
-/// How a body of that size is to be compressed, if at all. A stream counts as large enough.
-std::optional<Coding> Exchange::coding_for(std::size_t size) const noexcept {
-  if (limits_->compression_level == 0 || !may_compress_ || size < limits_->compress_from) return std::nullopt;
+/// A body of that size would be compressed for clients who want that. A stream counts as large enough.
+bool Exchange::may_be_encoded(std::size_t size) const noexcept {
+  if (limits_->compression_level == 0 || !may_compress_ || size < limits_->compress_from) return false;
   const bool whole = status_has_body(status()) && status() != 206 && !response_.has("Content-Encoding") &&
                      !response_.has("Content-Range");
-  const auto accepted = header("accept-encoding");
   const auto type = response_.find("Content-Type");
-  if (!whole || !accepted || !type || !is_compressible(*type)) return std::nullopt;
-  const auto cache = response_.find("Cache-Control");
-  if (cache && cache->find("no-transform") != std::string_view::npos) return std::nullopt;
-  return choose_coding(*accepted);
+  return whole && type && is_compressible(*type) && !response_lists("Cache-Control", "no-transform");
+}
+
+/// How a body of that size is to be compressed, if at all.
+std::optional<Coding> Exchange::coding_for(std::size_t size) const {
+  if (!may_be_encoded(size)) return std::nullopt;
+  std::string room;
+  const auto accepted = header_list("accept-encoding", room);
+  return accepted ? choose_coding(*accepted) : std::nullopt;
+}
+
+bool Exchange::response_lists(std::string_view name, std::string_view token) const noexcept {
+  bool listed = false;
+  response_.for_each_field([&](std::string_view field, std::string_view value) {
+    listed = listed || (equal_ignoring_case(field, name) && list_names(value, token));
+  });
+  return listed;
+}
+
+void Exchange::vary_by_coding() {
+  if (response_lists("Vary", "Accept-Encoding") || response_lists("Vary", "*")) return;
+  static_cast<void>(response_.add("Vary", "Accept-Encoding"));
 }
 
 void Exchange::announce_coding(Coding coding) {
   static_cast<void>(response_.set("Content-Encoding", name_of(coding)));
-  static_cast<void>(response_.add("Vary", "Accept-Encoding"));
   const auto etag = response_.find("ETag");
   if (!etag || etag->starts_with("W/")) return;
   const std::string weak = "W/" + std::string(*etag);  // other bytes, same meaning
@@ -595,7 +630,8 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   if (with_body && declared && *declared != body.size()) return evlua::fail(EMSGSIZE, OpCode::protocol);
   static thread_local Bytes packed;
   packed.clear();
-  if (const auto coding = coding_for(body.size()); coding && !declared) {
+  if (!declared && may_be_encoded(body.size())) vary_by_coding();
+  if (const auto coding = coding_for(body.size()); coding && !declared && body.size() <= limits_->compress_upto) {
     if (compress_whole(*coding, limits_->compression_level, body, packed)) {
       announce_coding(*coding);
       body = packed.view();
@@ -623,6 +659,34 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   unlock_output();
   notify(kOutput);
   return {};
+}
+
+bool Exchange::is_sent_in_turns(std::size_t size) const {
+  return size > limits_->compress_upto && !headers_sent_ && !response_.content_length() && coding_for(size);
+}
+
+Task<Result<void>> Exchange::send_in_turns(std::string_view body) {
+  defer();
+  const Coding coding = coding_for(body.size()).value_or(Coding::gzip);
+  const std::unique_ptr<Compressor> compressor = Compressor::make(coding, limits_->compression_level);
+  Bytes packed;
+  bool good = compressor != nullptr;
+  for (std::string_view rest = body; good && !rest.empty();) {
+    const std::string_view piece = rest.substr(0, kPackedInOneGo);
+    rest.remove_prefix(piece.size());
+    good = compressor->run(piece, rest.empty() ? Compressor::Then::end : Compressor::Then::go_on, packed) &&
+           packed.size() < body.size();
+    GiveWay others;
+    co_await others;
+    TaskContext& context = co_await current_context();
+    const Result<void> wanted = check_stop(context, kNever, OpCode::send);
+    if (!wanted) co_return wanted;
+    if (broken()) co_return Result<void>();
+  }
+  if (!headers_sent_) vary_by_coding();
+  if (good && !headers_sent_) announce_coding(coding);
+  static_cast<void>(send_whole(good ? packed.view() : body, true));
+  co_return Result<void>();
 }
 
 bool Exchange::attach(std::unique_ptr<FileBody>& body) {
@@ -677,26 +741,40 @@ void Exchange::append_chunk(Bytes& out, std::string_view chunk) noexcept {
   out.commit(static_cast<std::size_t>(to - from));
 }
 
+void Exchange::begin_compression() {
+  vary_by_coding();
+  const auto coding = coding_for(limits_->compress_from);
+  if (!coding) return;
+  if (sends_body()) compressor_ = Compressor::make(*coding, limits_->compression_level);
+  if (compressor_ != nullptr || is_head()) announce_coding(*coding);
+}
+
 /// What a write does before it appends: checks, and the head when it has not been sent.
 Result<void> Exchange::prepare_write(std::string_view& chunk) noexcept {
   Result<void> writable = check_writable();
   if (!writable) return writable;
   if (!headers_sent_) {
-    const auto coding = response_.content_length() ? std::nullopt : coding_for(limits_->compress_from);
-    if (coding && sends_body()) {
-      compressor_ = Compressor::make(*coding, limits_->compression_level);
-      if (compressor_ != nullptr) announce_coding(*coding);
-    }
+    if (!response_.content_length() && may_be_encoded(limits_->compress_from)) begin_compression();
     start_stream();
     notify(kOutput);
   }
+  // Whoever asks for the head has got it, and is gone for all that a handler without end needs to know.
+  if (is_head() && !chunk.empty()) return evlua::fail(EPIPE, OpCode::send);
   if (!sends_body()) chunk = {};
   if (framing_ == Framing::length && sends_body()) {
     if (chunk.size() > response_remaining_) return evlua::fail(EMSGSIZE, OpCode::protocol);
     response_remaining_ -= chunk.size();
   }
-  if (compressor_ != nullptr && !chunk.empty()) chunk = pack(chunk, Compressor::Then::flush);
   return {};
+}
+
+/// A piece of what is written, compressed if need be. `last`: the client can read everything so far.
+void Exchange::append_output(std::string_view piece, bool last) noexcept {
+  if (compressor_ != nullptr) piece = pack(piece, last ? Compressor::Then::flush : Compressor::Then::go_on);
+  lock_.lock();
+  if (error_.code == 0 && !piece.empty()) append_chunk(pending_, piece);
+  lock_.unlock();
+  notify(kOutput);
 }
 
 Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
@@ -704,14 +782,17 @@ Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
   const Result<void> prepared = prepare_write(chunk);
   if (!prepared) co_return prepared;
   while (!chunk.empty()) {
-    const std::string_view slice = chunk.substr(0, kSliceBytes);
+    const std::string_view slice = chunk.substr(0, compressor_ != nullptr ? kPackedInOneGo : kSliceBytes);
     chunk.remove_prefix(slice.size());
-    lock_.lock();
-    if (error_.code == 0) append_chunk(pending_, slice);
-    lock_.unlock();
-    notify(kOutput);
+    append_output(slice, chunk.empty());
     const Result<void> drained = co_await wait_below(limits_->output_bytes, deadline);
     if (!drained) co_return drained;
+    if (compressor_ == nullptr || chunk.empty()) continue;
+    GiveWay others;
+    co_await others;
+    TaskContext& context = co_await current_context();
+    const Result<void> wanted = check_stop(context, deadline, OpCode::send);
+    if (!wanted) co_return wanted;
   }
   co_return Result<void>();
 }
@@ -740,11 +821,7 @@ bool Exchange::try_write(std::string_view chunk, Result<void>& out) noexcept {
   lock_.unlock();
   if (full) return false;
   out = prepare_write(chunk);
-  if (!out || chunk.empty()) return true;
-  lock_.lock();
-  append_chunk(pending_, chunk);
-  lock_.unlock();
-  notify(kOutput);
+  if (out && !chunk.empty()) append_output(chunk, true);
   return true;
 }
 
@@ -805,6 +882,10 @@ void Exchange::fail_for_now() noexcept {
 
 void Exchange::send_failure(int status, bool for_now) noexcept {
   if (finished_) return;
+  if (headers_sent_ && is_head()) {  // it is whole
+    static_cast<void>(finish());
+    return;
+  }
   if (headers_sent_) {
     cut();
     return;

@@ -95,6 +95,8 @@ class Exchange {
 
   /// The first field of that name, whatever its case.
   std::optional<std::string_view> header(std::string_view name) const noexcept { return parser_.find(head_, name); }
+  /// The list that all fields of that name make; `room` must live as long.
+  std::optional<std::string_view> header_list(std::string_view name, std::string& room) const;
   std::size_t header_count() const noexcept { return parser_.field_count(); }
   HeaderField header_at(std::size_t index) const noexcept { return parser_.field(head_, index); }
   template <class Visit>
@@ -191,15 +193,25 @@ class Exchange {
   /// Whether this response may be compressed, if the server does so and the client takes it.
   void allow_compression(bool allowed) noexcept { may_compress_ = allowed; }
 
+  /// Whether a response of that size, as it stands, would be encoded for this client.
+  bool would_be_encoded(std::size_t size) const { return coding_for(size).has_value(); }
+  /// Adds "Vary: Accept-Encoding" unless that is said already.
+  void vary_by_coding();
+
   /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
   Result<void> send(std::string_view body);
+  /// To compress a body of that size would hold up the worker: send leaves it as it is, send_in_turns does not.
+  bool is_sent_in_turns(std::size_t size) const;
+  /// As send; others have their turn while it is compressed. Fails only when cancelled. REQUIRES: is_sent_in_turns.
+  Task<Result<void>> send_in_turns(std::string_view body);
 
   /// The whole response: takes `body`, which is sent from the page cache once the exchange is given back. False: that
   /// cannot be (HTTP/2 frames it).
   bool attach(std::unique_ptr<FileBody>& body);
 
   /// Streams: the head first, then `chunk`, which must stay valid until the task ends. Returns when it is on its way
-  /// and the bytes that wait for the client are below a mark. An empty chunk sends the head alone.
+  /// and the bytes that wait for the client are below a mark. An empty chunk sends the head alone; of the answer to
+  /// HEAD there is nothing more: EPIPE.
   Task<Result<void>> write(std::string_view chunk, Instant deadline = kNever);
   /// As write, without waiting: false, and nothing is done, when write would wait. REQUIRES: deferred.
   bool try_write(std::string_view chunk, Result<void>& out) noexcept;
@@ -296,8 +308,11 @@ class Exchange {
   Result<std::string_view> end_decoding() noexcept;
   void keep_undecoded() noexcept;
 
-  std::optional<Coding> coding_for(std::size_t size) const noexcept;
+  bool may_be_encoded(std::size_t size) const noexcept;
+  std::optional<Coding> coding_for(std::size_t size) const;
+  bool response_lists(std::string_view name, std::string_view token) const noexcept;
   void announce_coding(Coding coding);
+  void begin_compression();
   std::string_view pack(std::string_view chunk, Compressor::Then then) noexcept;
   bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
   Result<void> check_writable() noexcept;
@@ -311,6 +326,7 @@ class Exchange {
   Result<void> prepare_write(std::string_view& chunk) noexcept;
   void send_failure(int status, bool for_now) noexcept;
   void append_chunk(Bytes& out, std::string_view chunk) noexcept;
+  void append_output(std::string_view piece, bool last) noexcept;
   void announce_id() noexcept;
   void send_continue() noexcept;
   Task<Result<void>> receive(Instant deadline);

@@ -50,7 +50,7 @@ struct Limits {
   // -- compression ----------------------------------------------------------------------------------------------------
   int compression_level = 0;              ///< 1 to 9; 0: responses are sent as they are
   std::uint32_t compress_from = 1024;     ///< bytes: smaller bodies are not worth it
-  std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones would hold up the worker; streams have no such bound
+  std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones piece by piece, others having their turn between
 
   // -- request ids ----------------------------------------------------------------------------------------------------
   RequestIds request_ids = RequestIds::off;

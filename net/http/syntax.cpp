@@ -1,5 +1,7 @@
 #include "net/http/syntax.h"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
 
 #if defined(__SSE2__)
@@ -63,6 +65,15 @@ std::string_view trim(std::string_view text) noexcept {
   while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
   while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
   return text;
+}
+
+bool list_names(std::string_view list, std::string_view token) noexcept {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    if (equal_ignoring_case(trim(list.substr(0, comma)), token)) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
 }
 
 std::optional<std::uint64_t> parse_length(std::string_view text) noexcept {

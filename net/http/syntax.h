@@ -60,6 +60,8 @@ std::size_t find_control(std::string_view text, std::size_t from) noexcept;
 bool equal_ignoring_case(std::string_view left, std::string_view right) noexcept;
 /// Without blanks at both ends.
 std::string_view trim(std::string_view text) noexcept;
+/// Whether `token` is an element of the list, whatever its case.
+bool list_names(std::string_view list, std::string_view token) noexcept;
 /// Digits without a leading zero, at most 18 of them.
 std::optional<std::uint64_t> parse_length(std::string_view text) noexcept;
 /// uri-host with an optional port (RFC 9110 7.2): a name, an IPv4 address, or an IPv6 address in brackets.

@@ -66,6 +66,8 @@ TEST_CASE("content codings") {
   CHECK(coding_weight("*;q=0.1, gzip;q=0", "br") == 100);
   CHECK(coding_weight("", "identity") == 1000);
   CHECK(coding_weight("identity;q=0", "identity") == 0);
+  CHECK(identity_weight("gzip, *;q=0.5") == 0);
+  CHECK(identity_weight("gzip, Identity;q=0.5") == 500);
   CHECK(coding_weight("gzip;q=2, br;q=x, zstd;q=0.1234", "gzip") == 0);
   CHECK(coding_weight("br;q=x", "br") == 0);
   CHECK(coding_weight(",, gzip ; x=y ; Q=0.25 ,", "gzip") == 250);

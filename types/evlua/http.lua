@@ -287,7 +287,7 @@ function Response:redirect(url, status) end
 ---@return string? code
 function Response:file(path, options) end
 
----Streams a piece; waits while the client does not take what was written before.
+---Streams a piece ("EPIPE" of an answer to HEAD); waits while the client does not take what was written before.
 ---@param chunk string
 ---@return true? written
 ---@return string? message
