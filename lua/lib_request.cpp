@@ -512,20 +512,15 @@ std::string disposition_of(std::string_view name) {
   return "attachment; filename=\"" + plain + "\"; filename*=UTF-8''" + encoded;
 }
 
-void set_download(lua_State* L, http::Exchange& exchange, int options, std::string_view path) {
+/// The name under which it is to be saved; empty: none.
+std::string_view download_name(lua_State* L, int options, std::string_view path) {
   const int type = lua_getfield(L, options, "download");
-  std::size_t size = 0;
-  const char* given = type == LUA_TSTRING ? lua_tolstring(L, -1, &size) : nullptr;
   luaL_argcheck(L, type == LUA_TSTRING || type == LUA_TBOOLEAN || type == LUA_TNIL, options,
                 "option 'download': a name, or true");
   const bool wanted = lua_toboolean(L, -1) != 0;
-  std::string_view name = given != nullptr ? std::string_view(given, size) : path;
-  if (given == nullptr) name.remove_prefix(std::min(name.find_last_of('/') + 1, name.size()));
-  if (wanted) {
-    const std::string value = disposition_of(name);
-    (void)exchange.set_header("Content-Disposition", value);
-  }
-  lua_pop(L, 1);
+  lua_pop(L, 1);  // the table keeps it
+  if (given != nullptr) return {given, size};
+  return wanted ? path.substr(path.find_last_of('/') + 1) : std::string_view();
 }
 
 /// file(path[, {root, type, cache, download}]) -> true; or nil, message, code, and the response has not begun
@@ -535,63 +530,17 @@ int file(lua_State* L) {
   const char* root = nullptr;
   const char* type = nullptr;
   const char* cache = nullptr;
-struct PushSelf {
-  static const char* subject() { return "response"; }
-  int operator()(lua_State* L) const { return self(L); }
-};
-
-/// Without its quotation marks it is plain; raises for what is no entity tag.
-void push_etag(lua_State* L, int index) {
-  const std::string_view given = check_bytes(L, index);
-  const bool quoted = given.starts_with('"') || given.starts_with("W/\"");
-  std::string_view opaque = given;
-  if (quoted) opaque.remove_prefix(opaque.find('"') + 1);
-  const bool closed = !quoted || opaque.ends_with('"');
-  if (quoted && closed) opaque.remove_suffix(1);
-  const bool good = std::all_of(opaque.begin(), opaque.end(), [](char c) {
-    return c != '"' && (http::is_visible(c) || static_cast<unsigned char>(c) >= 0x80);
-  });
-  luaL_argcheck(L, closed && good && !opaque.empty(), index, "an entity tag expected: no blanks, no quotation marks in it");
-  lua_pushstring(L, quoted ? "" : "\"");
-  lua_pushvalue(L, index);
-  lua_pushstring(L, quoted ? "" : "\"");
-  lua_concat(L, 3);
-}
-
-/// etag(tag[, modified]) -> whether that was the answer: 304, or 412
-int set_etag(lua_State* L) {
-  http::Exchange& exchange = response(L);
-  lua_settop(L, 3);
-  const bool dated = !lua_isnil(L, 3);
-  const lua_Integer modified = dated ? check_range(L, 3, 0, 253402300799) : 0;
-  push_etag(L, 2);
-  const std::string_view tag = check_bytes(L, -1);
-  check_set(L, exchange.set_header("ETag", tag), "etag");
-  bool answered = false;
-  {
-    if (dated) (void)exchange.set_header("Last-Modified", http::format_date(modified));
-    const http::Validators validators{tag, dated ? std::optional<std::int64_t>(modified) : std::nullopt};
-    answered = exchange.status() == 200 && http::answer_conditions(exchange, validators);
-  }
-  lua_pushboolean(L, answered ? 1 : 0);
-  return 1;
-}
-
+  std::string_view download;
   if (check_options(L, 3, {"root", "type", "cache", "download"})) {
     root = option_string(L, 3, "root");
     type = option_string(L, 3, "type");
     cache = option_string(L, 3, "cache");
-  const Fiber* fiber = Vm::of(L).running();
-  if (fiber != nullptr && fiber->may_wait(L) && exchange.is_sent_in_turns(bytes.size())) {
-    return suspend_task<void>(
-        L, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
-  }
-    set_download(L, exchange, 3, path);
+    download = download_name(L, 3, path);
   }
   if (exchange.headers_sent())
     check_set(L, tl::unexpected(Error{EALREADY, ErrorDomain::system, OpCode::protocol}), "file");
   BlockingPool& pool = fiber_to_wait(L).vm().scheduler().pool();
-  auto make = [&exchange, path, root, type, cache, &pool] {
+  auto make = [&exchange, path, root, type, cache, download, &pool] {
     http::FileTexts texts;
     if (type != nullptr) texts.media_type = type;
     if (cache != nullptr) texts.cache_control = cache;
@@ -629,6 +578,8 @@ int finish(lua_State* L) {
 }
 
 // -- types ----------------------------------------------------------------------------------------------------------
+  std::size_t size = 0;
+  const char* given = type == LUA_TSTRING ? lua_tolstring(L, -1, &size) : nullptr;
 
 /// req.name: a method, or the value of a property.
 int index_request(lua_State* L) {
@@ -706,3 +657,4 @@ void push_request_and_response(lua_State* L, HttpApp& app, std::uint32_t slot, s
 }
 
 }  // namespace evlua::lua
+    if (!download.empty()) texts.disposition = disposition_of(download);

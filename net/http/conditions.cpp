@@ -43,8 +43,9 @@ std::optional<std::int64_t> date_of(std::optional<std::string_view> field) noexc
 
 }  // namespace
 
-Condition check_conditions(const Exchange& exchange, const Validators& validators) noexcept {
-  const auto if_match = exchange.header("if-match");
+Condition check_conditions(const Exchange& exchange, const Validators& validators) {
+  std::string room;
+  const auto if_match = exchange.header_list("if-match", room);
   const std::optional<std::int64_t> modified = validators.last_modified;
   if (if_match) {
     if (!names(*if_match, validators.etag, true)) return Condition::failed;
@@ -52,7 +53,8 @@ Condition check_conditions(const Exchange& exchange, const Validators& validator
     if (*modified > *since) return Condition::failed;
   }
   const bool reads = exchange.method() == "GET" || exchange.is_head();
-  if (const auto if_none_match = exchange.header("if-none-match"); if_none_match) {
+  std::string more_room;
+  if (const auto if_none_match = exchange.header_list("if-none-match", more_room); if_none_match) {
     if (!names(*if_none_match, validators.etag, false)) return Condition::met;
     return reads ? Condition::not_modified : Condition::failed;
   }
@@ -60,10 +62,25 @@ Condition check_conditions(const Exchange& exchange, const Validators& validator
   return since && modified && *modified <= *since ? Condition::not_modified : Condition::met;
 }
 
-bool range_applies(const Exchange& exchange, const Validators& validators) noexcept {
+void end_without_body(Exchange& exchange, int status) {
+  static_cast<void>(exchange.set_status(status));
+  for (const char* of_a_body : {"Content-Type", "Content-Encoding", "Content-Disposition", "Cache-Control"}) {
+    if (status != 304) static_cast<void>(exchange.remove_header(of_a_body));
+  }
+  static_cast<void>(exchange.send({}));
+}
+
+bool answer_conditions(Exchange& exchange, const Validators& validators) {
+  const Condition condition = check_conditions(exchange, validators);
+  if (condition != Condition::met) end_without_body(exchange, condition == Condition::failed ? 412 : 304);
+  return condition != Condition::met;
+}
+
+bool range_applies(const Exchange& exchange, const Validators& validators, bool encoded) noexcept {
   const auto if_range = exchange.header("if-range");
   if (!if_range) return true;
   if (if_range->ends_with('"')) return !validators.etag.empty() && equal(*if_range, validators.etag, true);
+  if (encoded) return false;  // the date is that of other bytes
   const auto date = parse_date(*if_range);
   return date && validators.last_modified == date;
 }

@@ -22,9 +22,15 @@ enum class Condition : std::uint8_t {
 };
 
 /// In the order of RFC 9110, 13.2.2.
-Condition check_conditions(const Exchange& exchange, const Validators& validators) noexcept;
+Condition check_conditions(const Exchange& exchange, const Validators& validators);
 
-/// Whether a Range field counts: there is no If-Range, or it names exactly this.
-bool range_applies(const Exchange& exchange, const Validators& validators) noexcept;
+/// Answers 304 or 412 if the conditions of the request say so; true then.
+bool answer_conditions(Exchange& exchange, const Validators& validators);
+/// Answers with that status; what spoke of a body goes, unless it is 304.
+void end_without_body(Exchange& exchange, int status);
+
+/// Whether a Range field counts: there is no If-Range, or it names exactly this. `encoded`: without a range the client
+/// would get an encoded form of it, which has an entity tag of its own, but not a date.
+bool range_applies(const Exchange& exchange, const Validators& validators, bool encoded) noexcept;
 
 }  // namespace evlua::http

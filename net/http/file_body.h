@@ -48,6 +48,9 @@ struct FileBody {
   std::vector<Part> parts;
   std::string tail;
 
+  void take_whole() {
+    if (file.size > 0) parts.push_back({{}, 0, file.size});
+  }
   std::uint64_t size() const noexcept {
     std::uint64_t all = tail.size();
     for (const Part& part : parts) all += part.head.size() + part.size;

@@ -64,10 +64,11 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
   const std::uint64_t size = body.file.size;
   const auto field = exchange.method() == "GET" ? exchange.header("range") : std::nullopt;
   Ranges wanted;
-  if (field && range_applies(exchange, validators)) wanted = parse_ranges(*field, size);
+  const bool encoded = size <= kSmall && exchange.would_be_encoded(static_cast<std::size_t>(size));
+  if (field && range_applies(exchange, validators, encoded)) wanted = parse_ranges(*field, size);
   switch (wanted.outcome) {
     case Ranges::Outcome::whole:
-      if (size > 0) body.parts.push_back({{}, 0, size});
+      body.take_whole();
       return true;
     case Ranges::Outcome::none:
       static_cast<void>(exchange.set_status(416));
@@ -83,12 +84,6 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
     body.parts.push_back({{}, wanted.ranges[0].first, wanted.ranges[0].size});
   }
   return true;
-}
-
-void end_without_body(Exchange& exchange, int status) {
-  static_cast<void>(exchange.set_status(status));
-  if (status != 304) static_cast<void>(exchange.remove_header("Content-Type"));
-  static_cast<void>(exchange.send({}));
 }
 
 /// From memory, all of it or nothing.
@@ -132,19 +127,20 @@ Task<Result<void>> write_part(Exchange& exchange, int fd, FileBody::Part part) {
 std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const FileOptions& options) {
   auto body = std::make_unique<FileBody>();
   body->file = std::move(file);
+  if (!options.cache_control.empty()) set(exchange, "Cache-Control", options.cache_control);
+  if (!options.content_encoding.empty()) set(exchange, "Content-Encoding", options.content_encoding);
+  if (!options.disposition.empty()) set(exchange, "Content-Disposition", options.disposition);
+  if (!exchange.has_header("Content-Type")) set(exchange, "Content-Type", options.media_type);
+  if (exchange.status() != 200 || (exchange.method() != "GET" && !exchange.is_head())) {
+    body->take_whole();
+    return body;
+  }
   const std::string etag = etag_of(body->file, options.content_encoding);
   const Validators validators{etag, body->file.modified};
   set(exchange, "Last-Modified", format_date(body->file.modified));
   set(exchange, "ETag", etag);
   set(exchange, "Accept-Ranges", "bytes");
-  if (!options.cache_control.empty()) set(exchange, "Cache-Control", options.cache_control);
-  if (!options.content_encoding.empty()) set(exchange, "Content-Encoding", options.content_encoding);
-  if (!exchange.has_header("Content-Type")) set(exchange, "Content-Type", options.media_type);
-  const Condition condition = check_conditions(exchange, validators);
-  if (condition != Condition::met) {
-    end_without_body(exchange, condition == Condition::failed ? 412 : 304);
-    return nullptr;
-  }
+  if (answer_conditions(exchange, validators)) return nullptr;
   const std::string type(exchange.response_header("Content-Type").value_or(std::string_view()));
   if (choose_parts(exchange, *body, validators, type)) return body;
   end_without_body(exchange, 416);
@@ -153,21 +149,20 @@ std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const Fi
 
 bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
   const std::uint64_t size = body->size();
+  static thread_local Bytes content;
+  content.clear();
+  if (size <= kSmall && read_all_cached(*body, content)) {
+    body.reset();
+    static_cast<void>(exchange.send(content.view()));
+    return true;
+  }
   if (exchange.is_head()) {
     set(exchange, "Content-Length", std::to_string(size));
     static_cast<void>(exchange.send({}));
     body.reset();
     return true;
   }
-  if (size <= kSmall) {
-    static thread_local Bytes content;
-    content.clear();
-    if (!read_all_cached(*body, content)) return false;
-    body.reset();
-    static_cast<void>(exchange.send(content.view()));
-    return true;
-  }
-  return exchange.attach(body);
+  return size > kSmall && exchange.attach(body);
 }
 
 Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
@@ -215,7 +210,7 @@ Task<Result<void>> serve_path(Exchange& exchange, std::optional<std::string> roo
   }
   if (!file) co_return fail(file.error());
   const std::string_view type = texts.media_type.empty() ? media_type_of(path) : std::string_view(texts.media_type);
-  const FileOptions options{type, {}, texts.cache_control};
+  const FileOptions options{type, {}, texts.cache_control, texts.disposition};
   std::unique_ptr<FileBody> body = begin_file(exchange, std::move(*file), options);
   if (body == nullptr) co_return Result<void>();
   const Result<void> sent = co_await send_file(exchange, std::move(body));

@@ -19,15 +19,16 @@ struct FileOptions {
   std::string_view media_type;        ///< unless the handler has set Content-Type
   std::string_view content_encoding;  ///< of what the file holds; may be empty
   std::string_view cache_control;     ///< may be empty
+  std::string_view disposition = {};  ///< Content-Disposition; may be empty
 };
 
 /// The same, owned.
 struct FileTexts {
-  std::string media_type, cache_control;
+  std::string media_type, cache_control, disposition;
 };
 
-/// Sets status and header fields for GET and HEAD, and says what of the file is to be sent; null when the response is
-/// complete with that (304, 412, 416).
+/// Sets status and header fields, and says what of the file is to be sent; null when the response is complete with that
+/// (304, 412, 416). Conditions and ranges are for GET and HEAD, unless the handler has set a status of its own.
 std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const FileOptions& options);
 
 /// Sends it without waiting; false, and nothing is sent, when that cannot be. Takes `body` if it can.

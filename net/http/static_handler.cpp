@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <optional>
@@ -71,12 +72,16 @@ Result<Chosen> choose_file(const Exchange& exchange, const StaticFolders::Found&
   Result<OpenFile> file = open_file(found.fd, found.path.c_str(), may_wait);
   if (!file) return fail(file.error());
   Chosen chosen{std::move(*file), {}};
-  const auto accepted = found.folder->precompressed && is_compressible(media_type_of(found.path))
-                            ? exchange.header("accept-encoding")
-                            : std::nullopt;
-  if (!accepted) return chosen;
-  for (const Sibling& sibling : kSiblings) {
-    if (!accepts_coding(*accepted, sibling.coding)) continue;
+  if (!found.folder->precompressed || !is_compressible(media_type_of(found.path))) return chosen;
+  std::string room;
+  const std::string_view accepted = exchange.header_list("accept-encoding", room).value_or(std::string_view());
+  const int least = std::max(1, identity_weight(accepted));
+  std::array<Sibling, 3> siblings = kSiblings;
+  std::stable_sort(siblings.begin(), siblings.end(), [accepted](const Sibling& left, const Sibling& right) {
+    return coding_weight(accepted, left.coding) > coding_weight(accepted, right.coding);
+  });
+  for (const Sibling& sibling : siblings) {
+    if (coding_weight(accepted, sibling.coding) < least) break;
     Result<OpenFile> better = open_file(found.fd, (found.path + std::string(sibling.suffix)).c_str(), may_wait);
     if (!better && better.error().is(EAGAIN)) return fail(better.error());
     if (!better) continue;
@@ -88,7 +93,7 @@ Result<Chosen> choose_file(const Exchange& exchange, const StaticFolders::Found&
 /// What begin_file makes of it.
 std::unique_ptr<FileBody> begin(Exchange& exchange, const StaticFolders::Found& found, Chosen chosen) {
   if (found.folder->precompressed && is_compressible(media_type_of(found.path))) {
-    static_cast<void>(exchange.add_header("Vary", "Accept-Encoding"));
+    exchange.vary_by_coding();
   }
   const FileOptions options{media_type_of(found.path), chosen.coding, found.folder->cache_control};
   return begin_file(exchange, std::move(chosen.file), options);
@@ -124,13 +129,17 @@ bool StaticFolders::find(std::string_view path, Found& found) const {
   std::size_t longest = 0;
   for (const Open& open : folders_) {
     const std::string& prefix = open.folder.prefix;
-    const bool within = path.starts_with(prefix) && path.size() > prefix.size() && path[prefix.size()] == '/';
+    const bool within = path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
     if (!within || (found.folder != nullptr && prefix.size() < longest)) continue;
     longest = prefix.size();
     found.folder = &open.folder;
     found.fd = open.fd;
   }
   if (found.folder == nullptr) return false;
+  if (path.size() == longest) {
+    found.path = ".";
+    return true;
+  }
   std::optional<std::string> decoded = decode_path(path.substr(longest + 1));
   if (!decoded || !is_plain(*decoded)) return false;
   found.path = std::move(*decoded);

@@ -37,7 +37,7 @@ class StaticFolders {
   struct Found {
     const StaticFolder* folder = nullptr;
     int fd = -1;
-    std::string path;  ///< decoded, within the folder; "" for the folder itself
+    std::string path;  ///< decoded, within the folder; "." for the folder itself, without a slash behind it
   };
   /// The folder with the longest prefix of `path`, which is as the client sent it. False: none, or no plain path.
   bool find(std::string_view path, Found& found) const;

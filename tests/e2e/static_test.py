@@ -16,6 +16,7 @@ APP = temporary("""
 return function(req, res)
   local name = req:query("file")
   if name then
+    if req:query("status") then res:status(tonumber(req:query("status"))) end
     local ok, message, code = res:file(name, {
       root = req:query("anywhere") == nil and "%s" or nil, type = req:query("type"), cache = "no-cache",
       download = req:query("as") or req:query("download") ~= nil,
@@ -98,6 +99,9 @@ def test_paths():
             status, _, body = curl(at + "/" + path)
             check(status == 404 and b"the app was asked" in body and b"secret" not in body, path, status, body)
         check(curl(at + "/bare")[0] == 301)
+        status, fields, _ = curl(at + "/other/place?a=1")
+        check(status == 301 and fields["location"] == "/other/place/?a=1", status, fields)
+        check(curl(at + "/other/places")[0] == 404)
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             status, _, body = curl(at + "/index.html", "-X", method)
             check(status == 404 and method.encode() in body, method, status, body)
@@ -109,6 +113,11 @@ def test_without_an_app():
     with program:
         status, fields, body = curl(f"http://127.0.0.1:{port}/")
         check(status == 200 and fields["cache-control"] == "max-age=60" and body == b"the index", fields)
+        for status, header in ((304, f"If-None-Match: {fields['etag']}"), (206, "Range: bytes=0-1"),
+                               (412, 'If-Match: "x"'), (416, "Range: bytes=1000-")):
+            got = curl(f"http://127.0.0.1:{port}/", "-H", header)
+            check(got[0] == status and ("cache-control" in got[1]) == (status < 400), got)
+            check(status < 400 or "content-type" not in got[1], got)
         check(curl(f"http://127.0.0.1:{port}/none")[0] == 404)
         check(program.stop() == 0, program.text)
     got = subprocess.run([EVLUASERVER, "--static", "/none"], capture_output=True, text=True, timeout=LIMIT)
@@ -170,6 +179,8 @@ def test_conditions():
             check(got[0] == status, headers, got)
             check(got[0] != 304 or got[1]["etag"] == etag, got)
             check(got[0] != 416 or got[1]["content-range"] == "bytes */10", got)
+        got = curl(at, "-H", 'If-None-Match: "x"', "-H", f"If-None-Match: {etag}")
+        check(got[0] == 304, got)
         # Several ranges.
         status, fields, body = curl(at, "-H", "Range: bytes=0-1,4-5,-1")
         boundary = fields["content-type"].split("boundary=")[1].encode()
@@ -195,7 +206,38 @@ def test_precompressed():
         check(packed["content-encoding"] == "gzip" and gzip.decompress(small) == body, packed)
         check(packed["content-type"] == "text/css; charset=utf-8" and packed["etag"] != plain["etag"], packed)
         check("content-encoding" not in curl(at, "-H", "Accept-Encoding: gzip;q=0, *;q=0")[1])
+        put("style.css.br", b"br")
+        put("style.css.zst", b"zst")
+        for accepted, coding in (("gzip, br;q=0.1, zstd;q=0.5", "gzip"), ("gzip, br, zstd", "br"), ("gzip;q=0.2", "gzip"),
+                                 ("gzip;q=0.1, zstd;q=0.5", "zstd"), ("identity;q=1, gzip;q=0.1", None),
+                                 ("identity;q=0.5, gzip;q=0.5", "gzip"), ("*", "br")):
+            got = curl(at, "-H", f"Accept-Encoding: {accepted}")[1].get("content-encoding")
+            check(got == coding, accepted, got)
+        got = curl(at, "-H", "Accept-Encoding: identity", "-H", "Accept-Encoding: gzip")[1]
+        check(got["content-encoding"] == "gzip", got)
+        os.remove(os.path.join(ROOT, "style.css.br"))
+        os.remove(os.path.join(ROOT, "style.css.zst"))
         check(program.stop() == 0, program.text)
+
+
+def test_compressed_on_the_way():
+    path = put("page.css", b"p { color: black }\n" * 300)
+    program, port = serve("--static", ROOT, "--compress", "6")
+    with program:
+        for at in (f"http://127.0.0.1:{port}/page.css", f"http://127.0.0.1:{port}/app?file=page.css"):
+            for accepted in ("gzip", "identity"):
+                asked = ["-H", f"Accept-Encoding: {accepted}"]
+                _, whole, body = curl(at, *asked)
+                check(whole.get("content-encoding") == ("gzip" if accepted == "gzip" else None), whole)
+                check(whole["vary"] == "Accept-Encoding" and int(whole["content-length"]) == len(body), whole)
+                check(curl(at, "-I", *asked)[1] | {"date": ""} == whole | {"date": ""}, at, accepted, whole)
+                # The date is that of other bytes: what was got of the encoded form cannot be gone on with.
+                status, fields, part = curl(at, *asked, "-H", "Range: bytes=10-19", "-H",
+                                            f"If-Range: {whole['last-modified']}")
+                check(status == (200 if accepted == "gzip" else 206), fields)
+                check(accepted == "gzip" or part == body[10:20], part)
+        check(program.stop() == 0, program.text)
+    os.remove(path)
 
 
 def test_res_file():
@@ -213,7 +255,15 @@ def test_res_file():
                            ("sub", b"EISDIR"), ("pipe.txt", b"EACCES"), (SECRET, b"EXDEV")):
             status, fields, body = curl(at + name)
             check(status == 404 and body.startswith(code) and "etag" not in fields, name, body)
+        got = curl(at + "none&download=1")
+        check(got[0] == 404 and "content-disposition" not in got[1], got)
         check(curl(at + SECRET + "&anywhere=1")[2] == b"secret")
+        # Conditions and ranges are about what would be 200, and about reading.
+        for options in (["-r", "0-1"], ["-H", "If-None-Match: *"], ["-H", 'If-Match: "x"']):
+            got = curl(at + "sub/page.html&status=404", *options)
+            check(got[0] == 404 and got[2] == b"page" and "content-range" not in got[1], options, got)
+            got = curl(at + "sub/page.html", "-d", "x", *options)
+            check(got[0] == 200 and got[2] == b"page", options, got)
         check(program.stop() == 0, program.text)
 
 
