@@ -71,6 +71,8 @@ class HttpApp final {
   http::Exchange* find(std::uint32_t slot, std::uint64_t id) noexcept {
     return slot < active_.size() && active_[slot].id == id ? active_[slot].exchange : nullptr;
   }
+  /// The task of its handler. REQUIRES: it has not ended. [strand]
+  Fiber& task_of(std::uint32_t slot) noexcept { return *active_[slot].fiber; }
 
  private:
   /// Lives in the exchange's storage while it is handled.

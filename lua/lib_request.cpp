@@ -607,6 +607,14 @@ void push_reference(lua_State* L, HttpApp& app, std::uint32_t slot, std::uint64_
 
 }  // namespace
 
+int at_request_end(lua_State* L) {
+  (void)request(L);
+  const auto* reference = static_cast<Reference*>(lua_touserdata(L, 1));
+  lua_remove(L, 1);
+  reference->app->task_of(reference->slot).defer(L);
+  return 0;
+}
+
 void define_http_types(lua_State* L) {
   const luaL_Reg request_methods[] = {{"header", header},   {"headers", headers},       {"query", query},
                                       {"cookie", cookie},   {"query_list", query_list}, {"body", body},

@@ -2,7 +2,8 @@
 local native = ...
 local methods = native.methods
 local fs, encoding, json = require "evlua.fs", require "evlua.encoding", require "evlua.json"
-local random_bytes = require("evlua").random_bytes
+local evlua = require "evlua"
+local random_bytes = evlua.random_bytes
 
 local function checked(options, known, who)
   if options == nil then return {} end
@@ -99,16 +100,27 @@ function Part:text(limit)
   return table.concat(pieces)
 end
 
+-- Beside the file, until all of it is there: a handler may be ended at any time.
 function Part:save(path, options)
   local limit = checked(options, {limit = true}, "save").limit or math.maxinteger
-  local file, message, code = fs.open(path, "w")
+  local draft = ("%s.evlua-%s"):format(path:match("^.*/") or "", encoding.hex_encode(random_bytes(12)))
+  local file, message, code = fs.open(draft, "wx")
   if not file then return nil, message, code end
-  local size
+  local settled = false
+  local function drop()
+    if settled then return end
+    file:close()
+    fs.remove(draft)
+    settled = true
+  end
+  evlua.defer(drop)
+  local size, done
   size, message, code = pour(self, limit, function(piece) return file:write(piece) end)
-  local closed, why, what = file:close()
-  if size and closed then return size end
-  fs.remove(path)
-  if size then return nil, why, what end
+  if size then done, message, code = file:close() end
+  if done then done, message, code = fs.rename(draft, path) end
+  settled = done
+  if done then return size end
+  drop()
   return nil, message, code
 end
 
@@ -134,6 +146,7 @@ function Part:spool(options)
     local why, what
     file, why, what = open_nameless()
     if not file then return nil, why, what end
+    native.at_end(self.form.request, file.close, file)
     return file:write(table.concat(pieces))
   end)
   if not size then

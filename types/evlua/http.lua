@@ -3,8 +3,10 @@
 ---What the file of an app may return in place of a handler.
 ---@class evlua.App
 ---@field handle evlua.Handler called for every request
----@field start? fun() called once per worker, before the server listens
----@field stop? fun() called once per worker, when the last request has been answered
+---@field start_once? fun() called once in the process, before any `start`
+---@field start? fun() called once in each VM, before the server listens
+---@field stop? fun() called once in each VM, when the last request has been answered
+---@field stop_once? fun() called once in the process, after every `stop`
 
 ---@alias evlua.Handler fun(req: evlua.Request, res: evlua.Response)
 
