@@ -6,10 +6,12 @@
 local evlua = require "evlua"
 
 local function clock(req, res)
+  local ticks, every = tonumber(req:query("ticks") or 3600), tonumber(req:query("every") or 1)
+  if not ticks or not every then return res:status(400):text("ticks and every: numbers, please\n") end
   local events = assert(res:sse())
-  for tick = 1, tonumber(req:query("ticks") or 3600) do
+  for tick = 1, ticks do
     if not events:send({event = "tick", id = tick, data = os.date("%H:%M:%S")}) then return end
-    evlua.sleep(tonumber(req:query("every") or 1))
+    evlua.sleep(every)
   end
 end
 

@@ -166,8 +166,74 @@ def test_upload_service():
         check(curl(f"{at}/files/form.bin") == content[1_000_000:])
         for name in ("..%2fx", ".hidden", "x.part", "a%20b"):
             check(curl("-T", rest, f"{at}/files/{name}") == b"not found\n", name)
+        uploads(content, folder, port)
+        one_at_a_time(content[:200_000], port)
+        watchers_that_go(program, port)
+        # What cannot be put into its place is an error, and locks nobody out.
+        os.mkdir(os.path.join(folder, "folder.bin"))
+        for _ in range(2):
+            got = curl("-T", rest, "-w", "%{http_code}", f"{at}/files/folder.bin")
+            check(got.endswith(b"500") and b"somebody" not in got, got)
         check(program.stop() == 0, program.text)
     shutil.rmtree(folder)
+
+
+def uploads(content, folder, port):
+    """What Content-Range says has to be true, and is not whole before its end."""
+    at = f"http://127.0.0.1:{port}/files/ranges.bin"
+
+    def send(first, size, field, *more):
+        piece = os.path.join(folder, "piece.part")
+        with open(piece, "wb") as f:
+            f.write(content[first:first + size])
+        got = curl("-T", piece, "-w", "%{http_code}", "-H", f"Content-Range: {field}", *more, at)
+        return int(got[-3:]), got[:-3]
+
+    chunked = ("-H", "Transfer-Encoding: chunked")
+    check(send(0, 100, "bytes 0-99/1000") == (202, b"100 bytes so far\n"))
+    check(not os.path.exists(os.path.join(folder, "ranges.bin")), "a part was taken for the whole")
+    part = os.path.join(folder, "ranges.bin.part")
+    for field in ("bytes 0-98/1000", "bytes 0-100/1000", "bytes 99-0/1000", "bytes 0-99/99", "bytes 0-99", "bytes */1000",
+                  "bytes x-99/1000", "items 0-99/1000", "bytes 0-9*/1000", "bytes 10-*/1000", "bytes 0-99/*x"):
+        status, text = send(0, 100, field)
+        check(status == 400 and os.path.getsize(part) == 100, field, status, text)
+    check(send(200, 100, "bytes 200-299/1000")[0] == 409)
+    check(send(100, 100, "bytes 100-249/1000", *chunked)[0] == 400)
+    check(send(100, 100, "bytes 100-149/1000", *chunked)[0] == 400)
+    check(send(100, 400, "bytes 100-499/*", *chunked) == (202, b"500 bytes so far\n"))
+    check(send(500, 500, "bytes 500-999/1000") == (201, b"1000 bytes\n"))
+    check(curl(at) == content[:1000])
+
+
+def one_at_a_time(content, port):
+    """Two forms with the same file: the second one is told so, and nothing is mixed."""
+    form = b'--X\r\nContent-Disposition: form-data; name=f; filename=twice.bin\r\n\r\n' + content + b"\r\n--X--\r\n"
+    head = (b"POST /files HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %d\r\n\r\n" % len(form))
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+        stream.sendall(head + form[:len(form) // 2])
+        deadline = time.monotonic() + LIMIT
+        while b" 423 " not in exchange(port, head + form):
+            check(time.monotonic() < deadline, "both write")
+        stream.sendall(form[len(form) // 2:])
+        check(b" 201 " in stream.recv(1000))
+    check(curl(f"http://127.0.0.1:{port}/files/twice.bin") == content)
+    check(b" 201 " in exchange(port, head + form))
+
+
+def watchers_that_go(program, port):
+    folder = f"/proc/{program.process.pid}/fd"
+    before = len(os.listdir(folder))
+    streams = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in range(20)]
+    for stream in streams:
+        stream.sendall(b"GET /progress/never.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        check(b"event-stream" in stream.recv(1000))
+    for stream in streams:
+        stream.close()
+    deadline = time.monotonic() + LIMIT
+    while len(os.listdir(folder)) > before + 5:
+        check(time.monotonic() < deadline, "nobody notices that they are gone")
+        time.sleep(0.1)
 
 
 def test_site():
@@ -178,6 +244,7 @@ def test_site():
         check(b"EventSource" in curl(f"{at}/site.js") and b"<h1>" in curl("--compressed", f"{at}/"))
         check(curl("--http2", f"{at}/about").startswith(b"HTTP/2.0, TLSv1.3, 127.0.0.1:"))
         check(curl("--http2", f"{at}/clock?ticks=2&every=0.01").count(b"event: tick") == 2)
+        check(curl("-w", "%{http_code}", f"{at}/clock?every=abc").endswith(b"400"))
         lines = curl("--compressed", f"{at}/export.csv").split(b"\n")
         check(len(lines) == 100002 and lines[-2] == b"100000,10000000000", len(lines))
         check(program.stop() == 0, program.text)
