@@ -99,12 +99,15 @@ struct Http2Session::Callbacks {
     return 0;
   }
 
-  static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     const bool ends = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
                       (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    // Answered: the rest of the request is of no use (RFC 9113, 8.1).
-    if (ends && nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
-      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    // Answered: the rest of the request is of no use (RFC 9113, 8.1). But there are clients, curl for one, to whom a
+    // reset that comes at once takes the answer away; and once curl has all of a good answer it does not look for a
+    // reset any more: for a while its window must not shut.
+    Http2Stream* stream = ends ? stream_of(session, frame->hd.stream_id) : nullptr;
+    if (stream != nullptr && nghttp2_session_get_stream_remote_close(session, stream->id) == 0) {
+      self(user).linger(*stream);
     }
     return 0;
   }
@@ -344,6 +347,10 @@ void Http2Session::check_deadlines(Instant now) noexcept {
   streams_.for_each([this, now](Http2Stream& stream) {
     if (stream.closed) return;
     if (now >= stream.head_deadline || now >= stream.send_deadline) time_out(stream);
+    if (now >= stream.linger_deadline) {
+      stream.linger_deadline = kNever;
+      reset(stream.id, NGHTTP2_NO_ERROR);
+    }
     if (now >= stream.handler_deadline) {
       stream.handler_deadline = kNever;
       if (stream.exchange != nullptr) station_.handler().expire(*stream.exchange);
@@ -449,6 +456,11 @@ void Http2Session::recycle_exchange(Http2Stream& stream) noexcept {
 /// Opens the windows for bytes that nobody holds any more.
 void Http2Session::consume(std::int32_t id, std::size_t bytes) noexcept {
   if (bytes != 0 && !lost_) nghttp2_session_consume(session_.get(), id, bytes);
+}
+
+/// The stream is answered: what still comes is of no use, and is skipped for as long as a closing connection would.
+void Http2Session::linger(Http2Stream& stream) noexcept {
+  stream.linger_deadline = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
 }
 
 void Http2Session::reset(std::int32_t id, std::uint32_t error) noexcept {

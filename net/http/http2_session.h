@@ -37,6 +37,7 @@ struct Http2Stream : ListNode {
   Instant head_deadline = kNever;  // of the request's head
   Instant handler_deadline = kNever;
   Instant examine_at = kNever;
+  Instant linger_deadline = kNever;  // of an answered request's body
   Instant send_deadline = kNever;  // until the client lets some of `out` go
   bool handled = false;            // the handler has been called
   bool submitted = false;          // the head of the response was given to nghttp2
@@ -86,6 +87,7 @@ class Http2Session final : private Runnable {
   void speak(Http2Stream& stream) noexcept;
   void recycle_exchange(Http2Stream& stream) noexcept;
   void consume(std::int32_t id, std::size_t bytes) noexcept;
+  void linger(Http2Stream& stream) noexcept;
   void closed(Http2Stream& stream, std::uint32_t error) noexcept;
   void reset(std::int32_t id, std::uint32_t error) noexcept;
   static void handler_spoke(Runnable& node) noexcept;

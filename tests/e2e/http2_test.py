@@ -214,6 +214,38 @@ def test_bodies():
     os.remove(path)
 
 
+def test_an_answer_before_the_upload_ends_is_not_lost():
+    path = temporary("")
+    with open(path, "wb") as f:
+        f.write(os.urandom(1_000_000))
+    program, port = serve()
+    with program:
+        for target, status in (("/ignore", b"413"), ("/", b"200")):
+            for _ in range(20 if target == "/ignore" else 2):
+                got = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}",
+                                      "-T", path, f"http://127.0.0.1:{port}{target}"], capture_output=True,
+                                     timeout=LIMIT)
+                check(got.stdout == status and got.returncode == 0, target, got)
+        # What still comes is skipped for a while: longer than the window, and not without end.
+        with Client(port) as client:
+            client.request(1, "/ignore", ends=False, method="POST")
+            check(client.body(1) == b"no, thanks")
+            window, sent, ended = 256 * 1024, 0, False
+            while not ended:
+                while sent < min(window, 1 << 20):
+                    client.send(frame(0, 0, 1, b"x" * 16384))
+                    sent += 16384
+                kind, _, at, payload = client.read()
+                if kind == 8 and at == 1:
+                    window += struct.unpack(">I", payload)[0] // 16384 * 16384
+                ended = kind == 3 and at == 1
+            check(payload == b"\0\0\0\0" and sent == 1 << 20, sent)
+            client.request(3)
+            check(client.body(3) == b"hello")
+        check(program.stop() == 0, program.text)
+    os.remove(path)
+
+
 def test_many_streams_share_a_connection():
     program, port = serve("--workers", "2")
     with program:
