@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "lua/bridge.h"
@@ -16,7 +17,10 @@
 #include "lua/http_app.h"
 #include "lua/iterate.h"
 #include "lua/stack.h"
+#include "net/http/accept.h"
+#include "net/http/conditions.h"
 #include "net/http/cookies.h"
+#include "net/http/dates.h"
 #include "net/http/files.h"
 #include "net/http/syntax.h"
 
@@ -263,6 +267,29 @@ int cookie(lua_State* L) {
   return 1;
 }
 
+using Choose = std::optional<std::size_t> (*)(std::string_view, std::span<const std::string_view>);
+
+/// (offer, ...) -> the one that the client likes best, or nil
+int choose_offer(lua_State* L, const char* field, Choose choose) {
+  constexpr int kOffersMax = 32;
+  http::Exchange& exchange = request(L);
+  const int count = lua_gettop(L) - 1;
+  luaL_argcheck(L, count >= 1 && count <= kOffersMax, 2, "1 to 32 of what there is expected");
+  std::array<std::string_view, kOffersMax> offers;
+  for (int i = 0; i < count; ++i) offers[static_cast<std::size_t>(i)] = check_bytes(L, 2 + i);
+  std::optional<std::size_t> chosen;
+  {
+    std::string room;
+    const std::string_view accepted = exchange.header_list(field, room).value_or(std::string_view());
+    chosen = choose(accepted, {offers.data(), static_cast<std::size_t>(count)});
+  }
+  if (chosen) return push_view(L, offers[*chosen]);
+  lua_pushnil(L);
+  return 1;
+}
+int accepts(lua_State* L) { return choose_offer(L, "accept", http::choose_media_type); }
+int accepts_language(lua_State* L) { return choose_offer(L, "accept-language", http::choose_language); }
+
 struct PushPiece {
   static const char* subject() { return "request body"; }
   int operator()(lua_State* L, std::string_view piece) const {
@@ -424,14 +451,44 @@ void add_flag(lua_State* L, luaL_Buffer& line, const char* option, bool otherwis
 
 /// "; SameSite=Lax"; empty for a cookie without.
 const char* same_site(lua_State* L) {
+  const bool without = lua_getfield(L, 4, "same_site") == LUA_TBOOLEAN && lua_toboolean(L, -1) == 0;
+  lua_pop(L, 1);
+  if (without) return "";
   const char* mode = option_string(L, 4, "same_site");
   if (mode == nullptr || std::strcmp(mode, "lax") == 0) return "; SameSite=Lax";
   if (std::strcmp(mode, "strict") == 0) return "; SameSite=Strict";
-  luaL_argcheck(L, std::strcmp(mode, "none") == 0, 4, "option 'same_site': \"strict\", \"lax\" or \"none\" expected");
+  luaL_argcheck(L, std::strcmp(mode, "none") == 0, 4,
+                "option 'same_site': \"strict\", \"lax\", \"none\" or false expected");
   return "; SameSite=None";
 }
 
-/// cookie(name, value | nil[, {path, domain, max_age, secure, http_only, same_site, partitioned}]); nil ends it
+/// Raises for a cookie that every browser would throw away.
+void check_cookie(lua_State* L, std::string_view name, const char* site, bool secure) {
+  const bool host = name.starts_with("__Host-");
+  const bool only_secure = host || name.starts_with("__Secure-");
+  luaL_argcheck(L, secure || !only_secure, 2, "a name with that prefix requires the option 'secure'");
+  luaL_argcheck(L, secure || std::strcmp(site, "; SameSite=None") != 0, 4,
+                "option 'same_site': \"none\" requires the option 'secure'");
+  luaL_argcheck(L, secure || !option_flag(L, 4, "partitioned", false), 4,
+                "option 'partitioned' requires the option 'secure'");
+  if (!host) return;
+  const std::string_view path = check_attribute(L, 4, "path");
+  luaL_argcheck(L, check_attribute(L, 4, "domain").empty() && (path.empty() || path == "/"), 2,
+                "a name with the prefix __Host- excludes the option 'domain', and any 'path' but \"/\"");
+}
+
+/// "; Expires=Sun, 06 Nov 1994 08:49:37 GMT"
+void add_expiry(lua_State* L, luaL_Buffer& line, lua_Number when) {
+  std::array<char, 40> text;
+  std::size_t size = 0;
+  {
+    const std::string date = http::format_date(static_cast<std::int64_t>(when));
+    size = date.copy(text.data(), text.size());
+  }
+  add_text(line, "; Expires=", {text.data(), size});
+}
+
+/// cookie(name, value | nil[, {path, domain, max_age, expires, secure, http_only, same_site, partitioned}]); nil ends it
 int set_cookie(lua_State* L) {
   http::Exchange& exchange = response(L);
   const std::string_view name = check_bytes(L, 2);
@@ -445,12 +502,18 @@ int set_cookie(lua_State* L) {
     lua_newtable(L);
     lua_replace(L, 4);
   }
-  (void)check_options(L, 4, {"path", "domain", "max_age", "secure", "http_only", "same_site", "partitioned"});
+  (void)check_options(L, 4, {"path", "domain", "max_age", "expires", "secure", "http_only", "same_site", "partitioned"});
   const std::string_view path = check_attribute(L, 4, "path");
   const std::string_view domain = check_attribute(L, 4, "domain");
-  const lua_Number age = option_number(L, 4, "max_age", -1);
+  constexpr lua_Number kNone = -1e300;
+  constexpr lua_Number kYear9999 = 253402300799;
+  const lua_Number age = option_number(L, 4, "max_age", kNone);
+  const lua_Number expires = option_number(L, 4, "expires", kNone);
+  luaL_argcheck(L, expires == kNone || (expires >= 0 && expires <= kYear9999), 4,
+                "option 'expires': seconds since 1970 expected");
   const char* site = same_site(L);
   const bool secure = option_flag(L, 4, "secure", exchange.scheme() == "https");
+  check_cookie(L, name, site, secure);
   luaL_Buffer line;
   luaL_buffinit(L, &line);
   luaL_addlstring(&line, name.data(), name.size());
@@ -462,8 +525,9 @@ int set_cookie(lua_State* L) {
   if (secure) luaL_addstring(&line, "; Secure");
   add_flag(L, line, "http_only", true, "; HttpOnly");
   add_flag(L, line, "partitioned", false, "; Partitioned");
-  if (ends || age >= 0) {
-    lua_pushfstring(L, "; Max-Age=%I", ends ? lua_Integer{0} : static_cast<lua_Integer>(std::min(age, 4e9)));
+  if (expires != kNone && !ends) add_expiry(L, line, expires);
+  if (ends || age != kNone) {
+    lua_pushfstring(L, "; Max-Age=%I", ends ? lua_Integer{0} : static_cast<lua_Integer>(std::clamp(age, 0.0, 4e9)));
     luaL_addvalue(&line);
   }
   luaL_pushresult(&line);
@@ -471,10 +535,57 @@ int set_cookie(lua_State* L) {
   return self(L);
 }
 
+struct PushSelf {
+  static const char* subject() { return "response"; }
+  int operator()(lua_State* L) const { return self(L); }
+};
+
+/// Without its quotation marks it is plain; raises for what is no entity tag.
+void push_etag(lua_State* L, int index) {
+  const std::string_view given = check_bytes(L, index);
+  const bool quoted = given.starts_with('"') || given.starts_with("W/\"");
+  std::string_view opaque = given;
+  if (quoted) opaque.remove_prefix(opaque.find('"') + 1);
+  const bool closed = !quoted || opaque.ends_with('"');
+  if (quoted && closed) opaque.remove_suffix(1);
+  const bool good = std::all_of(opaque.begin(), opaque.end(), [](char c) {
+    return c != '"' && (http::is_visible(c) || static_cast<unsigned char>(c) >= 0x80);
+  });
+  luaL_argcheck(L, closed && good && !opaque.empty(), index, "an entity tag expected: no blanks, no quotation marks in it");
+  lua_pushstring(L, quoted ? "" : "\"");
+  lua_pushvalue(L, index);
+  lua_pushstring(L, quoted ? "" : "\"");
+  lua_concat(L, 3);
+}
+
+/// etag(tag[, modified]) -> whether that was the answer: 304, or 412
+int set_etag(lua_State* L) {
+  http::Exchange& exchange = response(L);
+  lua_settop(L, 3);
+  const bool dated = !lua_isnil(L, 3);
+  const lua_Integer modified = dated ? check_range(L, 3, 0, 253402300799) : 0;
+  push_etag(L, 2);
+  const std::string_view tag = check_bytes(L, -1);
+  check_set(L, exchange.set_header("ETag", tag), "etag");
+  bool answered = false;
+  {
+    if (dated) (void)exchange.set_header("Last-Modified", http::format_date(modified));
+    const http::Validators validators{tag, dated ? std::optional<std::int64_t>(modified) : std::nullopt};
+    answered = exchange.status() == 200 && http::answer_conditions(exchange, validators);
+  }
+  lua_pushboolean(L, answered ? 1 : 0);
+  return 1;
+}
+
 int send_as(lua_State* L, const char* type) {
   http::Exchange& exchange = response(L);
   const std::string_view bytes = check_bytes(L, 2);
   if (type != nullptr && !exchange.has_header("Content-Type")) (void)exchange.set_header("Content-Type", type);
+  const Fiber* fiber = Vm::of(L).running();
+  if (fiber != nullptr && fiber->may_wait(L) && exchange.is_sent_in_turns(bytes.size())) {
+    return suspend_task<void>(
+        L, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
+  }
   check_sent(L, exchange.send(bytes), "send");
   return self(L);
 }
@@ -517,6 +628,8 @@ std::string_view download_name(lua_State* L, int options, std::string_view path)
   const int type = lua_getfield(L, options, "download");
   luaL_argcheck(L, type == LUA_TSTRING || type == LUA_TBOOLEAN || type == LUA_TNIL, options,
                 "option 'download': a name, or true");
+  std::size_t size = 0;
+  const char* given = type == LUA_TSTRING ? lua_tolstring(L, -1, &size) : nullptr;
   const bool wanted = lua_toboolean(L, -1) != 0;
   lua_pop(L, 1);  // the table keeps it
   if (given != nullptr) return {given, size};
@@ -544,6 +657,7 @@ int file(lua_State* L) {
     http::FileTexts texts;
     if (type != nullptr) texts.media_type = type;
     if (cache != nullptr) texts.cache_control = cache;
+    if (!download.empty()) texts.disposition = disposition_of(download);
     std::optional<std::string> folder;
     if (root != nullptr) folder = root;
     return http::serve_path(exchange, std::move(folder), path, std::move(texts), pool);
@@ -578,8 +692,6 @@ int finish(lua_State* L) {
 }
 
 // -- types ----------------------------------------------------------------------------------------------------------
-  std::size_t size = 0;
-  const char* given = type == LUA_TSTRING ? lua_tolstring(L, -1, &size) : nullptr;
 
 /// req.name: a method, or the value of a property.
 int index_request(lua_State* L) {
@@ -619,7 +731,8 @@ void define_http_types(lua_State* L) {
   const luaL_Reg request_methods[] = {{"header", header},   {"headers", headers},       {"query", query},
                                       {"cookie", cookie},   {"query_list", query_list}, {"body", body},
                                       {"read", read},       {"chunks", chunks},         {"decode", decode},
-                                      {"trailer", trailer}, {"trailers", trailers},     {nullptr, nullptr}};
+                                      {"trailer", trailer}, {"trailers", trailers},     {"accepts", accepts},
+                                      {"accepts_language", accepts_language}, {nullptr, nullptr}};
   const luaL_Reg properties[] = {{"method", get_method},
                                  {"path", get_path},
                                  {"target", get_target},
@@ -651,7 +764,7 @@ void define_http_types(lua_State* L) {
                               {"xml", xml},           {"redirect", redirect}, {"write", write},
                               {"flush", flush},       {"finish", finish},     {"file", file},
                               {"cookie", set_cookie}, {"compress", compress}, {"json", json},
-                              {nullptr, nullptr}};
+                              {"etag", set_etag},     {nullptr, nullptr}};
   define_type(L, kResponseType, methods, request_meta);
   luaL_getmetatable(L, kResponseType);
   lua_getfield(L, -1, "__index");
@@ -665,4 +778,3 @@ void push_request_and_response(lua_State* L, HttpApp& app, std::uint32_t slot, s
 }
 
 }  // namespace evlua::lua
-    if (!download.empty()) texts.disposition = disposition_of(download);

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 
 from support import LIMIT, check, exchange, main, serve, temporary
 
@@ -13,6 +14,7 @@ os.mkdir(SPOOL)
 os.environ["TMPDIR"] = SPOOL
 APP = temporary("""
 local evlua = require "evlua"
+local endless = 0
 local function list(form)
   local lines = {}
   for name, value in pairs(form) do
@@ -54,11 +56,41 @@ return function(req, res)
     local first = form:next()
     form:next()
     return res:text(tostring(select(2, pcall(first.read, first))))
+  elseif req.path == "/etag" then
+    for _, wrong in ipairs{"", '"', 'a"b', "a b", 'W/"', '"a', "a\\n"} do assert(not pcall(res.etag, res, wrong)) end
+    assert(not pcall(res.etag, res, "a", -1) and not pcall(req.accepts, req))
+    if req:query("status") then res:status(tonumber(req:query("status"))) end
+    if res:etag(req:query("tag"), tonumber(req:query("at") or nil)) then return end
+    return res:text(table.concat({tostring(req:accepts("text/html", "a/b")), tostring(req:accepts_language("en", "de-AT"))},
+      " "))
+  elseif req.path == "/leave" then
+    collectgarbage("stop")
+    assert(req:form({memory = 100}).f.file)
+    return res:text("left")
+  elseif req.path == "/endless" then
+    endless = endless + 1
+    local events = assert(res:sse())
+    repeat local ok = events:send("tick") until not ok or not evlua.sleep(0.01)
+    endless = endless - 1
+    return
+  elseif req.path == "/count" then
+    return res:text("endless: " .. endless)
   elseif req.path == "/cookies" then
     local function refused(...) return not pcall(res.cookie, res, ...) end
     assert(refused("a b", "x") and refused("a", "x;y") and refused("a", "x y") and refused("a", "x\\r\\n"))
     assert(refused("a") and refused("a", "b", {path = "/;x"}) and refused("a", "b", {same_site = "Lux"}))
     assert(refused("a", "b", {pth = "/"}))
+    for _, name in ipairs{"__Secure-a", "__Host-a"} do
+      assert(refused(name, "b") and refused(name, "b", {secure = false}))
+    end
+    assert(refused("__Host-a", "b", {secure = true, domain = "x"}) and refused("__Host-a", "b", {secure = true, path = "/x"}))
+    assert(refused("a", "b", {same_site = "none"}) and refused("a", "b", {partitioned = true}))
+    assert(refused("a", "b", {expires = -1}) and refused("a", "b", {same_site = true}))
+    if req:query("more") then
+      res:cookie("d", "4", {same_site = false, expires = 784111777}):cookie("e", "5", {max_age = -1})
+        :cookie("__Host-f", "6", {secure = true})
+      return res:text("ok")
+    end
     res:cookie("a", "1"):cookie("b", "2", {path = "/x", domain = "example.org", max_age = 5, secure = true,
       http_only = false, same_site = "none", partitioned = true}):cookie("c", nil)
     return res:text("ok")
@@ -94,6 +126,13 @@ def post(port, target, body, kind=b"multipart/form-data; boundary=X"):
     return exchange(port, head + body).split(b"\r\n\r\n", 1)[1]
 
 
+def wait_until(holds):
+    deadline = time.monotonic() + LIMIT
+    while not holds():
+        check(time.monotonic() < deadline, "it does not come about")
+        time.sleep(0.01)
+
+
 def open_descriptors(program):
     return len(os.listdir(f"/proc/{program.process.pid}/fd"))
 
@@ -123,6 +162,47 @@ def test_forms():
             status, _, body = curl(port, "/form", *options)
             check(status == 400 and body.startswith(words), options[:2], body)
         check(open_descriptors(program) <= before + 8, "temporary files stay open")
+        check(program.stop() == 0, program.text)
+
+
+def test_spooled_files_end_with_the_request():
+    program, port = serve(APP)
+    with program:
+        check(curl(port, "/leave", "-F", f"f=@{APP}")[2] == b"left")
+        folder = f"/proc/{program.process.pid}/fd"
+        wait_until(lambda: not any(SPOOL in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)))
+        check(program.stop() == 0, program.text)
+
+
+def test_a_handler_that_is_ended_saves_nothing():
+    place = os.path.join(FOLDER, "precious")
+    with open(place, "w") as f:
+        f.write("what was there")
+    files = sorted(os.listdir(FOLDER))
+    program, port = serve(APP, "--request-timeout", "0.5")
+    with program:
+        body = part(b'name=a; filename=precious', b"x" * 300000)
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(b"POST /save HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n"
+                           b"Content-Length: 1000000\r\n\r\n" + body)
+            check(b" 503 " in stream.recv(1000))
+        with open(place) as f:
+            check(f.read() == "what was there" and sorted(os.listdir(FOLDER)) == files, os.listdir(FOLDER))
+        post(port, b"/save", part(b'name=a; filename=precious', b"new") + b"\r\n--X--")
+        with open(place) as f:
+            check(f.read() == "new" and sorted(os.listdir(FOLDER)) == files, os.listdir(FOLDER))
+        check(program.stop() == 0, program.text)
+
+
+def test_the_head_of_a_stream_is_all_of_it():
+    program, port = serve(APP)
+    with program:
+        answer = exchange(port, b"HEAD /endless HTTP/1.1\r\nHost: x\r\n\r\n" * 3 +
+                          b"GET /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        check(answer.count(b"text/event-stream") == 3 and answer.endswith(b"endless: 0"), answer)
+        http2 = subprocess.run(["curl", "-sS", "-I", "--http2-prior-knowledge", f"http://127.0.0.1:{port}/endless"],
+                               capture_output=True, timeout=LIMIT)
+        check(b"text/event-stream" in http2.stdout, http2)
         check(program.stop() == 0, program.text)
 
 
@@ -158,6 +238,28 @@ def test_parts():
         check(program.stop() == 0, program.text)
 
 
+def test_conditions_and_choices():
+    program, port = serve(APP)
+    with program:
+        date = "Sun, 06 Nov 1994 08:49:37 GMT"
+        for status, query, options in (
+                (200, "tag=v1", []), (200, "tag=v1", ["If-None-Match: v1"]), (304, "tag=v1", ['If-None-Match: "v1"']),
+                (304, "tag=W/%22v1%22", ['If-None-Match: "x"', 'If-None-Match: "v1"']), (412, "tag=v1", ['If-Match: "v2"']),
+                (304, "tag=v1&at=784111777", [f"If-Modified-Since: {date}"]),
+                (200, "tag=v1&at=784111778", [f"If-Modified-Since: {date}"]),
+                (404, "tag=v1&status=404", ['If-None-Match: "v1"'])):
+            got = curl(port, "/etag?" + query, *(part for option in options for part in ("-H", option)))
+            check(got[0] == status and (status in (200, 404)) == (got[2] != b""), query, options, got)
+            check(status == 412 or ('ETag: W/"v1"' if "W/" in query else 'ETag: "v1"') in got[1], got)
+        put = curl(port, "/etag?tag=v1", "-X", "PUT", "-H", "If-None-Match: *")
+        check(put[0] == 412, put)
+        for options, answer in (([], b"text/html en"), (["Accept: a/*", "Accept-Language: de"], b"a/b de-AT"),
+                                (["Accept: c/d", "Accept: a/b;q=0.1", "Accept-Language: fr"], b"a/b nil")):
+            got = curl(port, "/etag?tag=v1", *(part for option in options for part in ("-H", option)))
+            check(got[2] == answer, options, got)
+        check(program.stop() == 0, program.text)
+
+
 def test_cookies_and_events():
     program, port = serve(APP)
     with program:
@@ -167,6 +269,10 @@ def test_cookies_and_events():
             "Set-Cookie: a=1; Path=/; SameSite=Lax; HttpOnly",
             "Set-Cookie: b=2; Path=/x; Domain=example.org; SameSite=None; Secure; Partitioned; Max-Age=5",
             "Set-Cookie: c=; Path=/; SameSite=Lax; HttpOnly; Max-Age=0"], head, body)
+        lines = [line for line in curl(port, "/cookies?more=1")[1].split("\r\n") if line.startswith("Set-Cookie")]
+        check(lines == ["Set-Cookie: d=4; Path=/; HttpOnly; Expires=Sun, 06 Nov 1994 08:49:37 GMT",
+                        "Set-Cookie: e=5; Path=/; SameSite=Lax; HttpOnly; Max-Age=0",
+                        "Set-Cookie: __Host-f=6; Path=/; SameSite=Lax; Secure; HttpOnly"], lines)
         status, head, body = curl(port, "/events")
         check("Content-Type: text/event-stream" in head and body ==
               b"data: one\ndata: two\ndata: three\ndata: \n\nevent: e\nid: 7\nretry: 10\ndata: \n\n: \n\n" +

@@ -65,6 +65,18 @@ function Request:headers() end
 ---@overload fun(self: evlua.Request): table<string, string>
 function Request:query(name) end
 
+---Which of the media types the client likes best (Accept); nil if none.
+---@param type string
+---@param ... string
+---@return string? type
+function Request:accepts(type, ...) end
+
+---Which of the languages the client likes best (Accept-Language); nil if none.
+---@param language string
+---@param ... string
+---@return string? language
+function Request:accepts_language(language, ...) end
+
 ---@param name string
 ---@return string? value as sent, without quotation marks around it
 function Request:cookie(name) end
@@ -212,10 +224,11 @@ function Response:compress(flag) end
 ---@class evlua.CookieOptions
 ---@field path? string "/"
 ---@field domain? string
----@field max_age? number seconds
+---@field max_age? number seconds; 0 or less ends it
+---@field expires? number seconds since 1970
 ---@field secure? boolean true over HTTPS
 ---@field http_only? boolean true
----@field same_site? "strict"|"lax"|"none" "lax"
+---@field same_site? "strict"|"lax"|"none"|false "lax"; false leaves it out
 ---@field partitioned? boolean
 
 ---Adds a cookie; nil ends it.
@@ -224,6 +237,12 @@ function Response:compress(flag) end
 ---@param options? evlua.CookieOptions
 ---@return evlua.Response self
 function Response:cookie(name, value, options) end
+
+---Sets ETag and Last-Modified, and answers 304 or 412 if the request's conditions say so: true then.
+---@param tag string quotation marks are put around it unless it has them
+---@param modified? integer seconds since 1970
+---@return boolean answered
+function Response:etag(tag, modified) end
 
 ---Begins a stream of server-sent events.
 ---@return evlua.Events? events
