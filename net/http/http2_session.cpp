@@ -103,8 +103,7 @@ struct Http2Session::Callbacks {
     const bool ends = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
                       (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     // Answered: the rest of the request is of no use (RFC 9113, 8.1). But there are clients, curl for one, to whom a
-    // reset that comes at once takes the answer away; and once curl has all of a good answer it does not look for a
-    // reset any more: for a while its window must not shut.
+    // reset that comes at once takes the answer away.
     Http2Stream* stream = ends ? stream_of(session, frame->hd.stream_id) : nullptr;
     if (stream != nullptr && nghttp2_session_get_stream_remote_close(session, stream->id) == 0) {
       self(user).linger(*stream);

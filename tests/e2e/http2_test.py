@@ -217,15 +217,13 @@ def test_bodies():
 def test_an_answer_before_the_upload_ends_is_not_lost():
     path = temporary("")
     with open(path, "wb") as f:
-        f.write(os.urandom(1_000_000))
+        f.write(os.urandom(3_000_000))
     program, port = serve()
     with program:
-        for target, status in (("/ignore", b"413"), ("/", b"200")):
-            for _ in range(20 if target == "/ignore" else 2):
-                got = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}",
-                                      "-T", path, f"http://127.0.0.1:{port}{target}"], capture_output=True,
-                                     timeout=LIMIT)
-                check(got.stdout == status and got.returncode == 0, target, got)
+        for _ in range(20):
+            got = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}", "-T",
+                                  path, f"http://127.0.0.1:{port}/ignore"], capture_output=True, timeout=LIMIT)
+            check(got.stdout == b"413" and got.returncode == 0, got)
         # What still comes is skipped for a while: longer than the window, and not without end.
         with Client(port) as client:
             client.request(1, "/ignore", ends=False, method="POST")
