@@ -26,8 +26,8 @@ local function size_of(path)
   return status and status.size
 end
 
--- What Content-Range says of the body: its first byte, the byte behind its last one (`stop`), and the bytes of the whole
--- file, if it says so. Nil if it is no such field, or not true.
+-- What Content-Range says of the body: its first byte, the byte behind its last one (`stop`), and the bytes of the
+-- whole file, if it says so. Nil if it is no such field, or not true.
 local function range_of(req)
   local field = req:header("content-range")
   if not field then return {first = 0} end

@@ -14,7 +14,8 @@ void push_parameters(lua_State* L, std::string_view text);
 /// Pushes a list of all values of that name.
 void push_parameter_list(lua_State* L, std::string_view text, std::string_view wanted);
 
-/// at_end(req, f, ...): f(...) is called when the request has ended, however it has, as by evlua.defer. Defined with req.
+/// at_end(req, f, ...): f(...) is called when the request has ended, however it has, as by evlua.defer. Defined with
+/// req.
 int at_request_end(lua_State* L);
 
 /// Adds the methods of that file of lua/lib to those in the table on top of the stack.

@@ -247,17 +247,17 @@ void HttpApp::report(http::Exchange& exchange, const std::string& text) const {
 
 /// On the strand of its Vm, if the exchange has not ended by then.
 void HttpApp::tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept {
-  struct Message : Runnable {
+  struct Wish : Runnable {
     HttpApp* app;
     std::uint64_t id;
     void (*act)(HttpApp&, http::Exchange&, Fiber&);
   };
-  auto* message = new Message;
+  auto* message = new Wish;
   message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
   message->id = exchange.id();
   message->act = act;
   message->run = [](Runnable& self) noexcept {
-    auto* wish = static_cast<Message*>(&self);
+    auto* wish = static_cast<Wish*>(&self);
     for (const Active& active : wish->app->active_) {
       if (active.fiber != nullptr && active.id == wish->id) wish->act(*wish->app, *active.exchange, *active.fiber);
     }

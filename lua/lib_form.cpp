@@ -200,9 +200,11 @@ void extend_with(lua_State* L, const char* file) {
   const luaL_Reg reader_meta[] = {{"__gc", collect_reader}, {nullptr, nullptr}};
   define_type(L, kReaderType, reader, reader_meta);
   push_embedded(L, file);
-  const luaL_Reg functions[] = {
-      {"multipart", open_reader},   {"parse_form", parse_form}, {"register", register_type},
-      {"at_end", at_request_end}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"multipart", open_reader},
+                                {"parse_form", parse_form},
+                                {"register", register_type},
+                                {"at_end", at_request_end},
+                                {nullptr, nullptr}};
   luaL_newlib(L, functions);
   lua_pushvalue(L, -3);
   lua_setfield(L, -2, "methods");

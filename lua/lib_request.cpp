@@ -478,7 +478,7 @@ void check_cookie(lua_State* L, std::string_view name, const char* site, bool se
 }
 
 /// "; Expires=Sun, 06 Nov 1994 08:49:37 GMT"
-void add_expiry(lua_State* L, luaL_Buffer& line, lua_Number when) {
+void add_expiry(luaL_Buffer& line, lua_Number when) {
   std::array<char, 40> text;
   std::size_t size = 0;
   {
@@ -488,7 +488,8 @@ void add_expiry(lua_State* L, luaL_Buffer& line, lua_Number when) {
   add_text(line, "; Expires=", {text.data(), size});
 }
 
-/// cookie(name, value | nil[, {path, domain, max_age, expires, secure, http_only, same_site, partitioned}]); nil ends it
+/// cookie(name, value | nil[, {path, domain, max_age, expires, secure, http_only, same_site, partitioned}]); nil ends
+/// it
 int set_cookie(lua_State* L) {
   http::Exchange& exchange = response(L);
   const std::string_view name = check_bytes(L, 2);
@@ -502,7 +503,8 @@ int set_cookie(lua_State* L) {
     lua_newtable(L);
     lua_replace(L, 4);
   }
-  (void)check_options(L, 4, {"path", "domain", "max_age", "expires", "secure", "http_only", "same_site", "partitioned"});
+  (void)check_options(L, 4,
+                      {"path", "domain", "max_age", "expires", "secure", "http_only", "same_site", "partitioned"});
   const std::string_view path = check_attribute(L, 4, "path");
   const std::string_view domain = check_attribute(L, 4, "domain");
   constexpr lua_Number kNone = -1e300;
@@ -525,7 +527,7 @@ int set_cookie(lua_State* L) {
   if (secure) luaL_addstring(&line, "; Secure");
   add_flag(L, line, "http_only", true, "; HttpOnly");
   add_flag(L, line, "partitioned", false, "; Partitioned");
-  if (expires != kNone && !ends) add_expiry(L, line, expires);
+  if (expires != kNone && !ends) add_expiry(line, expires);
   if (ends || age != kNone) {
     lua_pushfstring(L, "; Max-Age=%I", ends ? lua_Integer{0} : static_cast<lua_Integer>(std::clamp(age, 0.0, 4e9)));
     luaL_addvalue(&line);
@@ -551,7 +553,8 @@ void push_etag(lua_State* L, int index) {
   const bool good = std::all_of(opaque.begin(), opaque.end(), [](char c) {
     return c != '"' && (http::is_visible(c) || static_cast<unsigned char>(c) >= 0x80);
   });
-  luaL_argcheck(L, closed && good && !opaque.empty(), index, "an entity tag expected: no blanks, no quotation marks in it");
+  luaL_argcheck(L, closed && good && !opaque.empty(), index,
+                "an entity tag expected: no blanks, no quotation marks in it");
   lua_pushstring(L, quoted ? "" : "\"");
   lua_pushvalue(L, index);
   lua_pushstring(L, quoted ? "" : "\"");
@@ -728,11 +731,20 @@ int at_request_end(lua_State* L) {
 }
 
 void define_http_types(lua_State* L) {
-  const luaL_Reg request_methods[] = {{"header", header},   {"headers", headers},       {"query", query},
-                                      {"cookie", cookie},   {"query_list", query_list}, {"body", body},
-                                      {"read", read},       {"chunks", chunks},         {"decode", decode},
-                                      {"trailer", trailer}, {"trailers", trailers},     {"accepts", accepts},
-                                      {"accepts_language", accepts_language}, {nullptr, nullptr}};
+  const luaL_Reg request_methods[] = {{"header", header},
+                                      {"headers", headers},
+                                      {"query", query},
+                                      {"cookie", cookie},
+                                      {"query_list", query_list},
+                                      {"body", body},
+                                      {"read", read},
+                                      {"chunks", chunks},
+                                      {"decode", decode},
+                                      {"trailer", trailer},
+                                      {"trailers", trailers},
+                                      {"accepts", accepts},
+                                      {"accepts_language", accepts_language},
+                                      {nullptr, nullptr}};
   const luaL_Reg properties[] = {{"method", get_method},
                                  {"path", get_path},
                                  {"target", get_target},

@@ -67,9 +67,7 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
   const bool encoded = size <= kSmall && exchange.would_be_encoded(static_cast<std::size_t>(size));
   if (field && range_applies(exchange, validators, encoded)) wanted = parse_ranges(*field, size);
   switch (wanted.outcome) {
-    case Ranges::Outcome::whole:
-      body.take_whole();
-      return true;
+    case Ranges::Outcome::whole: body.take_whole(); return true;
     case Ranges::Outcome::none:
       static_cast<void>(exchange.set_status(416));
       set(exchange, "Content-Range", "bytes */" + std::to_string(size));

@@ -457,8 +457,10 @@ void Http2Session::consume(std::int32_t id, std::size_t bytes) noexcept {
   if (bytes != 0 && !lost_) nghttp2_session_consume(session_.get(), id, bytes);
 }
 
-/// The stream is answered: what still comes is of no use, and is skipped for as long as a closing connection would.
+/// The stream is answered: what still comes is of no use. After a refusal it is skipped for as long as a closing
+/// connection would; a client that was told that all is well, and goes on, may never end by itself.
 void Http2Session::linger(Http2Stream& stream) noexcept {
+  if (!stream.refused) return reset(stream.id, NGHTTP2_NO_ERROR);
   stream.linger_deadline = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
 }
 
@@ -556,6 +558,7 @@ void Http2Session::speak(Http2Stream& stream) noexcept {
   fields_.clear();
   names_.clear();
   names_.reserve(exchange.response_.name_bytes());  // views of it stay good
+  stream.refused = exchange.status() >= 300;
   fields_.push_back(field(":status", {status.data(), status.size()}));
   if (exchange.announced_length_) {
     const char* end = std::to_chars(length.data(), length.data() + length.size(), *exchange.announced_length_).ptr;

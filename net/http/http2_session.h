@@ -38,11 +38,12 @@ struct Http2Stream : ListNode {
   Instant handler_deadline = kNever;
   Instant examine_at = kNever;
   Instant linger_deadline = kNever;  // of an answered request's body
-  Instant send_deadline = kNever;  // until the client lets some of `out` go
-  bool handled = false;            // the handler has been called
-  bool submitted = false;          // the head of the response was given to nghttp2
-  bool last = false;               // nothing comes after `out`
-  bool closed = false;             // for nghttp2 there is no such stream any more
+  Instant send_deadline = kNever;    // until the client lets some of `out` go
+  bool handled = false;              // the handler has been called
+  bool refused = false;              // answered by a status of 300 or more
+  bool submitted = false;            // the head of the response was given to nghttp2
+  bool last = false;                 // nothing comes after `out`
+  bool closed = false;               // for nghttp2 there is no such stream any more
 };
 
 class Http2Session final : private Runnable {

@@ -61,8 +61,8 @@ return function(req, res)
     assert(not pcall(res.etag, res, "a", -1) and not pcall(req.accepts, req))
     if req:query("status") then res:status(tonumber(req:query("status"))) end
     if res:etag(req:query("tag"), tonumber(req:query("at") or nil)) then return end
-    return res:text(table.concat({tostring(req:accepts("text/html", "a/b")), tostring(req:accepts_language("en", "de-AT"))},
-      " "))
+    local accepted = {tostring(req:accepts("text/html", "a/b")), tostring(req:accepts_language("en", "de-AT"))}
+    return res:text(table.concat(accepted, " "))
   elseif req.path == "/leave" then
     collectgarbage("stop")
     assert(req:form({memory = 100}).f.file)
@@ -83,7 +83,8 @@ return function(req, res)
     for _, name in ipairs{"__Secure-a", "__Host-a"} do
       assert(refused(name, "b") and refused(name, "b", {secure = false}))
     end
-    assert(refused("__Host-a", "b", {secure = true, domain = "x"}) and refused("__Host-a", "b", {secure = true, path = "/x"}))
+    assert(refused("__Host-a", "b", {secure = true, domain = "x"}))
+    assert(refused("__Host-a", "b", {secure = true, path = "/x"}))
     assert(refused("a", "b", {same_site = "none"}) and refused("a", "b", {partitioned = true}))
     assert(refused("a", "b", {expires = -1}) and refused("a", "b", {same_site = true}))
     if req:query("more") then
@@ -244,7 +245,8 @@ def test_conditions_and_choices():
         date = "Sun, 06 Nov 1994 08:49:37 GMT"
         for status, query, options in (
                 (200, "tag=v1", []), (200, "tag=v1", ["If-None-Match: v1"]), (304, "tag=v1", ['If-None-Match: "v1"']),
-                (304, "tag=W/%22v1%22", ['If-None-Match: "x"', 'If-None-Match: "v1"']), (412, "tag=v1", ['If-Match: "v2"']),
+                (304, "tag=W/%22v1%22", ['If-None-Match: "x"', 'If-None-Match: "v1"']),
+                (412, "tag=v1", ['If-Match: "v2"']),
                 (304, "tag=v1&at=784111777", [f"If-Modified-Since: {date}"]),
                 (200, "tag=v1&at=784111778", [f"If-Modified-Since: {date}"]),
                 (404, "tag=v1&status=404", ['If-None-Match: "v1"'])):

@@ -221,8 +221,8 @@ def test_an_answer_before_the_upload_ends_is_not_lost():
     program, port = serve()
     with program:
         for _ in range(20):
-            got = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}", "-T",
-                                  path, f"http://127.0.0.1:{port}/ignore"], capture_output=True, timeout=LIMIT)
+            got = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}",
+                                  "-T", path, f"http://127.0.0.1:{port}/ignore"], capture_output=True, timeout=LIMIT)
             check(got.stdout == b"413" and got.returncode == 0, got)
         # What still comes is skipped for a while: longer than the window, and not without end.
         with Client(port) as client:
