@@ -194,7 +194,8 @@ def uploads(content, folder, port):
     check(not os.path.exists(os.path.join(folder, "ranges.bin")), "a part was taken for the whole")
     part = os.path.join(folder, "ranges.bin.part")
     for field in ("bytes 0-98/1000", "bytes 0-100/1000", "bytes 99-0/1000", "bytes 0-99/99", "bytes 0-99",
-                  "bytes */1000", "bytes x-99/1000", "items 0-99/1000", "bytes 0-9*/1000", "bytes 10-*/1000", "bytes 0-99/*x"):
+                  "bytes */1000", "bytes x-99/1000", "items 0-99/1000", "bytes 0-9*/1000", "bytes 10-*/1000",
+                  "bytes 0-99/*x"):
         status, text = send(0, 100, field)
         check(status == 400 and os.path.getsize(part) == 100, field, status, text)
     check(send(200, 100, "bytes 200-299/1000")[0] == 409)
