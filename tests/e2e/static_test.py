@@ -210,7 +210,8 @@ def test_precompressed():
         put("style.css.zst", b"zst")
         for accepted, coding in (("gzip, br;q=0.1, zstd;q=0.5", "gzip"), ("gzip, br, zstd", "br"),
                                  ("gzip;q=0.2", "gzip"), ("gzip;q=0.1, zstd;q=0.5", "zstd"),
-                                 ("identity;q=1, gzip;q=0.1", None), ("identity;q=0.5, gzip;q=0.5", "gzip"), ("*", "br")):
+                                 ("identity;q=1, gzip;q=0.1", None), ("identity;q=0.5, gzip;q=0.5", "gzip"),
+                                 ("*", "br")):
             got = curl(at, "-H", f"Accept-Encoding: {accepted}")[1].get("content-encoding")
             check(got == coding, accepted, got)
         got = curl(at, "-H", "Accept-Encoding: identity", "-H", "Accept-Encoding: gzip")[1]
