@@ -120,7 +120,7 @@ class Channel {
     }
 
     T first;
-    T::element_type* last = nullptr;
+    typename T::element_type* last = nullptr;
     std::size_t size = 0;
   };
   struct Waiter {

@@ -19,7 +19,9 @@ using test::Setup;
 using test::Yield;
 
 struct Number {
-  std::int64_t value = 0;
+  explicit Number(std::int64_t number) : value(number) {}
+
+  std::int64_t value;
   std::unique_ptr<Number> next;
 };
 using Numbers = Channel<std::unique_ptr<Number>>;
