@@ -231,7 +231,7 @@ void Packer::channel(const std::shared_ptr<MessageChannel>& packed) {
   const Message::ChannelLink* link = message.add_channel(packed);
   if (link == nullptr) luaL_error(L, "%s", kNoMemory);
   put(Tag::channel);
-  put(link);
+  put(reinterpret_cast<std::uintptr_t>(link));
 }
 
 /// The module is to be loaded over there.
@@ -565,7 +565,9 @@ bool Unpacker::value() {
       return true;
     case Tag::named: field(); return true;
     case Tag::made: made(); return true;
-    case Tag::channel: push_channel(L, get<Message::ChannelLink*>()->channel); return true;
+    case Tag::channel:
+      push_channel(L, reinterpret_cast<const Message::ChannelLink*>(get<std::uintptr_t>())->channel);
+      return true;
   }
   EVLUA_UNREACHABLE();
 }
