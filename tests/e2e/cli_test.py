@@ -108,7 +108,7 @@ def test_signals():
             check(program.stop(number) == code, program.text)
             check(program.text.count("stack traceback") == 2 and "spawned at" in program.text, program.text)
         # A loop that never waits is no shelter.
-        with Program(EVLUA, "-e", "io.stderr:write('ready\\n') while true do end") as program:
+        with Program(EVLUA, "-e", "io.stderr:write('ready\\n') io.stderr:flush() while true do end") as program:
             program.wait_for("ready")
             check(program.stop(number) == code, program.text)
     with Program(EVLUA, "-e", "local e = require 'evlua' e.on_signal('SIGTERM', function(n) print('got ' .. n) "
