@@ -57,8 +57,8 @@ TASKS = ("task", "evlua", "Task")
 
 # TSan holds signals back, so that no slice of Lua can be ended there.
 THREAD_SANITIZER = "thread" in os.environ.get("EVLUA_SANITIZE", "")
-# Slices that nothing ends, and a start that fails without a word (TSan makes a fork of vfork).
-BEYOND_TSAN = re.compile(r"while true do (end|pcall)|no-such-program")
+# Slices that nothing ends, and programs (TSan makes a fork of vfork: cmake/Scripts.cmake).
+BEYOND_TSAN = re.compile(r"while true do (end|pcall)|no-such-program|process[.]spawn")
 
 # Prints a line for everything that is registered: kind, owner, name.
 ENUMERATE = """

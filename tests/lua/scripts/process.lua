@@ -14,12 +14,6 @@ local function check_failure(pattern, wanted, none, message, code, ...)
   return ...
 end
 
--- TSan makes a fork of vfork: the child cannot tell why the program has not started, and ends with 127.
-local forks = (os.getenv("EVLUA_SANITIZE") or ""):find("thread") ~= nil
-local function check_start(...)
-  if not forks then check_failure(...) end
-end
-
 local function exists(pid) return fs.exists("/proc/" .. pid) end
 
 -- Children of this process that have ended and that nobody has collected.
@@ -67,21 +61,21 @@ function tests.surroundings()
   got = assert(process.run{"pwd", cwd = "/usr"})
   assert(got.stdout == "/usr\n")
   -- Names are looked for in the PATH that the program gets.
-  check_start("^spawn true: no such file", "ENOENT", process.run{"true", env = {PATH = "/nowhere"}})
+  check_failure("^spawn true: no such file", "ENOENT", process.run{"true", env = {PATH = "/nowhere"}})
 end
 
 -- What cannot be started says why.
 function tests.failures()
-  check_start("^spawn no%-such%-program: no such file or directory$", "ENOENT", process.run{"no-such-program"})
-  check_start("^spawn /no/such: no such file or directory$", "ENOENT", process.spawn{"/no/such"})
-  check_start("^spawn /etc/passwd: permission denied$", "EACCES", process.run{"/etc/passwd"})
-  check_start("^spawn true: chdir /nowhere: no such file", "ENOENT", process.run{"true", cwd = "/nowhere"})
-  check_start("^spawn true: chdir /etc/passwd: not a directory$", "ENOTDIR", process.run{"true", cwd = "/etc/passwd"})
+  check_failure("^spawn no%-such%-program: no such file or directory$", "ENOENT", process.run{"no-such-program"})
+  check_failure("^spawn /no/such: no such file or directory$", "ENOENT", process.spawn{"/no/such"})
+  check_failure("^spawn /etc/passwd: permission denied$", "EACCES", process.run{"/etc/passwd"})
+  check_failure("^spawn true: chdir /nowhere: no such file", "ENOENT", process.run{"true", cwd = "/nowhere"})
+  check_failure("^spawn true: chdir /etc/passwd: not a directory$", "ENOTDIR", process.run{"true", cwd = "/etc/passwd"})
   check_failure("^spawn true: no such user or group: nobody%-such:$", "EINVAL",
                 process.run{"true", user = "nobody-such"})
   check_failure("no such user or group: :none%-such$", "EINVAL", process.run{"true", group = "none-such"})
-  check_start("argument list too long", "E2BIG", process.run{"true", ("x"):rep(4 << 20)})
-  check_start("no such file", "ENOENT", process.run{""})
+  check_failure("argument list too long", "E2BIG", process.run{"true", ("x"):rep(4 << 20)})
+  check_failure("no such file", "ENOENT", process.run{""})
   local function refused(pattern, ...)
     local ok, message = pcall(...)
     assert(not ok and message:find(pattern), message)
@@ -101,7 +95,7 @@ function tests.failures()
   refused("option 'stdout'", process.run, {"true", stdout = "stdout"})
   refused("option 'stderr'", process.spawn, {"true", stderr = "nowhere"})
   refused("option 'limit'", process.run, {"true", limit = -1})
-  assert(forks or #zombies() == 0)
+  assert(#zombies() == 0)
 end
 
 -- Users and groups, for who may become others.
@@ -120,10 +114,10 @@ function tests.accounts()
     assert(got.stdout == "4321\n")
     local closed = os.tmpname() .. ".d"
     assert(fs.mkdir(closed, {permissions = tonumber("700", 8)}))
-    check_start("^spawn true: chdir /", "EACCES", process.run{"true", user = "nobody", cwd = closed})
+    check_failure("^spawn true: chdir /", "EACCES", process.run{"true", user = "nobody", cwd = closed})
     assert(fs.rmdir(closed))
   else
-    check_start("become root:", "EPERM", process.run{"true", user = "root"})
+    check_failure("become root:", "EPERM", process.run{"true", user = "root"})
   end
 end
 
