@@ -129,7 +129,9 @@ bool StaticFolders::find(std::string_view path, Found& found) const {
   std::size_t longest = 0;
   for (const Open& open : folders_) {
     const std::string& prefix = open.folder.prefix;
-    const bool within = path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
+    const bool itself = path.size() == prefix.size() && !prefix.empty();
+    const bool within =
+        path.starts_with(prefix) && (itself || (path.size() > prefix.size() && path[prefix.size()] == '/'));
     if (!within || (found.folder != nullptr && prefix.size() < longest)) continue;
     longest = prefix.size();
     found.folder = &open.folder;

@@ -42,6 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   EVLUA_CHECK(input.starts_with('/') && input.starts_with(found.folder->prefix) && found.fd >= 0);
   EVLUA_CHECK(!input.starts_with("/assets/deep/") || found.folder->prefix == "/assets/deep");
   EVLUA_CHECK(found.path.size() < input.size() + sizeof "index.html");
-  check_plain(found.path);
+  const bool is_folder = input == found.folder->prefix;
+  if (is_folder) EVLUA_CHECK(found.path == ".");
+  if (!is_folder) check_plain(found.path);
   return 0;
 }
