@@ -106,7 +106,8 @@ file(GLOB lua_sources ${EVLUA_LUA}/src/l*.c)
 list(FILTER lua_sources EXCLUDE REGEX "/(lua|luac|lstate)\\.c$")
 add_library(evlua_lua_archive STATIC ${lua_sources} ${CMAKE_SOURCE_DIR}/cmake/lua/seeded_state.c
   ${CMAKE_SOURCE_DIR}/cmake/lua/callbacks.c ${CMAKE_SOURCE_DIR}/cmake/lua/globals.c
-  ${CMAKE_SOURCE_DIR}/cmake/lua/hooks.c)
+  ${CMAKE_SOURCE_DIR}/cmake/lua/finalizers.c ${CMAKE_SOURCE_DIR}/cmake/lua/hooks.c)
+set_source_files_properties(${EVLUA_LUA}/src/lgc.c PROPERTIES COMPILE_DEFINITIONS luaD_pcall=evlua_run_finalizer)
 target_include_directories(evlua_lua_archive PRIVATE ${EVLUA_LUA}/src)
 target_compile_definitions(evlua_lua_archive PRIVATE LUA_USE_LINUX LUA_COMPAT_5_2 LUAI_HASHLIMIT=31)
 target_compile_options(evlua_lua_archive PRIVATE -w

@@ -16,6 +16,7 @@
 #include "lua/bridge.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
+#include "lua/stack.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -112,14 +113,6 @@ void on_hook(lua_State* L, lua_Debug* where);
 
 void take_hook(lua_State* L, int count) noexcept { Vm::of(L).set_hooks().replace(L, on_hook, count); }
 
-/// Raises an error that goes to the nearest pcall at once. While the hook of a state runs there are no others in it: a
-/// message handler that xpcall was given could compute for ever, and nothing would end it.
-[[noreturn]] void raise_past_handler(lua_State* L, const char* message) {
-  evlua_skip_message_handler(L);
-  luaL_error(L, "%s", message);
-  EVLUA_UNREACHABLE();
-}
-
 /// The runtime's own Lua code is short, and is not made to wait between two of its instructions: others would see its
 /// tables half changed.
 bool in_own_code(lua_State* L, lua_Debug* where) {
@@ -182,6 +175,8 @@ void Slice::began(lua_State* L) noexcept {
 void Slice::interrupt(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) take_hook(L, 1);
 }
+
+bool Slice::is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
 
 bool Slice::left(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) return false;

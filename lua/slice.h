@@ -84,6 +84,7 @@ class Slice {
   static bool left(lua_State* L) noexcept;
   /// The slice's limits are looked at when the coroutine goes on.
   static void interrupt(lua_State* L) noexcept;
+  static bool is_hook(lua_Hook hook) noexcept;
   /// How many slices ended because others waited. [any thread]
   static std::uint64_t cut_short() noexcept { return cut_short_.load(std::memory_order_relaxed); }
   static void count_cut() noexcept { cut_short_.fetch_add(1, std::memory_order_relaxed); }

@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/check.h"
+#include "lua/set_hooks.h"
+
 namespace evlua::lua {
 
 void copy_message(const Error& error, char* buffer, std::size_t size) noexcept {
@@ -113,12 +116,18 @@ Instant check_timeout(lua_State* L, int index) {
 int pcall_briefly(lua_State* L, int arguments, int results) {
   const auto end = [](lua_State* state, lua_Debug*) {
     lua_sethook(state, lua_gethook(state), LUA_MASKCOUNT, 1);  // for whoever catches the error
-    luaL_error(state, "it takes too long");
+    raise_past_handler(state, "it takes too long");
   };
   lua_sethook(L, end, LUA_MASKCOUNT, 1000000);
   const int status = lua_pcall(L, arguments, results, 0);
   lua_sethook(L, nullptr, 0, 0);
   return status;
+}
+
+void raise_past_handler(lua_State* L, const char* message) {
+  evlua_skip_message_handler(L);
+  luaL_error(L, "%s", message);
+  EVLUA_UNREACHABLE();
 }
 
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods) {

@@ -52,6 +52,9 @@ Instant check_timeout(lua_State* L, int index);
 /// lua_pcall for what must not run for long because no task runs it: metamethods of an error that is being reported.
 /// Fails after a million instructions.
 int pcall_briefly(lua_State* L, int arguments, int results);
+/// For hooks. The error goes to the nearest pcall at once: while the hook of a state runs there are no others in it,
+/// and a message handler that xpcall was given could compute for ever.
+[[noreturn]] void raise_past_handler(lua_State* L, const char* message);
 
 /// Registers `functions` as the methods of the userdata type `name`, with `__index`, `__name` and `__metatable` set.
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods);

@@ -54,6 +54,7 @@ void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t ne
 }
 
 std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
+  watch_finalizers();
   std::unique_ptr<Vm> vm(new Vm(scheduler, options));
   lua_State* L = lua_newstate(&Vm::allocate, vm.get());
   if (L == nullptr) return nullptr;

@@ -19,6 +19,7 @@
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
+#include "lua/finalizers.h"
 #include "lua/message.h"
 #include "lua/set_hooks.h"
 #include "lua/slice_load.h"
@@ -132,6 +133,10 @@ class Vm {
     memory_.set_max(keep && options_.memory_max != 0 ? options_.memory_max : SIZE_MAX);
   }
   bool keeps_limit() const noexcept { return keeps_limit_; }
+  /// For a finalizer, until keep_limit() is called: it must not be lost because the memory is just used up.
+  void allow_more_memory() noexcept {
+    if (keeps_limit_ && options_.memory_max != 0) memory_.set_max(options_.memory_max + kFinalizerMemory);
+  }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
   /// Of the messages it has sent: they may take as much again as Options::memory_max.
   const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }
@@ -146,6 +151,7 @@ class Vm {
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
   SetHooks& set_hooks() noexcept { return set_hooks_; }
+  FinalizerBound& finalizer_bound() noexcept { return finalizer_bound_; }
 
   /// Something has ended that keeps the Vm from being idle: a watch, a write behind. [strand]
   void look_whether_idle();
@@ -175,6 +181,7 @@ class Vm {
 
   static constexpr std::uintptr_t kHeld = 1;
   static constexpr std::size_t kSpareFibersMax = 1024;
+  static constexpr std::size_t kFinalizerMemory = std::size_t{1} << 20;
 
   Vm(Scheduler& scheduler, Options options);
 
@@ -223,6 +230,7 @@ class Vm {
   std::unique_ptr<IoFiles> io_;
   bool closing_ = false;
   SetHooks set_hooks_;
+  FinalizerBound finalizer_bound_;
 };
 
 }  // namespace evlua::lua
