@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "core/log.h"
 #include "tools/environment.h"
@@ -24,6 +25,8 @@ namespace {
 constexpr const char* kSockets = "EVLUA_SOCKETS";
 constexpr const char* kReady = "EVLUA_READY_FD";
 constexpr int kFirstFromSystemd = 3;
+
+int predecessor_fd = -1;  // where to say that we serve
 
 void take_from_predecessor(http::HandedSockets& sockets) {
   const char* text = ::getenv(kSockets);
@@ -96,17 +99,18 @@ http::HandedSockets inherited_sockets() {
   http::HandedSockets sockets;
   take_from_predecessor(sockets);
   take_from_systemd(sockets);
-  if (const auto ready = number_in_environment(kReady)) (void)::fcntl(static_cast<int>(*ready), F_SETFD, FD_CLOEXEC);
+  if (const auto fd = number_in_environment(kReady)) {
+    predecessor_fd = static_cast<int>(*fd);
+    (void)::fcntl(predecessor_fd, F_SETFD, FD_CLOEXEC);
+    ::unsetenv(kReady);  // our own successor gets another
+  }
   return sockets;
 }
 
 void tell_predecessor() noexcept {
-  const auto ready = number_in_environment(kReady);
-  if (!ready) return;
-  const int fd = static_cast<int>(*ready);
-  (void)!::write(fd, "1", 1);
-  ::close(fd);
-  ::unsetenv(kReady);
+  if (predecessor_fd < 0) return;
+  (void)!::write(predecessor_fd, "1", 1);
+  ::close(std::exchange(predecessor_fd, -1));
 }
 
 ProgramStart ProgramStart::of(int argc, char** argv) {

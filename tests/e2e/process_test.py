@@ -119,11 +119,11 @@ def test_another_process_takes_over_and_no_request_fails():
         waiting = threading.Thread(target=lambda: waited.append(get(port, "/wait")))
         waiting.start()
         first.wait_for("waiting")
-        pid = first.process.pid
+        pids = [first.process.pid]
         for _ in range(2):
-            os.kill(pid, signal.SIGUSR2)
-            poll(lambda: content("pid").strip() not in ("", str(pid)), content("pid"), first.text)
-            pid = int(content("pid"))
+            os.kill(pids[-1], signal.SIGUSR2)
+            poll(lambda: content("pid").strip() not in ("", str(pids[-1])), content("pid"), first.text)
+            pids.append(int(content("pid")))
         check(first.process.wait(LIMIT) == 0)
         waiting.join()
         check(waited == ["hello"], waited)
@@ -132,7 +132,8 @@ def test_another_process_takes_over_and_no_request_fails():
         for client in clients:
             client.join()
         check(not failures and len(served) == 4 and min(served) > 0, failures, served)
-        end(pid)
+        poll(lambda: not os.path.exists(f"/proc/{pids[1]}"), pids, first.text)
+        end(pids[-1])
         check(not os.path.exists(path("app.sock")) and not os.path.exists(path("pid")), os.listdir(FOLDER))
 
 
