@@ -26,6 +26,8 @@ if(EVLUA_SANITIZE STREQUAL "thread")
   # It makes a fork of vfork, too: a child may get a signal before it is ready, and cannot tell why it has not started.
   list(FILTER scripts EXCLUDE REGEX "/process[.]lua$")
   list(FILTER e2e EXCLUDE REGEX "/slices[^/]*$")
+  # No threads meet in these, and they take minutes.
+  list(FILTER e2e EXCLUDE REGEX "/(memory|linear)_test[.]py$")
 endif()
 if(TARGET evlua)
   foreach(script ${scripts})

@@ -52,7 +52,11 @@ file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.cpp)
 list(REMOVE_ITEM helpers ${CMAKE_SOURCE_DIR}/tests/support/main.cpp ${CMAKE_SOURCE_DIR}/tests/support/fuzz_replay.cpp)
 evlua_test_helpers(evlua_test_support ${helpers})
 
-foreach(layer core backends net fs lua tools sim)
+set(layers core backends net fs lua tools sim)
+if(EVLUA_SANITIZE STREQUAL "thread")
+  list(REMOVE_ITEM layers sim) # one thread
+endif()
+foreach(layer ${layers})
   file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${layer}/*.cpp)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${layer}/*_test.cpp)
   if(tests)
