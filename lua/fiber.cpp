@@ -230,11 +230,11 @@ int Fiber::resume(lua_State* L, int arguments) {
   return status;
 }
 
-void Fiber::yields_in_hook(lua_State* L, const lua_Debug* where) noexcept {
+void Fiber::yields_in_hook(const lua_Debug* where, int hook_left) noexcept {
   ++cuts_;
   hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
   hooked_function_ = hooked_frame_->function;
-  hook_left_ = evlua_hook_left(L) + 1;  // the instruction begins once more
+  hook_left_ = hook_left + 1;  // the instruction begins once more
 }
 
 /// When a hook yields, Lua 5.3 points the frame's function at the stack's top and keeps the true one in CallInfo::extra

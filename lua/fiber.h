@@ -130,7 +130,7 @@ class Fiber final : public ListNode, private Runnable {
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
   /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
-  void yields_in_hook(lua_State* L, const lua_Debug* where) noexcept;
+  void yields_in_hook(const lua_Debug* where, int hook_left) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 

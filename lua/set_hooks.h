@@ -47,6 +47,13 @@ class SetHooks {
     if ((hook.mask & LUA_MASKCOUNT) != 0) evlua_set_hook_left(L, std::max(hook.left - passed, 1));
   }
 
+  /// Instructions until the hook is called that L has, or had before `ours` took its place.
+  int left(lua_State* L, lua_Hook ours) noexcept {
+    const Busy busy(busy_);
+    const Kept* kept = lua_gethook(L) == ours ? find(L) : nullptr;
+    return kept != nullptr ? kept->left : evlua_hook_left(L);
+  }
+
  private:
   struct Kept {
     lua_State* state = nullptr;

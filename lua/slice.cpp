@@ -149,7 +149,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   Worker::current().count_overrun();
   Slice::count_cut();
   fiber.emplace<PreemptWait>();
-  fiber.yields_in_hook(L, where);
+  fiber.yields_in_hook(where, vm.set_hooks().left(L, on_hook));  // the monitor may just have asked once more
   lua_yield(L, 0);
 }
 
