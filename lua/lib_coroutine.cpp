@@ -2,6 +2,7 @@
 // one that runs (status "normal"), and its resumer simply takes longer.
 #include <lua.hpp>
 
+#include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
 #include "lua/slice.h"
@@ -44,7 +45,7 @@ int resume_nested(lua_State* L, lua_State* inner, int arguments) {
   if (fixed) fiber->enter_unyieldable(L);
   lua_State* before = Vm::of(L).set_current_state(inner);
   Slice::began(inner);
-  const int status = lua_resume(inner, L, arguments);
+  const int status = Brief::runs() ? Brief::resume(inner, L, arguments) : lua_resume(inner, L, arguments);
   Vm::of(L).set_current_state(before);
   if (Slice::left(inner)) Slice::interrupt(L);  // it was too short to be interrupted, and may be one of many
   if (fixed) fiber->leave_unyieldable();

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/worker.h"
+#include "lua/brief.h"
 #include "lua/callbacks.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
@@ -22,6 +23,7 @@ namespace {
 
 /// Asked every so often by a match that goes on and on: others may have what waits, and limits are kept.
 const char* go_on() noexcept {
+  if (Brief::runs()) return Brief::check();
   Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   Fiber* fiber = vm != nullptr ? vm->running() : nullptr;
   if (fiber == nullptr) return nullptr;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "lua/brief.h"
 #include "lua/set_hooks.h"
 
 namespace evlua::lua {
@@ -114,14 +115,8 @@ Instant check_timeout(lua_State* L, int index) {
 }
 
 int pcall_briefly(lua_State* L, int arguments, int results) {
-  const auto end = [](lua_State* state, lua_Debug*) {
-    lua_sethook(state, lua_gethook(state), LUA_MASKCOUNT, 1);  // for whoever catches the error
-    raise_past_handler(state, "it takes too long");
-  };
-  lua_sethook(L, end, LUA_MASKCOUNT, 1000000);
-  const int status = lua_pcall(L, arguments, results, 0);
-  lua_sethook(L, nullptr, 0, 0);
-  return status;
+  const Brief::Scope scope(L, 100 * kMillisecond);
+  return lua_pcall(L, arguments, results, 0);
 }
 
 void raise_past_handler(lua_State* L, const char* message) {

@@ -50,7 +50,7 @@ Instant option_deadline(lua_State* L, int index);
 Instant check_timeout(lua_State* L, int index);
 
 /// lua_pcall for what must not run for long because no task runs it: metamethods of an error that is being reported.
-/// Fails after a million instructions.
+/// Fails after a tenth of a second.
 int pcall_briefly(lua_State* L, int arguments, int results);
 /// For hooks. The error goes to the nearest pcall at once: while the hook of a state runs there are no others in it,
 /// and a message handler that xpcall was given could compute for ever.

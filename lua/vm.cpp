@@ -7,6 +7,7 @@
 
 #include "core/lockfree/futex_mutex.h"
 #include "lua/fiber.h"
+#include "lua/finalizers.h"
 #include "lua/io_file.h"
 #include "lua/modules.h"
 
@@ -129,6 +130,7 @@ void Vm::close() {
   if (last_spawn_site_ != nullptr) std::exchange(last_spawn_site_, nullptr)->release();
   io_->block();
   closing_ = true;
+  const Brief::Limit limit(kSecond);
   lua_close(state_);
   state_ = nullptr;
   io_->write_now();

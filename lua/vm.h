@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +20,7 @@
 #include "core/scheduler.h"
 #include "core/strand.h"
 #include "lua/allocator.h"
-#include "lua/finalizers.h"
+#include "lua/brief.h"
 #include "lua/message.h"
 #include "lua/set_hooks.h"
 #include "lua/slice_load.h"
@@ -151,7 +152,8 @@ class Vm {
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
   SetHooks& set_hooks() noexcept { return set_hooks_; }
-  FinalizerBound& finalizer_bound() noexcept { return finalizer_bound_; }
+  /// Of the finalizer that runs for nobody.
+  std::optional<Brief::Scope>& brief_finalizer() noexcept { return brief_finalizer_; }
 
   /// Something has ended that keeps the Vm from being idle: a watch, a write behind. [strand]
   void look_whether_idle();
@@ -230,7 +232,7 @@ class Vm {
   std::unique_ptr<IoFiles> io_;
   bool closing_ = false;
   SetHooks set_hooks_;
-  FinalizerBound finalizer_bound_;
+  std::optional<Brief::Scope> brief_finalizer_;
 };
 
 }  // namespace evlua::lua

@@ -13,14 +13,15 @@
 
 enum { CALLS_FOR_FINALIZER = 30 };
 
-/* lua/finalizers.h */
+/* lua/finalizers.cpp */
 int (*evlua_finalizer_begins)(lua_State *L);
-void (*evlua_finalizer_ended)(lua_State *L, const char *error);
+void (*evlua_finalizer_ended)(lua_State *L, int how, const char *error);
 
 int evlua_run_finalizer(lua_State *L, Pfunc call, void *argument, ptrdiff_t old_top, ptrdiff_t handler) {
   const unsigned short calls = L->nCcalls;
   if (calls > LUAI_MAXCCALLS - CALLS_FOR_FINALIZER) L->nCcalls = LUAI_MAXCCALLS - CALLS_FOR_FINALIZER;
-  L->allowhook = (lu_byte)evlua_finalizer_begins(L);
+  const int how = evlua_finalizer_begins(L);
+  L->allowhook = how != 0;
   int status = luaD_pcall(L, call, argument, old_top, handler);
   const char *untold = NULL;
   if (status != LUA_OK && L->errorJmp == NULL) { /* nobody would catch it: the program would abort */
@@ -28,7 +29,7 @@ int evlua_run_finalizer(lua_State *L, Pfunc call, void *argument, ptrdiff_t old_
     untold = ttisstring(error) ? svalue(error) : luaT_objtypename(L, error);
     status = LUA_OK;
   }
-  evlua_finalizer_ended(L, untold);
+  evlua_finalizer_ended(L, how, untold);
   if (untold != NULL) L->top = restorestack(L, old_top);
   L->nCcalls = calls;
   return status;

@@ -65,10 +65,21 @@ for _, f in ipairs{endless, function() while true do pcall(endless) end end} do
   assert(nothing == nil and why == "ELIMIT", why)
 end
 
+-- The text of an error that nobody handles is asked for when no task runs.
+local co = coroutine.wrap(function() while true do coroutine.yield() endless() end end)
+co()
+for _, f in ipairs{
+  endless, co, function() while true do pcall(coroutine.wrap(function() for _ = 1, 1e5 do end end)) end end,
+  function() return ("x"):rep(50000):find(".-.-.-y") end,
+} do
+  local task = evlua.spawn(function() error(setmetatable({}, {__tostring = f})) end)
+  assert(not pcall(task.join, task))
+end
+
 -- A state that closes ends them all.
 local result = thread.run(function()
   for _ = 1, 3 do
-    for _, f in ipairs{endless, error} do
+    for _, f in ipairs{endless, error, function() coroutine.wrap(endless)() end} do
       LAST = setmetatable({LAST}, {__gc = function()
         while true do pcall(f) end
       end})
