@@ -1,6 +1,7 @@
 #include "lua/http_app.h"
 
 #include <array>
+#include <memory>
 #include <new>
 
 #include "core/log.h"
@@ -245,15 +246,15 @@ void HttpApp::report(http::Exchange& exchange, const std::string& text) const {
              static_cast<unsigned long long>(exchange.id()), exchange.trace().id_text().c_str(), text.c_str());
 }
 
-/// On the strand of its Vm, if the exchange has not ended by then.
+/// On the strand of its Vm, if the exchange has not ended by then. The app may be gone as soon as it has: a reload
+/// waits for handlers only, not for slow readers of what they have sent.
 void HttpApp::tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept {
   struct Wish : Runnable {
     HttpApp* app;
     std::uint64_t id;
     void (*act)(HttpApp&, http::Exchange&, Fiber&);
   };
-  auto* message = new Wish;
-  message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
+  auto message = std::make_unique<Wish>();
   message->id = exchange.id();
   message->act = act;
   message->run = [](Runnable& self) noexcept {
@@ -263,7 +264,10 @@ void HttpApp::tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::E
     }
     delete wish;
   };
-  message->app->vm_.strand().enqueue(*message);
+  exchange.while_deferred([&exchange, &message] {
+    message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
+    message->app->vm_.strand().enqueue(*message.release());
+  });
 }
 
 void HttpApp::abandon(http::Exchange& exchange) noexcept {

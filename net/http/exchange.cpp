@@ -126,7 +126,7 @@ void Exchange::reset() noexcept {
   if (stream_ != nullptr) reset_stream();
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
-  deferred_ = sending_ = waiting_ = false;
+  deferred_ = sending_ = waiting_ = given_back_ = false;
   error_ = Error();
   drained_.reset();
   delivered_ = false;
@@ -178,6 +178,7 @@ void Exchange::notify(std::uint8_t bits) noexcept {
   Connection& connection = *connection_;
   lock_.lock();
   bits_ |= bits;
+  if ((bits & kDone) != 0) given_back_ = true;
   const bool post = !std::exchange(posted_, true);
   lock_.unlock();
   // Without posting, the node is on its way already, and with kDone this exchange may be gone by now.

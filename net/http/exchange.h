@@ -240,6 +240,13 @@ class Exchange {
   bool deferred() const noexcept { return deferred_; }
   /// Gives the exchange back; it is finished if it was not, and must not be touched afterwards. [owner, any thread]
   void complete() noexcept;
+  /// Calls `act` unless it has been given back, which it is not before `act` has returned. [connection's worker]
+  template <class Act>
+  void while_deferred(Act act) noexcept {
+    lock_.lock();
+    if (!given_back_) act();
+    lock_.unlock();
+  }
 
   /// For the handler's own use. `user` is null and `storage` undefined when handle is called.
   void* user = nullptr;
@@ -382,6 +389,7 @@ class Exchange {
 
   // Between the sides of a deferred exchange.
   FutexMutex lock_;
+  bool given_back_ = false;
   bool posted_ = false;     // node_ is on its way to the connection
   std::uint8_t bits_ = 0;   // for it
   bool sending_ = false;    // the connection has output that the kernel has not taken

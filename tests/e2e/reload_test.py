@@ -2,6 +2,7 @@
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -25,7 +26,7 @@ return {
         evlua.sleep(0.005)
       end
     end
-    res:text(version)
+    res:text(req.path == "/large" and ("x"):rep(8e6) or version)
   end,
 }
 """
@@ -137,6 +138,31 @@ def test_no_request_fails_while_the_app_is_exchanged_again_and_again():
         for client in clients:
             client.join()
         check(not failures, failures)
+        check(app.program.stop() == 0, app.program.text)
+
+
+def test_who_reads_slowly_what_the_old_app_has_sent():
+    """Its handler has ended, and the app is gone: nobody may look for either."""
+    admin = tempfile.mktemp(prefix="admin")
+    with App("--admin", "unix:" + admin, "--slow-request", "0.2", "--request-timeout", "3") as app:
+        slow = []
+        for _ in range(8):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(LIMIT)
+            s.connect(("127.0.0.1", app.port))
+            s.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = s.recv(100)
+            check(got.startswith(b"HTTP/1.1 200"), got, app.program.text)
+            slow.append(s)
+        app.write("version.lua", 'return "two"')
+        app.reload()
+        app.wait_until("two")
+        until = time.monotonic() + 4  # their limits pass
+        while time.monotonic() < until:
+            check(app.get() == "two")
+        for s in slow:
+            s.close()
         check(app.program.stop() == 0, app.program.text)
 
 
