@@ -96,7 +96,7 @@ int make_alike(int from, int to, bool preserve) noexcept {
   return !preserve || ::futimens(to, times) == 0 ? 0 : errno;
 }
 
-/// EINVAL for a file and itself. Empties the target.
+/// EINVAL for a file and itself, and for what has no end or nothing to copy. Empties the target.
 int check_pair(int from, int to) noexcept {
   struct stat source {};
   struct stat target {};
@@ -137,12 +137,13 @@ Task<Result<Target>> open_target(std::string path, bool overwrite) {
 }  // namespace
 
 Task<Result<void>> copy_file(std::string from, std::string to, CopyOptions options) {
-  const OpenMode reading{O_RDONLY, false};
+  const OpenMode reading{O_RDONLY | O_NONBLOCK, false};  // a FIFO would wait for a writer
   Result<File> source = co_await File::open(std::move(from), reading, 0);
   if (!source) co_return fail(source.error());
   const Result<FileInfo> info = co_await stat(source->fd());
   if (!info) co_return fail(info.error());
   if (std::strcmp(info->type, "directory") == 0) co_return fail(EISDIR);
+  if (std::strcmp(info->type, "file") != 0) co_return fail(EINVAL);
   std::string name = to;
   Result<Target> target = co_await open_target(std::move(name), options.overwrite);
   if (!target) co_return fail(target.error());

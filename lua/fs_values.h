@@ -1,8 +1,11 @@
 // What evlua.fs and its files share: how results become Lua values, and what failures are about.
 #pragma once
 
+#include <sys/types.h>
+
 #include <lua.hpp>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +18,17 @@ namespace evlua::lua {
 
 inline Instant deadline_option(lua_State* L, int index) {
   return check_options(L, index, {"timeout"}) ? option_deadline(L, index) : kNever;
+}
+
+constexpr lua_Integer kPermissionsMax = 07777;
+
+/// The option `permissions` in the table at `index`.
+inline std::optional<mode_t> option_permissions(lua_State* L, int index) {
+  const lua_Integer given = option_integer(L, index, "permissions", 0);
+  luaL_argcheck(L, given >= 0 && given <= kPermissionsMax, index, "option 'permissions': 0 to 07777 (4095) expected");
+  const bool is_there = lua_getfield(L, index, "permissions") != LUA_TNIL;
+  lua_pop(L, 1);
+  return is_there ? std::optional(static_cast<mode_t>(given)) : std::nullopt;
 }
 
 /// What failures are about: the path, copied, since arguments may be anything. `verb` is for calls that are no

@@ -205,11 +205,15 @@ Outcome read_number(lua_State* L, IoFile& file) {
   return Outcome::nothing;
 }
 
+constexpr lua_Integer kReadMax = lua_Integer{1} << 36;  // lua asks for all of it at once, and does not get that
+
 Outcome read_format(lua_State* L, IoFile& file, const Progress& call) {
   if (call.count == 0) return read_line(L, file, false);
   const int index = call.first + call.done;
   if (lua_type(L, index) == LUA_TNUMBER) {
-    const auto size = static_cast<std::size_t>(luaL_checkinteger(L, index));
+    const lua_Integer asked = luaL_checkinteger(L, index);
+    if (asked < 0 || asked > kReadMax) luaL_error(L, "not enough memory for buffer allocation");
+    const auto size = static_cast<std::size_t>(asked);
     return size == 0 ? test_end(L, file) : read_bytes(L, file, size);
   }
   const char* format = luaL_checkstring(L, index);

@@ -16,7 +16,7 @@ constexpr int kWaits = -2;   // the inner coroutine waits: the caller must yield
 
 lua_State* check_coroutine(lua_State* L) {
   lua_State* inner = lua_tothread(L, 1);
-  luaL_argcheck(L, inner != nullptr, 1, "coroutine expected");
+  luaL_argcheck(L, inner != nullptr, 1, "thread expected");
   return inner;
 }
 

@@ -524,7 +524,7 @@ int open_file(lua_State* L) {
   const Result<fs::OpenMode> parsed = fs::parse_mode(mode);
   luaL_argcheck(L, parsed.has_value(), 2, "invalid mode (\"r\", \"w\" or \"a\", then \"+\", \"b\", \"x\")");
   const bool has_options = check_options(L, 3, {"permissions", "timeout"});
-  const auto permissions = static_cast<mode_t>(has_options ? option_integer(L, 3, "permissions", 0666) : 0666);
+  const auto permissions = has_options ? option_permissions(L, 3).value_or(0666) : mode_t{0666};
   const Instant deadline = has_options ? option_deadline(L, 3) : kNever;
   const fs::OpenMode how = *parsed;
   return suspend_task<fs::File>(

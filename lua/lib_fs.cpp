@@ -72,8 +72,7 @@ int write_file(lua_State* L) {
   if (check_options(L, 3, {"atomic", "append", "permissions", "timeout"})) {
     options.atomic = option_flag(L, 3, "atomic", false);
     options.append = option_flag(L, 3, "append", false);
-    const lua_Integer permissions = option_integer(L, 3, "permissions", -1);
-    if (permissions >= 0) options.permissions = static_cast<mode_t>(permissions & 07777);
+    options.permissions = option_permissions(L, 3);
     deadline = option_deadline(L, 3);
     luaL_argcheck(L, !(options.atomic && options.append), 3, "options 'atomic' and 'append' exclude each other");
   }
@@ -89,8 +88,7 @@ int replace_file(lua_State* L) {
   options.atomic = true;
   Instant deadline = kNever;
   if (check_options(L, 3, {"permissions", "timeout"})) {
-    const lua_Integer permissions = option_integer(L, 3, "permissions", -1);
-    if (permissions >= 0) options.permissions = static_cast<mode_t>(permissions & 07777);
+    options.permissions = option_permissions(L, 3);
     deadline = option_deadline(L, 3);
   }
   return suspend_task<void>(
@@ -152,7 +150,7 @@ int mkdir(lua_State* L) {
   const char* path = check_path(L, 1);
   const bool has_options = check_options(L, 2, {"parents", "permissions", "timeout"});
   const bool parents = has_options && option_flag(L, 2, "parents", false);
-  const auto permissions = static_cast<mode_t>(has_options ? option_integer(L, 2, "permissions", 0777) : 0777);
+  const auto permissions = has_options ? option_permissions(L, 2).value_or(0777) : mode_t{0777};
   const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
   return suspend_task<void>(
       L, [=] { return fs::mkdir(std::string(path), permissions, parents, deadline); }, PushTrue(path));

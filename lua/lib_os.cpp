@@ -287,7 +287,7 @@ int os_exit(lua_State* L) {
   }
   const bool close = lua_toboolean(L, 2) != 0;
   Vm& vm = Vm::of(L);
-  vm.io().write_now();
+  vm.write_all_out();
   if (close && vm.live_fibers() <= 1) vm.finalize_at_exit();
   (void)std::fflush(nullptr);
   vm.on_exit(code);

@@ -14,8 +14,6 @@ namespace evlua::lua {
 
 namespace {
 
-constexpr lua_Integer kPermissionsMax = 07777;
-
 /// "verb path: "
 template <class Make>
 int done_to(lua_State* L, const char* path, const char* verb, Make make) {

@@ -85,7 +85,7 @@ int leave(lua_State* L) {
     code = static_cast<int>(check_range(L, 1, 0, 255));
   }
   Vm& vm = Vm::of(L);
-  vm.io().write_now();
+  vm.write_all_out();
   vm.task_errors().tell_all();
   std::fflush(nullptr);
   vm.on_exit(code);

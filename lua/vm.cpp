@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <ctime>
 #include <mutex>
 
 #include "core/lockfree/futex_mutex.h"
@@ -61,11 +62,6 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
   if (L == nullptr) return nullptr;
   vm->state_ = L;
   count_.fetch_add(1, std::memory_order_relaxed);
-  {
-    const std::lock_guard guard(all_vms().lock);
-    vm->number_ = ++all_vms().made;
-    all_vms().vms.push_back(vm.get());
-  }
   *static_cast<Vm**>(lua_getextraspace(L)) = vm.get();
   lua_pushcfunction(L, [](lua_State* state) {
     luaL_openlibs(state);
@@ -78,6 +74,9 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
     return nullptr;
   }
   vm->idle_.set();
+  const std::lock_guard guard(all_vms().lock);
+  vm->number_ = ++all_vms().made;
+  all_vms().vms.push_back(vm.get());
   return vm;
 }
 
@@ -143,6 +142,20 @@ void Vm::finalize_at_exit() {
   keep_limit(false);
   lua_close(state_);
   io_->write_now();
+}
+
+void Vm::write_all_out() noexcept {
+  io_->write_now();
+  const Instant until = monotonic_now() + kSecond;
+  const std::lock_guard guard(all_vms().lock);  // none of them ends meanwhile
+  for (Vm* other : all_vms().vms) {
+    if (other == this) continue;
+    while (!other->strand_.try_run([other] { other->io_->write_now(); }) && monotonic_now() < until) {
+      Worker::current().offer_work();
+      const timespec moment{0, kMillisecond};
+      ::nanosleep(&moment, nullptr);
+    }
+  }
 }
 
 std::vector<Vm::Figures> Vm::all_figures() {

@@ -161,6 +161,10 @@ class Vm {
   /// Runs all finalizers; afterwards the process can only end. REQUIRES: called by the only fiber that is live.
   void finalize_at_exit();
 
+  /// The program ends: writes what the files of this Vm hold, and, as far as they are idle within a second, of all
+  /// others. [strand]
+  void write_all_out() noexcept;
+
   /// The files of the io library. [strand]
   IoFiles& io() noexcept { return *io_; }
 

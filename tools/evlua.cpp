@@ -12,6 +12,7 @@
 int main(int argc, char** argv) {
   using namespace evlua;
   using namespace evlua::tools;
+  keep_standard_numbers();
   ScriptCommandLine line = ScriptCommandLine::parse(argc, argv);
   if (line.version) std::printf("%s\n", version_line("evlua").c_str());
   if (line.version && !line.has_work()) return 0;

@@ -58,6 +58,7 @@ int run(ServerCommandLine& line, Prepared& prepared) {
 
 int main(int argc, char** argv) {
   using namespace evlua::tools;
+  keep_standard_numbers();
   ServerCommandLine line;
   line.server.program = ProgramStart::of(argc, argv);
   if (const std::optional<int> code = line.parse(argc, argv)) return *code;

@@ -1,5 +1,6 @@
 #include "tools/runtime.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -41,6 +42,12 @@ void begin_trace(const RuntimeOptions& options) {
   if (options.trace.empty() || Trace::begin(options.trace.c_str())) return;
   std::fprintf(stderr, "evlua: cannot write the trace '%s': %s\n", options.trace.c_str(), std::strerror(errno));
   std::exit(2);
+}
+
+void keep_standard_numbers() noexcept {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/", O_PATH | O_CLOEXEC);
+  }
 }
 
 namespace {

@@ -8,6 +8,10 @@
 
 namespace evlua::tools {
 
+/// First of all: a descriptor of ours that got the number of a standard stream that is closed would be read and written
+/// in its place. They stay closed for whoever uses them (EBADF), and for child processes.
+void keep_standard_numbers() noexcept;
+
 struct RuntimeOptions {
   unsigned workers = 0;  ///< 0: one per core
   std::string backend;   ///< empty: EVLUA_BACKEND, or auto

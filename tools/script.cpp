@@ -114,7 +114,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
     if (outcome != Fiber::Outcome::failed) return;
     const std::string text = fiber.failure_text();
     fiber.vm().task_errors().tell_all();  // one of them may be the cause
-    fiber.vm().io().write_now();
+    fiber.vm().write_all_out();
     std::fflush(nullptr);
     std::fprintf(stderr, "evlua: %s\n", text.c_str());
     fiber.vm().on_exit(1);  // the other tasks may be waiting for what the script does not do any more
@@ -140,9 +140,7 @@ void end_script(Vm& vm, int signal) {
   vm.io().write_briefly();
   std::fflush(stdout);
   std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
-  vm.for_each_live([](Fiber& fiber) {
-    std::fprintf(stderr, "%s\n", fiber.traceback(fiber.waiting() ? "task, waiting:" : "task:").c_str());
-  });
+  std::fputs(lua::describe_tasks(vm).c_str(), stderr);
   std::fflush(nullptr);
   leave(128 + signal);
 }

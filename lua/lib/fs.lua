@@ -81,10 +81,12 @@ end
 function fs.walk(path, options)
   check_string(path, 1, "walk")
   options = check_options(options, 2, "walk", {depth = "number", on_error = "function"})
+  local depth = options.depth or math.huge
+  if not (depth >= 1) then error("bad argument #2 to 'walk' (option 'depth': at least 1 expected)", 2) end
   local iterate, state, code = fs.dir(path)
   if not iterate then return nil, state, code end
   local first = {iterate = iterate, state = state, path = path, depth = 1}
-  return step, {stack = {first}, depth = options.depth or math.huge, on_error = options.on_error}
+  return step, {stack = {first}, depth = depth, on_error = options.on_error}
 end
 
 -- glob ----------------------------------------------------------------------------------------------------------------
@@ -92,14 +94,15 @@ end
 -- A byte as a Lua pattern that matches it.
 local function literal(c) return (c:find("^[%w_]") or c:byte() >= 128) and c or "%" .. c end
 
--- A part of a pattern between two slashes as a Lua pattern, or nil if it is a plain name.
+-- A part of a pattern between two slashes, or nil if it is a plain name: what stands between its stars, as Lua patterns
+-- without any quantifier that could be tried in more than one way.
 local function translate(part)
   if not part:find("[*?%[\\]") then return nil end
-  local out, i = {"^"}, 1
+  local pieces, out, i = {}, {}, 1
   while i <= #part do
     local c = part:sub(i, i)
     local set, behind = part:match("^%[([!^]?%]?[^%]]*)%]()", i)
-    if c == "*" then out[#out + 1] = ".*"
+    if c == "*" then pieces[#pieces + 1], out = table.concat(out), {}
     elseif c == "?" then out[#out + 1] = "[^\128-\191][\128-\191]*"
     elseif c == "\\" and i < #part then
       i = i + 1
@@ -113,8 +116,20 @@ local function translate(part)
     end
     i = i + 1
   end
-  out[#out + 1] = "$"
-  return table.concat(out)
+  pieces[#pieces + 1] = table.concat(out) .. "$"
+  pieces[1] = "^" .. pieces[1]
+  return pieces
+end
+
+-- Each piece where it comes first: a star takes as little as it can, and never has to take that back.
+local function matches(name, pieces)
+  local at = 1
+  for _, piece in ipairs(pieces) do
+    local _, last = name:find(piece, at)
+    if not last then return false end
+    at = last + 1
+  end
+  return true
 end
 
 local function unescape(part) return (part:gsub("\\(.)", "%1")) end
@@ -155,7 +170,7 @@ function expand(found, folder, parts, at, hidden)
   local names = pattern and names_in(folder) or {unescape(part)}
   for _, name in ipairs(names) do
     local shown = not pattern or name:sub(1, 1) ~= "." or part:sub(1, 1) == "." or hidden
-    if shown and (not pattern or name:find(pattern)) then
+    if shown and (not pattern or matches(name, pattern)) then
       local path = folder .. name
       if not is_last then
         if is_folder(path, true) then expand(found, path .. "/", parts, at + 1, hidden) end
@@ -170,11 +185,19 @@ function fs.glob(pattern, options)
   check_string(pattern, 1, "glob")
   options = check_options(options, 2, "glob", {hidden = "boolean"})
   local parts, found = {}, {}
+  if pattern:find("^/+$") then return {"/"} end
   for part in pattern:gmatch("[^/]+") do
     -- A row of them means the same as one, and would find everything again and again.
     if part ~= "**" or parts[#parts] ~= "**" then parts[#parts + 1] = part end
   end
   expand(found, pattern:sub(1, 1) == "/" and "/" or "", parts, 1, options.hidden)
+  if pattern:sub(-1) == "/" then
+    local folders = {}
+    for _, path in ipairs(found) do
+      if is_folder(path, true) then folders[#folders + 1] = path .. "/" end
+    end
+    found = folders
+  end
   table.sort(found)
   return found
 end

@@ -126,6 +126,8 @@ return function(options)
   end, jobs)
   local good = true
   for _, one in ipairs(reports) do good = one:finish(evlua.now() - began) ~= false and good end
-  if count == 0 then refuse("no test has a name that the filter matches") end
+  if count == 0 then
+    refuse(settings.filter and "no test has a name that the filter matches" or "there are no tests in the files")
+  end
   return failed == 0 and good and 0 or 1
 end

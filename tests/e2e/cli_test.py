@@ -1,6 +1,7 @@
 """The command line of evlua."""
 import os
 import signal
+import subprocess
 
 from support import EVLUA, Program, check, main, run, temporary
 
@@ -93,6 +94,58 @@ def test_a_finalizer_at_the_end_begins_no_task():
     done = run("-e", script)
     refused = "false\ta finalizer that runs when the program ends cannot begin a task\n"
     check(done.returncode == 0 and done.stdout.endswith(refused), done)
+
+
+def test_closed_standard_streams():
+    script = temporary("""
+local evlua = require "evlua"
+local net = require "evlua.net"
+local first = {io.read()}
+local listener = assert(net.listen("127.0.0.1:0"))
+local written = {io.write("out\\n")}
+io.stderr:write("err\\n")
+local file = assert(io.open(arg[1], "w"))
+assert(file:write(tostring(first[1]), " ", tostring(first[3]), " ", listener:address() ~= nil and "listens"))
+assert(file:close())
+""")
+    for closed in range(8):
+        result = script + ".result"
+        program = subprocess.run(
+            [EVLUA, script, result], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            timeout=60, check=False, close_fds=False,
+            preexec_fn=lambda closed=closed: [os.close(fd) for fd in range(3) if closed & 1 << fd])
+        with open(result, encoding="utf-8") as file:
+            got = file.read()
+        check(got == ("nil 9 listens" if closed & 1 else "nil nil listens"), closed, got, program.stderr)
+        check(program.stdout == (b"" if closed & 2 else b"out\n"), closed, program.stdout)
+        check(program.stderr == (b"" if closed & 4 else b"err\n"), closed, program.stderr)
+
+
+def test_what_other_states_have_written_is_kept_at_the_end():
+    ends = {"os.exit(0, false)": 0, "require 'evlua'.exit(3)": 3, "error 'x'": 1}
+    for how, code in ends.items():
+        result = temporary("")
+        script = temporary(f"""
+local thread, evlua = require "evlua.thread", require "evlua"
+local channel = thread.channel(1)
+evlua.spawn(thread.run, function(channel, path)
+  local file = io.open(path, "w")
+  file:write("data")
+  print("of a thread")
+  channel:send(true)
+  require "evlua".sleep(100)
+end, channel, arg[1])
+channel:receive()
+{how}
+""")
+        ended = subprocess.run([EVLUA, "--workers", "2", script, result], capture_output=True, timeout=60, check=False)
+        with open(result, encoding="utf-8") as file:
+            check(file.read() == "data", how, ended.stderr)
+        check(ended.stdout == b"of a thread\n" and ended.returncode == code, how, ended)
+    script = temporary("print('kept') require 'evlua.thread'.run(function() os.exit(4) end)")
+    for _ in range(10):
+        ended = subprocess.run([EVLUA, script], capture_output=True, timeout=60, check=False)
+        check(ended.stdout == b"kept\n" and ended.returncode == 4, ended)
 
 
 def test_waits_for_tasks():

@@ -74,8 +74,27 @@ function tests.glob()
   assert(glob(root, "**/**/x.lua") == "a/b/c/x.lua" and glob(root, "a/**/c") == "a/b/c")
   assert(glob(root, "a/b/**") == "a/b/c a/b/c/x.lua a/b/two.txt")
   assert(glob(root, "link/o*") == "link/one.txt")
-  assert(#assert(fs.glob("/")) == 0 and fs.glob("/etc/passw?")[1] == "/etc/passwd")
+  assert(fs.glob("/")[1] == "/" and fs.glob("/etc/passw?")[1] == "/etc/passwd")
   refused("path contains a NUL byte", fs.glob, "a\0b")
+end
+
+function tests.globs_end()
+  local root = tree("globs", {("a"):rep(60), "b/c"})
+  for stars = 1, 30 do assert(#fs.glob(root .. "/" .. ("*a"):rep(stars)) == 1) end
+  assert(#fs.glob(root .. "/" .. ("*a"):rep(30) .. "*b") == 0 and #fs.glob(root .. "/" .. ("*"):rep(40) .. "a") == 1)
+  assert(glob(root, "*/") == "b/" and glob(root, "b/c/") == "" and glob(root, "b/") == "b/")
+  assert(not pcall(fs.walk, root, {depth = 0}) and not pcall(fs.walk, root, {depth = 0 / 0}))
+end
+
+function tests.permissions()
+  local root = tree("permissions", {})
+  for _, bad in ipairs{-1, 4096, 1 << 20} do
+    refused("option 'permissions'", fs.write, root .. "/x", "", {permissions = bad})
+    refused("option 'permissions'", fs.replace, root .. "/x", "", {permissions = bad})
+    refused("option 'permissions'", fs.open, root .. "/x", "w", {permissions = bad})
+    refused("option 'permissions'", fs.mkdir, root .. "/x", {permissions = bad})
+  end
+  assert(not fs.exists(root .. "/x"))
 end
 
 function tests.copy()
@@ -106,11 +125,19 @@ function tests.copy()
     check_failure("EINVAL", "into itself", fs.copy(root .. "/a", root .. inside, {recursive = true}))
   end
   -- A copy that is cancelled leaves nothing.
-  local task = evlua.spawn(function() return fs.copy("/dev/zero", root .. "/endless") end)
+  local long = assert(io.open(root .. "/long", "w"))
+  assert(long:seek("set", 1 << 36) and long:write("x") and long:close())  -- with a hole
+  local task = evlua.spawn(function() return fs.copy(root .. "/long", root .. "/endless") end)
   while not fs.exists(root .. "/endless") do evlua.sleep(0.001) end
   task:cancel()
   task:wait()
   assert(not fs.exists(root .. "/endless"))
+  -- Nor does what is no file.
+  assert(process.run{"mkfifo", root .. "/fifo"})
+  for _, source in ipairs{"/dev/zero", "/dev/null", root .. "/fifo"} do
+    check_failure("EINVAL", "invalid argument", evlua.timeout(10, fs.copy, source, root .. "/x"))
+  end
+  assert(not fs.exists(root .. "/x"))
 end
 
 function tests.move()
