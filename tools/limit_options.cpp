@@ -35,6 +35,8 @@ void LimitOptions::define_times(CLI::App& app) {
 void LimitOptions::define_load(CLI::App& app, http::Limits& limits) {
   limits.body_memory_bytes = body_memory_by_default();
   app.add_option("--max-body-memory", limits.body_memory_bytes, "bytes of all bodies that req:body() gathers");
+  app.add_option("--max-body-memory-per-address", body_memory_per_address_,
+                 "of these, from one address, unless it is a single body (default: a quarter); 0: no limit");
   app.add_option(
          "--queue-target", queue_seconds_,
          "seconds that requests may wait for the processor when they always do; then some are refused; 0: no limit")
@@ -74,6 +76,8 @@ bool LimitOptions::complete(http::Limits& limits) const {
                  http::kHeadAndLineBytesMax);
     return false;
   }
+  limits.body_memory_per_address =
+      body_memory_per_address_.value_or(std::max<std::uint64_t>(limits.body_memory_bytes / 4, 1));
   limits.header_timeout = duration_from_seconds(header_seconds_);
   limits.body_timeout = duration_from_seconds(body_seconds_);
   limits.keep_alive_timeout = duration_from_seconds(keep_alive_seconds_);

@@ -1,6 +1,8 @@
 // evluaserver's options that bound what clients may take: time, room, connections.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "net/http/limits.h"
@@ -28,6 +30,7 @@ class LimitOptions {
   double handshake_seconds_ = 10;
   double send_seconds_ = 30;
   double queue_seconds_ = 2;
+  std::optional<std::uint64_t> body_memory_per_address_;
 };
 
 }  // namespace evlua::tools

@@ -15,6 +15,8 @@
 
 #include "core/cancel.h"
 #include "core/io_await.h"
+#include "core/log.h"
+#include "core/seldom.h"
 #include "core/worker.h"
 #include "net/http/body_memory.h"
 #include "net/http/connection.h"
@@ -258,6 +260,11 @@ std::uint64_t Exchange::client_network() {
   return named ? http::client_network(client_->remote) : connection_->network();
 }
 
+std::uint64_t Exchange::sharing_network() {
+  const bool named = knows_client() && !client_->remote.empty();
+  return named || !connection_->peer_is_trusted() ? client_network() : 0;
+}
+
 std::string_view Exchange::scheme() {
   if (knows_client() && !client_->scheme.empty()) return client_->scheme;
   return tls() != nullptr || parser_.asks_for_https() ? "https" : "http";
@@ -477,6 +484,20 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
   co_return piece;
 }
 
+/// Some more of a body that is gathered. False: there is no room for it.
+bool Exchange::hold(BodyMemory& memory, std::size_t bytes) {
+  if (body_ended_ && body_form_ == BodyForm::plain) return true;  // it has come whole, and waits for nothing
+  const BodyMemory::Outcome outcome = memory.hold(bytes, limits_->body_memory_bytes, limits_->body_memory_per_address);
+  if (outcome == BodyMemory::Outcome::held) return true;
+  body_refusal_ = 503;
+  keep_alive_ = false;
+  static Seldom told;
+  if (outcome == BodyMemory::Outcome::over_share && told.due(Worker::current().now())) {
+    Log::warn("bodies from %s take more memory than a client has; see --max-body-memory-per-address", client().c_str());
+  }
+  return false;
+}
+
 Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant deadline) {
   std::string body;
   const bool plain = body_form() == BodyForm::plain;
@@ -488,7 +509,7 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
   }
   std::size_t rest_at = kDecodedInOneGo;
-  BodyMemory memory;
+  BodyMemory memory(sharing_network());
   while (true) {
     const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
     if (!piece) co_return evlua::fail(piece.error());
@@ -497,11 +518,7 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
       body_refusal_ = 413;
       co_return evlua::fail(Errc::too_large, OpCode::recv);
     }
-    if (!memory.hold(piece->size(), limits_->body_memory_bytes)) {
-      body_refusal_ = 503;
-      keep_alive_ = false;
-      co_return evlua::fail(ENOMEM, OpCode::recv);
-    }
+    if (!hold(memory, piece->size())) co_return evlua::fail(ENOMEM, OpCode::recv);
     body.append(*piece);
     if (plain || body.size() < rest_at) continue;
     // It need not wait for anything: a few bytes may keep it busy for long.

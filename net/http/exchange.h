@@ -44,6 +44,7 @@
 
 namespace evlua::http {
 
+class BodyMemory;
 class Connection;
 class Exchange;
 struct Http2Stream;
@@ -130,6 +131,9 @@ class Exchange {
   Instant came() const noexcept { return came_; }
   /// Whom it is counted for, see client_network: client(), that is. [owner]
   std::uint64_t client_network();
+  /// Who is to keep to a client's share of what there is: client_network(), or 0 for nobody, as a trusted proxy that
+  /// does not say for whom it asks. [owner]
+  std::uint64_t sharing_network();
   /// Which trace the request is part of, as the client says or as is made up here. [owner]
   const TraceContext& trace() noexcept;
   /// The connection may serve another request after this one, as things stand.
@@ -309,6 +313,7 @@ class Exchange {
   };
 
   bool knows_client();
+  bool hold(BodyMemory& memory, std::size_t bytes);
   BodyForm body_form() noexcept;
   void begin_decoding(ContentCoding coding) noexcept;
   bool next_decoded(std::size_t max, Result<std::string_view>& out) noexcept;

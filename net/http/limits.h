@@ -28,6 +28,7 @@ struct Limits {
   std::uint64_t buffered_body_bytes = 10 * 1024 * 1024;      ///< what read_whole_body takes; beyond: 413
   std::uint64_t body_memory_bytes = std::uint64_t{1} << 30;  ///< of all that read_whole_body gathers in the process;
                                                              ///< beyond: 503
+  std::uint64_t body_memory_per_address = 0;                 ///< of these, a client's, but for one body; 0: no limit
   std::uint32_t chunk_extension_bytes = 4 * 1024;            ///< all chunk extensions of one body; beyond: 400
   std::uint32_t trailer_bytes = 8 * 1024;                    ///< the trailer section; beyond: 400
   std::uint32_t expansion_ratio = 200;     ///< a decoded body may have buffered_body_bytes, or else this

@@ -1,6 +1,7 @@
 """evluaserver under clients that want all of it: slow ones, many from one address, ones that never stop asking."""
 import json
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -544,7 +545,7 @@ def test_a_queue_has_an_end():
 
 
 def test_bodies_share_their_memory():
-    with Server("--max-body-memory", "1000000", "--workers", "2") as server:
+    with Server("--max-body-memory", "1000000", "--max-body-memory-per-address", "0", "--workers", "2") as server:
         held = []
         for _ in range(9):
             s = server.connect()
@@ -563,6 +564,90 @@ def test_bodies_share_their_memory():
         for s in held:
             s.close()
         eventually(lambda: server.status()["body_memory"] == 0)
+
+
+def upload(server, size, address=None):
+    first = f"PROXY TCP4 {address} 127.0.0.1 1000 80\r\n".encode() if address else b""
+    s = server.connect(first)
+    s.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+    return s
+
+
+def test_an_address_has_a_share_of_body_memory():
+    """Whoever takes all that he can get leaves enough for the others."""
+    with Server("--max-body-memory", "1000000", "--workers", "2", "--proxy-protocol", "127.0.0.1") as server:
+        held, refused = [], 0
+        for _ in range(30):
+            s = upload(server, 1_000_000, "192.0.2.1")
+            s.sendall(b"x" * 30_000)
+            held.append(s)
+        eventually(lambda: server.status()["statuses"][4] == 22)
+        eventually(lambda: 200_000 < server.status()["body_memory"] <= 250_000)
+        for s in held:
+            if select.select([s], [], [], 0)[0]:
+                answer = rest_of(s)
+                check(answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: " in answer, answer)
+                refused += 1
+        check(refused == 22, refused)
+        for address in ("192.0.2.2", "192.0.2.1"):  # in pieces, so that it has to wait for some
+            with upload(server, 200_000, address) as s:
+                s.sendall(b"y" * 100_000)
+                if address == "192.0.2.2":
+                    eventually(lambda: server.status()["body_memory"] >= 300_000)
+                    s.sendall(b"y" * 100_000)
+                    check(b"\r\n\r\n200000" in s.recv(65536), "there is room for another one")
+                else:
+                    check(rest_of(s).startswith(b"HTTP/1.1 503 "), "and for no more of the same")
+        for s in held:
+            s.close()
+        eventually(lambda: server.status()["body_memory"] == 0)
+        with upload(server, 900_000, "192.0.2.1") as s:  # a single one need not keep to it
+            s.sendall(b"z" * 800_000)
+            eventually(lambda: server.status()["body_memory"] == 800_000)
+            s.sendall(b"z" * 100_000)
+            check(b"\r\n\r\n900000" in s.recv(65536))
+    check(server.program.text.count("bodies from 192.0.2.1:1000 take more memory") == 1, server.program.text)
+
+
+def test_streams_share_their_addresss_body_memory():
+    with Server("--max-body-memory", "1000000", "--workers", "2") as server:
+        bad = server.connect(PREFACE + frame(SETTINGS))
+        for stream in range(1, 61, 2):
+            bad.sendall(head(stream, "POST", "/", ends=False) + frame(0, 0, stream, b"x" * 15_000) * 2)
+        def held():
+            status = server.status()
+            return status["body_memory"] == 30_000 * (30 - status["statuses"][4])
+
+        eventually(lambda: server.status()["statuses"][4] >= 22 and held(), "the others are refused")
+        before = server.status()["body_memory"]
+        check(0 < before <= 250_000, before)
+        with socket.socket() as s:
+            s.settimeout(LIMIT)
+            s.bind(("127.0.0.2", 0))
+            s.connect(("127.0.0.1", server.port))
+            s.sendall(POST.replace(b"1000000", b"240000") + b"x" * 120_000)
+            eventually(lambda: server.status()["body_memory"] == before + 120_000)
+            s.sendall(b"x" * 120_000)
+            check(b"\r\n\r\n240000" in s.recv(65536), "another address has its own")
+        bad.close()
+        eventually(lambda: server.status()["body_memory"] == 0)
+
+
+def test_a_trusted_proxy_has_no_share():
+    with Server("--max-body-memory", "1000000", "--workers", "2", "--trusted-proxy", "127.0.0.1") as server:
+        def forwarded(address):
+            s = server.connect()
+            name = f"X-Forwarded-For: {address}\r\n".encode() if address else b""
+            s.sendall(POST.replace(b"Host: x\r\n", b"Host: x\r\n" + name) + b"x" * 100_000)
+            return s
+
+        held = [forwarded(None) for _ in range(5)]
+        eventually(lambda: server.status()["body_memory"] == 500_000)
+        held += [forwarded("192.0.2.1") for _ in range(2)]
+        eventually(lambda: server.status()["body_memory"] == 700_000)
+        check(rest_of(forwarded("192.0.2.1")).startswith(b"HTTP/1.1 503 "), "whom it names has one")
+        for s in held:
+            s.close()
 
 
 def test_a_lack_of_descriptors_is_told_once():
