@@ -43,23 +43,31 @@ std::optional<std::int64_t> date_of(std::optional<std::string_view> field) noexc
 
 }  // namespace
 
-Condition check_conditions(const Exchange& exchange, const Validators& validators) {
-  std::string room;
-  const auto if_match = exchange.header_list("if-match", room);
+Condition check_conditions(const ConditionFields& fields, const Validators& validators) noexcept {
   const std::optional<std::int64_t> modified = validators.last_modified;
-  if (if_match) {
-    if (!names(*if_match, validators.etag, true)) return Condition::failed;
-  } else if (const auto since = date_of(exchange.header("if-unmodified-since")); since && modified) {
+  if (fields.if_match) {
+    if (!names(*fields.if_match, validators.etag, true)) return Condition::failed;
+  } else if (const auto since = date_of(fields.if_unmodified_since); since && modified) {
     if (*modified > *since) return Condition::failed;
   }
-  const bool reads = exchange.method() == "GET" || exchange.is_head();
-  std::string more_room;
-  if (const auto if_none_match = exchange.header_list("if-none-match", more_room); if_none_match) {
-    if (!names(*if_none_match, validators.etag, false)) return Condition::met;
-    return reads ? Condition::not_modified : Condition::failed;
+  if (fields.if_none_match) {
+    if (!names(*fields.if_none_match, validators.etag, false)) return Condition::met;
+    return fields.reads ? Condition::not_modified : Condition::failed;
   }
-  const auto since = reads ? date_of(exchange.header("if-modified-since")) : std::nullopt;
+  const auto since = fields.reads ? date_of(fields.if_modified_since) : std::nullopt;
   return since && modified && *modified <= *since ? Condition::not_modified : Condition::met;
+}
+
+Condition check_conditions(const Exchange& exchange, const Validators& validators) {
+  std::string room;
+  std::string more_room;
+  ConditionFields fields;
+  fields.if_match = exchange.header_list("if-match", room);
+  fields.if_none_match = exchange.header_list("if-none-match", more_room);
+  fields.if_modified_since = exchange.header("if-modified-since");
+  fields.if_unmodified_since = exchange.header("if-unmodified-since");
+  fields.reads = exchange.method() == "GET" || exchange.is_head();
+  return check_conditions(fields, validators);
 }
 
 void end_without_body(Exchange& exchange, int status) {
@@ -76,13 +84,16 @@ bool answer_conditions(Exchange& exchange, const Validators& validators) {
   return condition != Condition::met;
 }
 
-bool range_applies(const Exchange& exchange, const Validators& validators, bool encoded) noexcept {
-  const auto if_range = exchange.header("if-range");
+bool range_applies(std::optional<std::string_view> if_range, const Validators& validators, bool encoded) noexcept {
   if (!if_range) return true;
   if (if_range->ends_with('"')) return !validators.etag.empty() && equal(*if_range, validators.etag, true);
   if (encoded) return false;  // the date is that of other bytes
   const auto date = parse_date(*if_range);
   return date && validators.last_modified == date;
+}
+
+bool range_applies(const Exchange& exchange, const Validators& validators, bool encoded) noexcept {
+  return range_applies(exchange.header("if-range"), validators, encoded);
 }
 
 }  // namespace evlua::http

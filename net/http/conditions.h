@@ -21,7 +21,18 @@ enum class Condition : std::uint8_t {
   failed,        ///< 412
 };
 
+/// What a request says about it: the values of its fields, lists joined.
+struct ConditionFields {
+  std::optional<std::string_view> if_match;
+  std::optional<std::string_view> if_none_match;
+  std::optional<std::string_view> if_modified_since;
+  std::optional<std::string_view> if_unmodified_since;
+  bool reads = true;  ///< it is a GET or a HEAD
+};
+
 /// In the order of RFC 9110, 13.2.2.
+Condition check_conditions(const ConditionFields& fields, const Validators& validators) noexcept;
+/// Those of the request.
 Condition check_conditions(const Exchange& exchange, const Validators& validators);
 
 /// Answers 304 or 412 if the conditions of the request say so; true then.
@@ -31,6 +42,7 @@ void end_without_body(Exchange& exchange, int status);
 
 /// Whether a Range field counts: there is no If-Range, or it names exactly this. `encoded`: without a range the client
 /// would get an encoded form of it, which has an entity tag of its own, but not a date.
+bool range_applies(std::optional<std::string_view> if_range, const Validators& validators, bool encoded) noexcept;
 bool range_applies(const Exchange& exchange, const Validators& validators, bool encoded) noexcept;
 
 }  // namespace evlua::http
