@@ -25,7 +25,6 @@ namespace evlua::http {
 
 namespace {
 
-constexpr Duration kPauseAfterRefusal = 200 * kMillisecond;
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 }  // namespace
@@ -326,8 +325,11 @@ Task<void> Connection::serve() {
       co_await HandlerWait(*this);
     } else if (step == Next::rest) {
       co_await take_rest();
+    } else if (step == Next::pause) {
+      co_await pause();
+      came_ = station_.worker().now();
     } else if (step == Next::receive) {
-      if (std::exchange(refused_, false)) co_await pause();
+      if (refused_) co_await pause();
       RecvAwait receiving = receive();
       begin_receive(receiving);
       Result<Lease> received = co_await receiving;
@@ -411,10 +413,24 @@ Task<void> Connection::take_rest() {
   take_input(std::move(*received));
 }
 
-/// A client that asks again at once, and again, must not cost more than those that are served.
+/// A client that asks again at once, and again, must not cost more than those that are served. What it has sent already
+/// waits, too.
 Task<void> Connection::pause() {
+  refused_ = false;
+  keep_input();
   if (head_deadline_ == kNever && phase_ == Phase::head) give_back_idle();
   co_await io::sleep_until(deadline_after(station_.worker().now(), kPauseAfterRefusal));
+}
+
+/// The backend's buffers are for those who do not wait.
+void Connection::keep_input() noexcept {
+  if (input_.empty() || secure_ != nullptr) return;
+  Lease kept = Lease::joined(input_, {});
+  if (kept.empty()) {
+    error_ = Error{ENOMEM, ErrorDomain::system, OpCode::recv};
+    input_ = {};
+  }
+  take_input(std::move(kept));
 }
 
 /// A client that has kept its connection once will do so again: the backend need not wait to be asked.
@@ -476,7 +492,7 @@ void Connection::begin_receive(Op& op) noexcept {
 void Connection::give_back_idle() noexcept {
   if (exchange_ != nullptr) station_.give_back(std::exchange(exchange_, nullptr));
   station_.give_back(output_);
-  if (secure_ != nullptr) station_.give_back(secure_->plain);
+  if (secure_ != nullptr && input_.empty()) station_.give_back(secure_->plain);
 }
 
 void Connection::time_out(Instant now) noexcept {
@@ -727,6 +743,7 @@ Connection::Next Connection::next_request() noexcept {
   phase_ = Phase::head;
   came_ = station_.worker().backend().now();  // what was pipelined has waited for its client's own requests
   release_consumed_input();
+  if (refused_ && !input_.empty()) return Next::pause;
   return output_.size() >= station_.limits().output_bytes ? Next::send : Next::again;
 }
 

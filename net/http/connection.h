@@ -102,7 +102,7 @@ class Connection final : public ListNode, private Runnable {
     closing,
   };
   /// What the loop must wait for; `again`: nothing.
-  enum class Next : std::uint8_t { again, receive, rest, send, file, handler, http2, close };
+  enum class Next : std::uint8_t { again, receive, pause, rest, send, file, handler, http2, close };
 
   class HandlerWait;
 
@@ -120,6 +120,8 @@ class Connection final : public ListNode, private Runnable {
 
   /// Bits of `bits_` that do not come from the handler's side.
   static constexpr std::uint8_t kFeedEnded = 0x80;
+  /// A connection with a request that was refused for now is not read for so long.
+  static constexpr Duration kPauseAfterRefusal = 200 * kMillisecond;
   /// What is read at once of a file that is not in memory.
   static constexpr std::uint64_t kDiskPiece = 256 * 1024;
 
@@ -145,6 +147,7 @@ class Connection final : public ListNode, private Runnable {
   Task<void> pause();
   /// What nothing is in between two requests.
   void give_back_idle() noexcept;
+  void keep_input() noexcept;
   Task<void> send_attached();
   Task<void> seal_attached();
   Task<void> seal_from_disk(int file, std::uint64_t offset, std::uint64_t size);

@@ -21,6 +21,7 @@ constexpr std::uint32_t kStreamWindow = 256 * 1024;
 constexpr std::int32_t kConnectionWindow = 1024 * 1024;
 constexpr std::uint32_t kExchangesMax = 2 * kStreamsMax;  // streams taken back still keep their handlers
 constexpr std::uint32_t kResetsMax = 200;                 // beyond that, not more than are answered
+constexpr Duration kPausePerRefusal = 25 * kMillisecond;  // as of six connections of HTTP/1, or so
 constexpr std::size_t kSpareStreams = 32;
 constexpr std::size_t kOutBytesKept = 16 * 1024;
 
@@ -226,6 +227,10 @@ Task<void> Http2Session::serve(std::string_view received) {
   sender_ = send_all();
   sender_.start(TaskContext{&connection_.home(), nullptr, kNever}, *this);
   while (!broken_ && !lost_ && !finished()) {
+    if (refusals_ != 0) {
+      co_await pause();
+      continue;
+    }
     RecvAwait receiving(connection_.fd_, RecvAwait::Mode::once);
     receiving_ = &receiving;
     const Result<Lease> lease = co_await receiving;
@@ -250,6 +255,15 @@ Task<void> Http2Session::serve(std::string_view received) {
   wake_sender();
   while (!finished() || !sender_ended_) co_await Wake(reader_parked_);
   connection_.linger_ = !lost_;
+}
+
+/// As Connection::pause, for each of them: what is refused costs as little however it is asked for. Answers go out.
+Task<void> Http2Session::pause() {
+  const Duration lasts = std::max(Connection::kPauseAfterRefusal, std::exchange(refusals_, 0) * kPausePerRefusal);
+  IoAwait pausing = io::sleep_until(deadline_after(station_.worker().now(), lasts));
+  receiving_ = &pausing;
+  co_await pausing;
+  receiving_ = nullptr;
 }
 
 void Http2Session::receive(std::string_view bytes) noexcept {
@@ -497,6 +511,7 @@ void Http2Session::given_back(Http2Stream& stream) noexcept {
   Exchange& exchange = *stream.exchange;
   if (!exchange.finished_) static_cast<void>(exchange.finish());
   ++answered_;
+  if (exchange.refused_for_now_) ++refusals_;
   if (station_.observed()) tell_end(stream);
   if (stream.closed) {
     recycle_exchange(stream);

@@ -67,6 +67,7 @@ class Http2Session final : private Runnable {
   struct Callbacks;
   class Wake;
 
+  Task<void> pause();
   Task<void> send_all();
   void receive(std::string_view bytes) noexcept;
   void fill_output() noexcept;
@@ -104,7 +105,7 @@ class Http2Session final : private Runnable {
   std::vector<std::unique_ptr<Http2Stream>> spare_streams_;
   std::vector<nghttp2_nv> fields_;  // of the head that is being submitted
   Bytes names_;
-  Op* receiving_ = nullptr;
+  Op* receiving_ = nullptr;  // or the pause before that
   Task<void> sender_;
   std::coroutine_handle<> sender_parked_;
   std::coroutine_handle<> reader_parked_;
@@ -117,6 +118,7 @@ class Http2Session final : private Runnable {
   std::uint32_t exchanges_ = 0;  // with handlers, closed streams included
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;
+  std::uint32_t refusals_ = 0;  // for now, since the last pause
   bool sender_ended_ = false;
   bool broken_ = false;     // nghttp2 makes no sense of what comes
   bool lost_ = false;       // nothing can be received, or nothing shall be

@@ -513,6 +513,54 @@ def test_the_refused_have_to_wait():
         check(each >= 0.15, "seconds between two refusals of one connection:", each)
 
 
+class Busy:
+    """A server that has too much to do."""
+
+    def __enter__(self):
+        self.server = Server("--workers", "1", "--queue-target", "0.2")
+        self.others = Callers(self.server, 60, b"/compute", pause=0)
+        eventually(lambda: self.others.refused >= 60)
+        return self.server
+
+    def __exit__(self, *about):
+        self.others.end()
+        self.server.__exit__(*about)
+
+
+def test_the_refused_have_to_wait_when_they_pipeline():
+    with Busy() as server, server.connect() as s:
+        s.sendall(b"GET /compute HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        answers, times = b"", []
+        while answers.count(b"503 Service Unavailable") < 10:
+            piece = s.recv(65536)
+            check(piece, answers[-100:])
+            answers += piece
+            times += [time.monotonic()] * piece.count(b"503 Service Unavailable")
+        check(times[9] - times[0] >= 9 * 0.15, "ten refusals took", times[9] - times[0])
+
+
+def test_the_refused_have_to_wait_over_http2():
+    """All streams that there may be, and a new one for each answer."""
+    with Busy() as server, server.connect(PREFACE + frame(SETTINGS)) as s:
+        frames = Frames(s)
+        s.sendall(b"".join(head(stream, "GET", "/compute") for stream in range(1, 201, 2)))
+        asked, seen, ended, times = 201, 0, set(), []
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline:
+            check(frames.more(0.05), frames.seen[-3:])
+            for kind, stream, payload in frames.seen[seen:]:
+                if payload == b"Service Unavailable\n":
+                    times.append(time.monotonic())
+                if kind in (DATA, RST_STREAM) and stream not in ended:
+                    ended.add(stream)
+                    s.sendall(head(asked, "GET", "/compute"))
+                    asked += 2
+            seen = len(frames.seen)
+        check(len(times) >= 50, "too few were refused to tell", len(times))
+        lasted = times[-1] - times[0]
+        check(len(times) <= 128 + 60 * lasted, len(times), "refusals in", lasted)
+
+
 def test_the_greedy_are_refused_first():
     with Server("--workers", "1", "--queue-target", "0.2", "--proxy-protocol", "127.0.0.1") as server:
         greedy = Callers(server, 60, b"/block", address="192.0.2.1")
