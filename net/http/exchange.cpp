@@ -465,7 +465,7 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
     const Instant began = Worker::current().now();
     const Instant idle_until = deadline_after(began, patience_.left());
     const Result<void> received = co_await receive(std::min(deadline, idle_until));
-    if (stream_ == nullptr) {  // the streams of a connection are watched together
+    if (stream_ == nullptr) {  // streams are watched by their session
       patience_.spend(Worker::current().now() - began, received ? connection_->input().size() : 0,
                       limits_->body_timeout, limits_->min_rate);
     }

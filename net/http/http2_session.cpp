@@ -91,7 +91,7 @@ struct Http2Session::Callbacks {
   static int data(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
                   void* user) {
     Http2Stream* stream = stream_of(session, id);
-    self(user).data_in_ += size;
+    if (stream != nullptr) stream->body.moved(size);
     if (stream == nullptr || stream->exchange == nullptr || stream->closed) {
       self(user).consume(id, size);  // nobody reads it
     } else {
@@ -141,7 +141,7 @@ struct Http2Session::Callbacks {
     output.append(text(head, 9));
     output.append(stream.out.view().substr(stream.out_at, size));
     stream.out_at += size;
-    own.data_out_ += size;
+    stream.response.moved(size);
     stream.send_deadline = deadline_after(own.station_.worker().now(), own.station_.limits().send_timeout);
     return 0;
   }
@@ -215,8 +215,6 @@ void Http2Session::wake_reader() noexcept {
 
 Task<void> Http2Session::serve(std::string_view received) {
   watched_ = station_.worker().now();
-  bodies_.refill(station_.limits().body_timeout);
-  responses_.refill(station_.limits().send_timeout);
   idle_deadline_ = deadline_after(watched_, station_.limits().header_timeout);
   if (!received.empty()) receive(received);
   run = [](Runnable& sender) noexcept {
@@ -262,7 +260,9 @@ Task<void> Http2Session::pause() {
   const Duration lasts = std::max(Connection::kPauseAfterRefusal, std::exchange(refusals_, 0) * kPausePerRefusal);
   IoAwait pausing = io::sleep_until(deadline_after(station_.worker().now(), lasts));
   receiving_ = &pausing;
+  pausing_ = true;
   co_await pausing;
+  pausing_ = false;
   receiving_ = nullptr;
 }
 
@@ -385,37 +385,6 @@ void Http2Session::time_out(Http2Stream& stream) noexcept {
   reset(stream.id, NGHTTP2_CANCEL);
 }
 
-/// All streams together: what one of them gets another one does not. A client whose window is shut by handlers that do
-/// not read, and one to which the socket takes nothing, which Connection watches, is not the one we wait for.
-void Http2Session::watch_rates(Instant now) noexcept {
-  const Limits& limits = station_.limits();
-  const Duration passed = now - std::exchange(watched_, now);
-  bool awaited = false;
-  bool held = false;
-  streams_.for_each([&awaited, &held](Http2Stream& stream) {
-    if (stream.closed) return;
-    if (stream.exchange != nullptr && stream.handled && stream.exchange->awaits_body()) awaited = true;
-    if (stream.send_deadline != kNever) held = true;
-  });
-  const bool may_send = nghttp2_session_get_effective_recv_data_length(session_.get()) <
-                        nghttp2_session_get_effective_local_window_size(session_.get());
-  const bool may_take = connection_.waiting_ == nullptr;
-  bodies_.spend(awaited && may_send ? passed : 0, std::exchange(data_in_, 0), limits.body_timeout, limits.min_rate);
-  responses_.spend(held && may_take ? passed : 0, std::exchange(data_out_, 0), limits.send_timeout, limits.min_rate);
-  const bool bodies_late = bodies_.left() <= 0;
-  const bool responses_late = responses_.left() <= 0;
-  if (bodies_late) bodies_.refill(limits.body_timeout);
-  if (responses_late) responses_.refill(limits.send_timeout);
-  if (!bodies_late && !responses_late) return;
-  streams_.for_each([=](Http2Stream& stream) {
-    if (stream.closed) return;
-    if (responses_late && stream.send_deadline != kNever) stream.send_deadline = now;
-    if (bodies_late && stream.exchange != nullptr && stream.handled && stream.exchange->awaits_body()) {
-      stream.exchange->give_up_body();
-    }
-  });
-}
-
 // -- streams --------------------------------------------------------------------------------------------------------
 
 Http2Stream& Http2Session::open(std::int32_t id) noexcept {
@@ -432,6 +401,8 @@ Http2Stream& Http2Session::open(std::int32_t id) noexcept {
   stream.exchange = station_.take_exchange();
   stream.exchange->begin(connection_, station_.limits(), stream);
   stream.head_deadline = deadline_after(station_.worker().now(), station_.limits().header_timeout);
+  stream.body.begin(station_.limits().body_timeout);
+  stream.response.begin(station_.limits().send_timeout);
   streams_.push_back(stream);
   ++exchanges_;
   station_.counters().streams.add();

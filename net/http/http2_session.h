@@ -20,7 +20,7 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/http/exchange.h"
-#include "net/http/patience.h"
+#include "net/http/rate_watch.h"
 
 namespace evlua::http {
 
@@ -39,11 +39,13 @@ struct Http2Stream : ListNode {
   Instant examine_at = kNever;
   Instant linger_deadline = kNever;  // of an answered request's body
   Instant send_deadline = kNever;    // until the client lets some of `out` go
-  bool handled = false;              // the handler has been called
-  bool refused = false;              // answered by a status of 300 or more
-  bool submitted = false;            // the head of the response was given to nghttp2
-  bool last = false;                 // nothing comes after `out`
-  bool closed = false;               // for nghttp2 there is no such stream any more
+  RateWatch body;                    // of the request
+  RateWatch response;
+  bool handled = false;    // the handler has been called
+  bool refused = false;    // answered by a status of 300 or more
+  bool submitted = false;  // the head of the response was given to nghttp2
+  bool last = false;       // nothing comes after `out`
+  bool closed = false;     // for nghttp2 there is no such stream any more
 };
 
 class Http2Session final : private Runnable {
@@ -74,6 +76,8 @@ class Http2Session final : private Runnable {
   void wake_sender() noexcept;
   void wake_reader() noexcept;
   void watch_rates(Instant now) noexcept;
+  static bool awaits_body(Http2Stream& stream) noexcept;
+  static bool is_held(const Http2Stream& stream) noexcept;
   void lose() noexcept;
   void end_politely() noexcept;
   void time_out(Http2Stream& stream) noexcept;
@@ -110,15 +114,12 @@ class Http2Session final : private Runnable {
   std::coroutine_handle<> sender_parked_;
   std::coroutine_handle<> reader_parked_;
   Instant idle_deadline_ = kNever;
-  Instant watched_ = 0;        // when watch_rates last looked
-  Patience bodies_;            // for those of requests to come
-  Patience responses_;         // for the client to let those go
-  std::uint64_t data_in_ = 0;  // since then
-  std::uint64_t data_out_ = 0;
+  Instant watched_ = 0;          // when watch_rates last looked
   std::uint32_t exchanges_ = 0;  // with handlers, closed streams included
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;
   std::uint32_t refusals_ = 0;  // for now, since the last pause
+  bool pausing_ = false;        // nothing is received
   bool sender_ended_ = false;
   bool broken_ = false;     // nghttp2 makes no sense of what comes
   bool lost_ = false;       // nothing can be received, or nothing shall be

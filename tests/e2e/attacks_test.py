@@ -416,6 +416,58 @@ def test_trickles_over_http2():
             frames.until(lambda: frames.body.endswith(b"0"))
 
 
+def test_one_slow_stream_ends_alone():
+    with Server("--body-timeout", "1", "--send-timeout", "1", "--min-rate", "1000") as server:
+        with server.connect(PREFACE + frame(SETTINGS)) as s:
+            frames = Frames(s)
+            s.sendall(head(1, "POST", "/", ends=False) + head(3, "POST", "/", ends=False))
+            sent = 0
+
+            def feed():
+                nonlocal sent
+                s.sendall(frame(DATA, 0, 1, b"x") + frame(DATA, 0, 3, b"y" * 400))
+                sent += 400
+
+            frames.until(lambda: frames.has(HEADERS), feed)
+            check(frames.has(HEADERS, 1) and b"408" in next(p for kind, _, p in frames.seen if kind == HEADERS))
+            for _ in range(30):  # longer than the slow one got
+                s.sendall(frame(DATA, 0, 3, b"y" * 400))
+                sent += 400
+                time.sleep(0.05)
+            s.sendall(frame(DATA, 1, 3))
+            frames.until(lambda: frames.has(HEADERS, 3))
+            frames.until(lambda: frames.body.endswith(str(sent).encode()))
+        with server.connect(PREFACE + frame(SETTINGS, 0, 0, SHUT_WINDOW)) as s:  # likewise of what is taken
+            frames = Frames(s)
+            s.sendall(head(1, "GET", "/big") + head(3, "GET", "/big"))
+
+            def take():
+                s.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)) +
+                          frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 400)))
+
+            frames.until(lambda: frames.has(RST_STREAM, 1), take)
+            for _ in range(30):
+                take()
+                frames.more(0.05)
+            check(not frames.has(RST_STREAM, 3) and not frames.has(GOAWAY), frames.seen[-3:])
+            before = len(frames.body)
+            frames.until(lambda: len(frames.body) >= before + 4000, take)
+
+
+def test_a_slow_client_may_have_many_streams():
+    """Each of these is slower than it would have to be alone."""
+    with Server("--body-timeout", "1", "--min-rate", "2000") as server:
+        with server.connect(PREFACE + frame(SETTINGS)) as s:
+            frames = Frames(s)
+            streams = range(1, 41, 2)
+            s.sendall(b"".join(head(stream, "POST", "/", ends=False) for stream in streams))
+            for _ in range(60):
+                s.sendall(b"".join(frame(DATA, 0, stream, b"x" * 15) for stream in streams))
+                time.sleep(0.05)
+            s.sendall(b"".join(frame(DATA, 1, stream) for stream in streams))
+            frames.until(lambda: frames.body == b"900" * 20)
+
+
 def test_requests_of_an_http2_connection():
     with Server("--max-requests", "3") as server, server.connect(PREFACE + frame(SETTINGS)) as s:
         frames = Frames(s)
