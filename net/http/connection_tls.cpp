@@ -41,7 +41,7 @@ Task<bool> Connection::shake_hands() {
       received = std::move(*more);
       sealed = {received.chars(), received.size()};
     }
-    co_await station_.handshake_turn();
+    co_await station_.handshakes().turn();
     if (error_.code != 0) co_return false;
     const char first = sealed[0];
     (void)decrypt(std::exchange(sealed, {}));

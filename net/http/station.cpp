@@ -20,7 +20,6 @@ constexpr std::size_t kBufferBytes = 16 * 1024;
 constexpr Duration kAcceptPause = 50 * kMillisecond;
 constexpr Duration kLastLook = 2 * kMillisecond;     // at a listener
 constexpr Duration kLastLooks = 100 * kMillisecond;  // all of them
-constexpr std::uint32_t kHandshakesInARow = 4;
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
@@ -46,7 +45,8 @@ Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::ui
       limits_(limits),
       addresses_(addresses),
       connections_max_(std::max(connections_max, 1U)),
-      first_id_((std::uint64_t{worker.index()} << 48) + 1) {}
+      first_id_((std::uint64_t{worker.index()} << 48) + 1),
+      handshakes_(worker) {}
 
 Station::~Station() { EVLUA_CHECK(count_ == 0); }
 
@@ -55,7 +55,7 @@ Task<void> Station::run(const std::vector<Listening>& listeners, Event& stop, Du
   TaskScope sweeping(worker_.pinned());
   for (const Listening listener : listeners) accepting.spawn(accept_loop(listener));
   sweeping.spawn(sweep());
-  sweeping.spawn(pace_handshakes());
+  sweeping.spawn(handshakes_.run());
   co_await stop.wait();  // being cancelled means the same
   TaskContext& context = co_await current_context();
   context.cancel = nullptr;
@@ -177,26 +177,6 @@ Task<void> Station::sweep() {
     if (!slept) co_return;
     const Instant now = worker_.now();
     connections_.for_each([now](Connection& connection) { connection.check_deadline(now); });
-  }
-}
-
-bool Station::may_shake_hands() noexcept {
-  if (handshakes_since_ != worker_.now()) {
-    handshakes_since_ = worker_.now();
-    handshakes_ = 0;
-  }
-  return ++handshakes_ <= kHandshakesInARow;
-}
-
-/// A sleep of no length ends when nothing else is ready, or when it was everyone else's turn.
-Task<void> Station::pace_handshakes() {
-  while (true) {
-    const Result<void> woken = co_await handshakes_wait_.wait();
-    if (!woken) co_return;
-    const Result<std::int32_t> slept = co_await io::sleep_until(worker_.now());
-    if (!slept && slept.error().is(ECANCELED)) co_return;
-    while (!handshakes_waiting_.empty() && may_shake_hands()) handshakes_waiting_.pop_front()->waiting_.resume();
-    if (handshakes_waiting_.empty()) handshakes_wait_.reset();
   }
 }
 

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <atomic>
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "net/http/address_count.h"
 #include "net/http/connection.h"
 #include "net/http/exchange.h"
+#include "net/http/handshake_pace.h"
 #include "net/http/limits.h"
 #include "net/http/listener_set.h"
 #include "net/http/request_log.h"
@@ -72,10 +72,7 @@ class Station {
   void give_back(Exchange* exchange) noexcept;
   void take_buffer(Bytes& buffer) noexcept;
   void give_back(Bytes& buffer) noexcept;
-  /// `co_await` returns when it is the connection's turn to work on its TLS handshake, which takes long: after a few of
-  /// them everything else that is ready comes first.
-  class HandshakeTurn;
-  HandshakeTurn handshake_turn() noexcept;
+  HandshakePace& handshakes() noexcept { return handshakes_; }
   /// Counts a connection of that address. False: there are too many.
   bool takes_place(const sockaddr* peer) noexcept;
   void leaves_place(const sockaddr* peer) noexcept { addresses_.leave(peer); }
@@ -86,8 +83,6 @@ class Station {
   Task<void> accept_loop(Listening listener);
   Task<void> accept_rest(Listening listener);
   Task<void> sweep();
-  Task<void> pace_handshakes();
-  bool may_shake_hands() noexcept;
   void add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept;
 
   Worker& worker_;
@@ -107,30 +102,8 @@ class Station {
   Event some_;  // there are connections: the sweep has something to do
   Event none_;  // the last connection is gone
   Event room_;  // fewer connections than allowed
-  Event handshakes_wait_;
-  List<HandshakeTurn> handshakes_waiting_;
-  Instant handshakes_since_ = 0;
-  std::uint32_t handshakes_ = 0;  // since then
+  HandshakePace handshakes_;
   alignas(64) StationCounters counters_;
 };
-
-class Station::HandshakeTurn : public ListNode {
- public:
-  explicit HandshakeTurn(Station& station) noexcept : station_(station) {}
-  bool await_ready() const noexcept { return station_.handshakes_waiting_.empty() && station_.may_shake_hands(); }
-  void await_suspend(std::coroutine_handle<> waiting) noexcept {
-    waiting_ = waiting;
-    station_.handshakes_waiting_.push_back(*this);
-    station_.handshakes_wait_.set();
-  }
-  void await_resume() const noexcept {}
-
- private:
-  friend class Station;
-  Station& station_;
-  std::coroutine_handle<> waiting_;
-};
-
-inline Station::HandshakeTurn Station::handshake_turn() noexcept { return HandshakeTurn(*this); }
 
 }  // namespace evlua::http
