@@ -20,6 +20,23 @@ int complain(const std::string& what) {
   return 1;
 }
 
+/// What may be a port below 1024.
+tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http::HandedSockets& sockets) {
+  for (const ListenAddress& listen : line.server.listen) {
+    if (sockets.has(listen.address)) continue;
+    const Result<void> opened = sockets.open(listen.address, worker_count(line.runtime));
+    if (opened) continue;
+    return tl::unexpected("cannot listen on " + listen.address.to_string() + ": " + opened.error().message());
+  }
+  const std::string& admin = line.server.observe.admin;
+  const Result<net::Address> address = net::Address::parse(admin);
+  // A Unix socket is the new user's: what watches the service may run as that.
+  if (admin.empty() || !address || address->is_unix() || sockets.has(*address)) return {};
+  const Result<void> opened = sockets.open(*address, 1);
+  if (opened) return {};
+  return tl::unexpected("cannot listen on --admin " + admin + ": " + opened.error().message());
+}
+
 /// Does what may need privileges, and gives them up. The error is what to print.
 tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared& prepared) {
   auto certificates = load_certificates(line.server);
@@ -29,13 +46,8 @@ tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared&
   if (!observer) return tl::unexpected(observer.error());
   prepared.observer = std::move(*observer);
   if (line.user.empty() || line.check) return {};
-  for (const ListenAddress& listen : line.server.listen) {
-    if (prepared.sockets.has(listen.address)) continue;
-    const Result<void> opened = prepared.sockets.open(listen.address, worker_count(line.runtime));
-    if (!opened) {
-      return tl::unexpected("cannot listen on " + listen.address.to_string() + ": " + opened.error().message());
-    }
-  }
+  auto opened = open_sockets(line, prepared.sockets);
+  if (!opened) return opened;
   return drop_privileges(line.user, line.group);
 }
 

@@ -199,6 +199,34 @@ def test_privileges_are_dropped():
     check(got.returncode == 1 and "there is no user 'no-such-user'" in got.stderr, got)
 
 
+def free_port_below_1024():
+    for port in range(1000, 600, -1):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no port below 1024 is free")
+
+
+def test_ports_that_need_privileges():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    admin = free_port_below_1024()
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}", "--user", "nobody",
+                 "--workers", "1") as program:
+        port = int(program.word_after("listening on http://127.0.0.1:"))
+        with open(f"/proc/{program.process.pid}/status") as f:
+            check("Uid:\t65534" in f.read())
+        check(get(port) == "hello" and get(admin, "/healthz") == "serving\n")
+        got = run_with({}, APP_FILE, "--listen", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}", "--user", "nobody",
+                       "--workers", "1")
+        check(got.returncode == 1 and "cannot listen on --admin" in got.stderr, got)
+        check(program.stop() == 0, program.text)
+
+
 def test_configuration():
     config = write("server.toml", f'app = "{APP_FILE}"\nlisten = ["127.0.0.1:0"]\nworkers = 1\nmax-body = 1000\n'
                    'no-http2 = true\n')
