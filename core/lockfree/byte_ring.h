@@ -12,19 +12,21 @@
 #include <memory>
 #include <string_view>
 
+#include "core/atomics.h"
 #include "core/check.h"
 #include "core/lockfree/pause.h"
 
 namespace evlua {
 
-class ByteRing {
+template <class Atomics>
+class BasicByteRing {
  public:
   /// REQUIRES: `capacity` is a power of two. Memory is touched only as far as it is used.
-  explicit ByteRing(std::size_t capacity) : mask_(capacity - 1), bytes_(new char[capacity]) {
+  explicit BasicByteRing(std::size_t capacity) : mask_(capacity - 1), bytes_(new char[capacity]) {
     EVLUA_CHECK(capacity != 0 && (capacity & mask_) == 0);
   }
-  ByteRing(const ByteRing&) = delete;
-  ByteRing& operator=(const ByteRing&) = delete;
+  BasicByteRing(const BasicByteRing&) = delete;
+  BasicByteRing& operator=(const BasicByteRing&) = delete;
 
   std::size_t capacity() const noexcept { return mask_ + 1; }
 
@@ -69,9 +71,11 @@ class ByteRing {
  private:
   const std::size_t mask_;
   const std::unique_ptr<char[]> bytes_;
-  alignas(kCacheLine) std::atomic<std::size_t> tail_{0};
+  alignas(kCacheLine) typename Atomics::template Atomic<std::size_t> tail_{0};
   std::size_t known_head_ = 0;  // what the producer last saw of it
-  alignas(kCacheLine) std::atomic<std::size_t> head_{0};
+  alignas(kCacheLine) typename Atomics::template Atomic<std::size_t> head_{0};
 };
+
+using ByteRing = BasicByteRing<StdAtomics>;
 
 }  // namespace evlua

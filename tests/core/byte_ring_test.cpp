@@ -5,7 +5,10 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <string_view>
 #include <thread>
+
+#include "tests/support/stepper.h"
 
 namespace evlua {
 namespace {
@@ -45,6 +48,48 @@ TEST_CASE("half full, as it is now and not as it was") {
     CHECK(taken(ring) == "123456789");
     CHECK_FALSE(ring.is_half_full());
   }
+}
+
+/// One thread pushes strings that go round the ring and do not all fit; the other one takes what there is, a few times.
+/// A string shows whole or not at all, and what was refused leaves no trace.
+struct HandOver {
+  void run(int thread) {
+    if (thread == 0) {
+      for (const std::string_view text : {"abc.", "de.", "fghi.", "j."}) {
+        half_full |= ring.is_half_full();
+        if (ring.push(text)) pushed += text;
+      }
+      return;
+    }
+    for (int looks = 0; looks < 3; ++looks) {
+      const bool empty = ring.empty();
+      const auto pieces = ring.peek();
+      const std::string got = std::string(pieces[0]) + std::string(pieces[1]);
+      torn = torn || (!got.empty() && got.back() != '.') || (got.empty() && !empty);
+      // The first one may be consumed alone, then the rest is seen again.
+      const std::size_t taken = looks == 1 ? got.find('.') + 1 : got.size();
+      seen += got.substr(0, taken);
+      ring.consume(taken);
+    }
+  }
+  const char* check() {
+    if (torn) return "a string is torn, or was there and is gone";
+    const auto pieces = ring.peek();
+    seen += std::string(pieces[0]) + std::string(pieces[1]);
+    return seen == pushed ? nullptr : "what comes out is not what went in";
+  }
+
+  BasicByteRing<test::SteppedAtomics> ring{8};
+  std::string pushed;
+  std::string seen;
+  bool half_full = false;
+  bool torn = false;
+};
+
+TEST_CASE("every interleaving of a producer and a consumer") {
+  const test::Stepper::Outcome outcome = test::Stepper::explore<HandOver>(2);
+  CHECK_MESSAGE(outcome.failure == nullptr, std::string(outcome.failure ? outcome.failure : ""), " ", outcome.schedule);
+  CHECK(outcome.schedules > 100);
 }
 
 TEST_CASE("two threads: nothing is lost, torn or reordered") {

@@ -97,6 +97,7 @@ local function handle(req, res)
     return
   end
   local kind, id = req.path:match("^/(%a+)/(%d+)$")
+  if kind == "remote" then return res:text("remote " .. id .. " " .. req.remote) end
   if kind == "stream" then
     for i = 1, 5 do
       if not res:write(("stream %s %d\n"):format(id, i)) then return end
@@ -151,6 +152,7 @@ struct Site {
     unsigned vms = 1;
     unsigned clients = 4;
     bool threads = false;
+    bool proxied = false;               ///< connections begin with a PROXY header
     std::uint64_t fail_allocation = 0;  ///< this one of those that Lua code makes; 0: none
   };
 
@@ -236,7 +238,15 @@ struct Site {
     std::string answer;
   };
 
-  Question ask() {
+  /// As a load balancer begins a connection for somebody whose port is `port`.
+  std::string proxy_header(unsigned port) {
+    if (below(2) == 0) return "PROXY TCP4 192.0.2.1 127.0.0.1 " + std::to_string(port) + " 80\r\n";
+    std::string header("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x7f\0\0\x01", 24);
+    header += {static_cast<char>(port >> 8), static_cast<char>(port), 0, 80};
+    return header;
+  }
+
+  Question ask(const std::string& remote) {
     static constexpr const char* kKinds[] = {"plain",     "sleep", "tasks",  "race",
                                              "coroutine", "file",  "shared", "stream"};
     const std::string id = std::to_string(++asked);
@@ -245,16 +255,19 @@ struct Site {
       const std::string length = std::to_string(body.size());
       return {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + length + "\r\n\r\n" + body, body};
     }
+    if (!remote.empty() && below(4) == 0) {
+      return {"GET /remote/" + id + " HTTP/1.1\r\nHost: a\r\n\r\n", "remote " + id + " " + remote};
+    }
     const std::string kind = options.threads && below(8) == 0 ? "thread" : kKinds[below(std::size(kKinds))];
     return {"GET /" + kind + "/" + id + " HTTP/1.1\r\nHost: a\r\n\r\n", expected(kind, id)};
   }
 
   /// False: the connection is of no more use.
-  Task<bool> exchange(int fd, Incoming& in) {
+  Task<bool> exchange(int fd, Incoming& in, const std::string& remote, const std::string& header) {
     std::vector<Question> questions;
-    std::string text;
+    std::string text = header;
     for (std::uint64_t i = 1 + below(3); i > 0; --i) {
-      questions.push_back(ask());
+      questions.push_back(ask(remote));
       text += questions.back().text;
     }
     if (!options.strict && below(8) == 0) text.resize(below(text.size()));  // gives up in the middle
@@ -278,8 +291,18 @@ struct Site {
       const Result<std::int32_t> connected = co_await op;
       if (!connected && options.strict) sim.violation("a client could not connect");
       Incoming in;
+      std::string remote;
+      std::string header;
+      if (options.proxied) {
+        const unsigned port = 1000 + static_cast<unsigned>(below(60'000));
+        header = proxy_header(port);
+        remote = "192.0.2.1:" + std::to_string(port);
+      }
       bool goes_on = connected.has_value();
-      for (std::uint64_t rounds = 1 + below(3); goes_on && rounds > 0; --rounds) goes_on = co_await exchange(fd, in);
+      for (std::uint64_t rounds = 1 + below(3); goes_on && rounds > 0; --rounds) {
+        goes_on = co_await exchange(fd, in, remote, header);
+        header.clear();
+      }
       Worker::current().close_later(fd);
     }
   }
@@ -348,6 +371,7 @@ struct Site {
     for (const auto& pool : pools) handlers.push_back(pool.get());
     http::Server::Options server_options;
     server_options.grace = static_cast<Duration>(below(3)) * 10 * kSecond;
+    if (options.proxied) server_options.limits.proxy_protocol = *http::AddressList::parse("127.0.0.1");
     server = std::make_unique<http::Server>(sim.scheduler(), server_options, handlers);
     const std::vector<std::vector<http::Listening>> listeners(handlers.size(), {http::Listening{listener}});
     TaskScope calls(sim.scheduler());
@@ -421,6 +445,7 @@ TEST_CASE("random clients are answered") {
     run.site.vms = 1 + static_cast<unsigned>(random.below(2));
     run.site.clients = 1 + static_cast<unsigned>(random.below(6));
     run.site.threads = random.below(4) == 0;
+    run.site.proxied = random.below(4) == 0;
     const Outcome outcome = run_site(run);
     CHECK(outcome.asked == outcome.answered);
     answered += outcome.answered;
@@ -436,6 +461,7 @@ TEST_CASE("random faults, clients that give up, and a stop at any time break not
     run.workers = 1 + static_cast<unsigned>(random.below(3));
     run.site = {.strict = false, .vms = 1 + static_cast<unsigned>(random.below(2)), .clients = 4};
     run.site.threads = random.below(4) == 0;
+    run.site.proxied = random.below(4) == 0;
     if (random.below(2) == 0) run.stop_at = 1 + random.below(20'000);
     run_site(run);
   });
@@ -455,6 +481,19 @@ TEST_CASE("torture: each fallible operation fails once") {
     const Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2}};
     const Outcome whole = run_site(run);
     for_each_step(whole.fallible, 1000, [&](std::uint64_t step) {
+      Run failing = run;
+      failing.faults.fail_at = step;
+      run_site(failing);
+    });
+  });
+}
+
+TEST_CASE("torture: behind a proxy, each fallible operation fails once") {
+  for_each_seed("app behind a proxy, each operation failing", 2, [](std::uint64_t seed) {
+    Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2}};
+    run.site.proxied = true;
+    const Outcome whole = run_site(run);
+    for_each_step(whole.fallible, 500, [&](std::uint64_t step) {
       Run failing = run;
       failing.faults.fail_at = step;
       run_site(failing);
