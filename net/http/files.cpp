@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::size_t kSmall = 64 * 1024;  // goes through our buffers, together with its head
 constexpr std::size_t kPiece = 64 * 1024;
+constexpr std::uint64_t kEncodedMost = 16 * 1024 * 1024;  // a request of a few bytes must not cost seconds
 
 /// Changes with every change of the file, as far as the file system can tell.
 std::string etag_of(const OpenFile& file, std::string_view coding) {
@@ -59,12 +60,18 @@ void divide(Exchange& exchange, FileBody& body, const std::vector<ByteRange>& ra
   set(exchange, "Content-Type", "multipart/byteranges; boundary=" + boundary);
 }
 
+/// All of it is to be sent, and compressed on the way.
+bool is_encoded(const Exchange& exchange, std::uint64_t size) {
+  return size <= kEncodedMost && !exchange.has_header("Content-Length") &&
+         exchange.would_be_encoded(static_cast<std::size_t>(size));
+}
+
 /// False: the response is an error without a body.
 bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators, std::string_view type) {
   const std::uint64_t size = body.file.size;
   const auto field = exchange.method() == "GET" ? exchange.header("range") : std::nullopt;
   Ranges wanted;
-  const bool encoded = size <= kSmall && exchange.would_be_encoded(static_cast<std::size_t>(size));
+  const bool encoded = is_encoded(exchange, size);
   if (field && range_applies(exchange, validators, encoded)) wanted = parse_ranges(*field, size);
   switch (wanted.outcome) {
     case Ranges::Outcome::whole: body.take_whole(); return true;
@@ -82,6 +89,13 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
     body.parts.push_back({{}, wanted.ranges[0].first, wanted.ranges[0].size});
   }
   return true;
+}
+
+/// A client with other wishes would get something else.
+bool may_vary(const Exchange& exchange, std::uint64_t size) {
+  const auto type = exchange.response_header("Content-Type");
+  return exchange.limits().compression_level != 0 && size <= kEncodedMost && type && is_compressible(*type) &&
+         !exchange.has_header("Content-Encoding");
 }
 
 /// From memory, all of it or nothing.
@@ -120,6 +134,16 @@ Task<Result<void>> write_part(Exchange& exchange, int fd, FileBody::Part part) {
   co_return Result<void>();
 }
 
+/// Compressed, in chunks: that there are too few of them does not show, so the client has to be told.
+Task<Result<void>> send_encoded(Exchange& exchange, FileBody& body) {
+  const std::string_view nothing;  // the head alone
+  Result<void> sent = co_await exchange.write(nothing);
+  if (!exchange.is_head() && sent) sent = co_await write_part(exchange, body.file.fd, body.parts[0]);
+  if (sent) co_return exchange.finish();
+  exchange.fail(500);
+  co_return sent;
+}
+
 }  // namespace
 
 std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const FileOptions& options) {
@@ -154,6 +178,8 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
     static_cast<void>(exchange.send(content.view()));
     return true;
   }
+  if (size > kSmall && may_vary(exchange, size)) exchange.vary_by_coding();
+  if (size > kSmall && is_encoded(exchange, size)) return false;
   if (exchange.is_head()) {
     set(exchange, "Content-Length", std::to_string(size));
     static_cast<void>(exchange.send({}));
@@ -165,6 +191,10 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
 
 Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
   if (try_send_file(exchange, body)) co_return Result<void>();
+  if (body->size() > kSmall && is_encoded(exchange, body->size())) {
+    const Result<void> encoded = co_await send_encoded(exchange, *body);
+    co_return encoded;
+  }
   const Result<void> promised = exchange.set_header("Content-Length", std::to_string(body->size()));
   if (!promised) co_return promised;
   for (const FileBody::Part& part : body->parts) {

@@ -241,6 +241,53 @@ def test_compressed_on_the_way():
     os.remove(path)
 
 
+def test_large_ones_are_compressed_in_pieces():
+    text = b"".join(b"line %d of a text\n" % number for number in range(60_000))
+    put("long.txt", text)
+    put("long.bin", text)
+    put("huge.txt", text * 17)
+    program, port = serve("--static", ROOT, "--compress", "6", "--workers", "1")
+    gzip_please = ["-H", "Accept-Encoding: gzip"]
+    with program:
+        for at in (f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/app?file="):
+            for protocol in ("--http1.1", "--http2-prior-knowledge", "--http1.0"):
+                status, fields, body = curl(at + "long.txt", protocol, *gzip_please)
+                check(status == 200 and fields["content-encoding"] == "gzip" and gzip.decompress(body) == text, fields)
+                check("content-length" not in fields and fields["etag"].startswith('W/"'), fields)
+                check(fields["vary"] == "Accept-Encoding" and len(body) < len(text) / 3, fields, len(body))
+                head = curl(at + "long.txt", protocol, "-I", *gzip_please)[1]
+                about_the_file = ("content-type", "content-encoding", "content-length", "etag", "last-modified", "vary")
+                check([head.get(name) for name in about_the_file] == [fields.get(name) for name in about_the_file],
+                      head, fields)
+                check(curl(at + "long.txt", protocol, *gzip_please, "-H", f"If-None-Match: {fields['etag']}")[0] == 304)
+            status, fields, body = curl(at + "long.txt", *gzip_please, "-H", "Range: bytes=10-19")
+            check(status == 206 and body == text[10:20] and "content-encoding" not in fields, fields)
+            status, fields, _ = curl(at + "long.txt", *gzip_please, "-H", "Range: bytes=10-19", "-H",
+                                     f"If-Range: {fields['last-modified']}")
+            check(status == 200 and fields["content-encoding"] == "gzip", "the date is that of other bytes", fields)
+            status, fields, body = curl(at + "long.txt")
+            check(body == text and int(fields["content-length"]) == len(text) and fields["vary"] == "Accept-Encoding")
+            for name, size in (("long.bin", len(text)), ("huge.txt", 17 * len(text))):
+                status, fields, body = curl(at + name, *gzip_please)
+                check("content-encoding" not in fields and len(body) == size == int(fields["content-length"]), fields)
+                check(name == "huge.txt" or "vary" not in fields, fields)
+        # One that becomes shorter must not look whole.
+        path = put("shrinking.txt", text * 10)
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(b"GET /shrinking.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
+            got = stream.recv(1)
+            os.truncate(path, 1000)
+            try:
+                while more := stream.recv(1 << 20):
+                    got += more
+            except ConnectionResetError:
+                pass
+            check(not got.endswith(b"\r\n0\r\n\r\n"), "it looks whole", len(got))
+        check(program.stop() == 0, program.text)
+    for name in ("long.txt", "long.bin", "huge.txt", "shrinking.txt"):
+        os.remove(os.path.join(ROOT, name))
+
+
 def test_res_file():
     program, port = serve("--workers", "2")
     with program:
