@@ -102,6 +102,10 @@ if(TARGET evlua AND TARGET evluaserver)
         COMMAND ${interpreter} ${test})
     endforeach()
   endforeach()
+  # testssl.sh starts thousands of programs.
+  if(TEST e2e/tls_scan_test/libev)
+    set_tests_properties(e2e/tls_scan_test/libev PROPERTIES TIMEOUT 900)
+  endif()
 endif()
 
 # What is shipped. Sanitizers are no part of it.
