@@ -61,6 +61,8 @@ Result<OpenMode> parse_mode(std::string_view mode) noexcept {
 File& File::operator=(File&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(append_, other.append_);
+  std::swap(alignment_bits_, other.alignment_bits_);
+  std::swap(memory_alignment_bits_, other.memory_alignment_bits_);
   return *this;
 }
 
@@ -75,14 +77,24 @@ File::~File() {
 }
 
 Task<Result<File>> File::open(std::string path, OpenMode mode, mode_t permissions, Instant deadline) {
-  IoAwait op(OpCode::open, AT_FDCWD, OpArgs{.open = {path.c_str(), mode.flags, permissions}});
+  const int flags = mode.flags | (mode.direct ? O_DIRECT : 0);
+  IoAwait op(OpCode::open, AT_FDCWD, OpArgs{.open = {path.c_str(), flags, permissions}});
   op.until(deadline);
   const Result<std::int32_t> fd = co_await op;
-  if (!fd) co_return fail(fd.error());
-  co_return File(*fd, mode.append);
+  if (!fd) co_return fail(mode.direct && fd.error().is(EINVAL) ? EOPNOTSUPP : fd.error().code, OpCode::open);
+  File file(*fd, mode.append);
+  if (mode.direct) {
+    const Result<void> learned = co_await file.learn_alignment();
+    if (!learned) co_return fail(learned.error());
+  }
+  co_return file;
 }
 
 Task<Result<std::size_t>> File::read_at(void* data, std::size_t size, std::int64_t offset, Instant deadline) {
+  if (is_direct()) {
+    const Result<std::size_t> read = co_await read_direct(data, size, offset, deadline);
+    co_return read;
+  }
   const auto piece = static_cast<std::uint32_t>(std::min(size, kPiece));
   IoAwait op(OpCode::read, fd_, OpArgs{.read = {data, piece, offset}});
   op.until(deadline);
@@ -92,6 +104,10 @@ Task<Result<std::size_t>> File::read_at(void* data, std::size_t size, std::int64
 }
 
 Task<Result<void>> File::write_at(std::string_view bytes, std::int64_t offset, Instant deadline) {
+  if (is_direct()) {
+    const Result<void> written = co_await write_direct(bytes, offset, deadline);
+    co_return written;
+  }
   while (!bytes.empty()) {
     const auto piece = static_cast<std::uint32_t>(std::min(bytes.size(), kPiece));
     IoAwait op(OpCode::write, fd_, OpArgs{.write = {bytes.data(), piece, offset}});

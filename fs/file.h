@@ -19,12 +19,17 @@ namespace evlua::fs {
 struct OpenMode {
   int flags = 0;
   bool append = false;
+  bool direct = false;  ///< past the page cache, see File
 };
 
 /// "r", "r+", "w", "w+", "a", "a+" with optional "b" and "x" (fail if it exists). EINVAL otherwise.
 Result<OpenMode> parse_mode(std::string_view mode) noexcept;
 
-/// An open file and its position. Used from one strand or one chain of tasks at a time.
+/// An open file. Used from one strand or one chain of tasks at a time.
+///
+/// One that is open `direct` (O_DIRECT) reads and writes through memory that is aligned as the device wants it. Reads
+/// may begin and end anywhere: what is around them is read, too. Writes must begin and end at multiples of `alignment`,
+/// else they are EINVAL: nobody could write the rest of a block without a race.
 class File {
  public:
   File() = default;
@@ -34,11 +39,15 @@ class File {
   /// Closes in the background. REQUIRES: no operation is in flight on it.
   ~File();
 
+  /// EOPNOTSUPP where it cannot be open `direct`.
   static Task<Result<File>> open(std::string path, OpenMode mode, mode_t permissions, Instant deadline = kNever);
 
   int fd() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
   bool appends() const noexcept { return append_; }
+  bool is_direct() const noexcept { return alignment_bits_ > 0; }
+  /// Of offsets and sizes; 1 if the file is not open `direct`.
+  std::uint32_t alignment() const noexcept { return 1U << alignment_bits_; }
   int release() noexcept { return std::exchange(fd_, -1); }
 
   /// Up to `size` bytes at `offset` (-1: where the file itself is, for what cannot seek); 0 at the end.
@@ -50,7 +59,13 @@ class File {
   Task<Result<void>> close();
 
  private:
+  Task<Result<void>> learn_alignment();
+  Task<Result<std::size_t>> read_direct(void* data, std::size_t size, std::int64_t offset, Instant deadline);
+  Task<Result<void>> write_direct(std::string_view bytes, std::int64_t offset, Instant deadline);
+
   int fd_ = -1;
+  std::uint8_t alignment_bits_ = 0;  // alignments are powers of two
+  std::uint8_t memory_alignment_bits_ = 0;
   bool append_ = false;
 };
 

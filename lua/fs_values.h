@@ -13,6 +13,7 @@
 #include "fs/path_ops.h"
 #include "lua/bridge.h"
 #include "lua/stack.h"
+#include "net/socket.h"
 
 namespace evlua::lua {
 
@@ -66,13 +67,15 @@ struct PushInfo : About {
 
 /// A new object of this file.
 void push_file(lua_State* L, fs::File& file);
+/// A new object of the file that came from elsewhere, at its position.
+void push_received_file(lua_State* L, net::Socket& descriptor, bool appends);
 /// Adds to the module's table on top what is in lib_paths.cpp.
 void add_path_functions(lua_State* L);
 /// Adds `watch` to it.
 void add_watch_function(lua_State* L);
 /// The open file at `index`; null when it is none, or closed.
 const fs::File* to_file(lua_State* L, int index);
-/// The type of open files.
+/// The type of open files, if it is not there yet.
 void define_file_type(lua_State* L);
 /// open(path[, mode[, options]])
 int open_file(lua_State* L);

@@ -11,6 +11,7 @@
 #include "core/io_await.h"
 #include "fs/file.h"
 #include "fs/pooled.h"
+#include "lua/file_handle.h"
 #include "lua/fs_values.h"
 #include "lua/iterate.h"
 
@@ -21,82 +22,15 @@ namespace {
 constexpr const char* kFileType = "evlua.file";
 constexpr lua_Integer kReadMax = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kPiece = 65536;
-
-/// Bytes read from the system and not yet handed out. Taking is from the front and moves nothing.
-class ReadAhead {
- public:
-  std::string_view view() const noexcept { return {bytes_.data() + taken_, kept_ - taken_}; }
-  void take(std::size_t size) noexcept { taken_ += size; }
-  void clear() noexcept {
-    bytes_.clear();
-    taken_ = kept_ = 0;
-  }
-
-  /// Room for `size` more, valid until the next call of anything but `view`; then `keep` says how many came.
-  char* grow(std::size_t size) {
-    bytes_.erase(0, taken_);
-    kept_ -= taken_;
-    taken_ = 0;
-    bytes_.resize(kept_ + size);
-    return bytes_.data() + kept_;
-  }
-  void keep(std::size_t size) {
-    kept_ += size;
-    bytes_.resize(kept_);
-  }
-
- private:
-  std::string bytes_;
-  std::size_t taken_ = 0;  // from the front
-  std::size_t kept_ = 0;   // the end of what came
-};
-
-/// An open file as Lua sees it: a position, and what was read ahead for lines.
-struct FileHandle {
-  fs::File file;
-  std::int64_t position = 0;  // of the next byte to read from the system; -1: cannot seek
-  ReadAhead ahead;            // bytes before `position`
-  int in_use = 0;             // operations in flight; the descriptor stays open until they have ended
-  bool in_sequence = false;   // one of them moves the position; a second one would find it anywhere
-  bool closed = false;
-
-  std::int64_t tell() const noexcept { return position - static_cast<std::int64_t>(ahead.view().size()); }
-  /// What was read ahead may have changed. What came from a pipe cannot be read again, and stays.
-  void drop_ahead() noexcept {
-    if (position < 0) return;
-    position = tell();
-    ahead.clear();
-  }
-};
-
-enum class Use : std::uint8_t { anywhere, in_sequence };
-
-/// Keeps the descriptor open while an operation runs, and the position to one operation.
-class InUse {
- public:
-  explicit InUse(FileHandle& handle, Use use = Use::anywhere) noexcept : handle_(handle), use_(use) {
-    ++handle_.in_use;
-    if (use_ == Use::in_sequence) handle_.in_sequence = true;
-  }
-  InUse(const InUse&) = delete;
-  InUse& operator=(const InUse&) = delete;
-  ~InUse() {
-    if (use_ == Use::in_sequence) handle_.in_sequence = false;
-    if (--handle_.in_use == 0 && handle_.closed) handle_.file = fs::File();
-  }
-
- private:
-  FileHandle& handle_;
-  Use use_;
-};
+constexpr std::size_t kDirectReadMax = std::size_t{1} << 20;
 
 FileHandle& check_file(lua_State* L) { return *static_cast<FileHandle*>(luaL_checkudata(L, 1, kFileType)); }
 
 /// Pushes the failure of a file that is closed, or whose position another task is using; the caller returns 3.
-bool refuse(lua_State* L, const FileHandle& handle, Use use) {
+bool refuse(lua_State* L, const FileHandle& handle, FileUse use) {
   if (handle.closed) {
     push_failure(L, "file is closed", "EBADF");
-  } else if (use == Use::in_sequence && handle.in_sequence) {
+  } else if (use == FileUse::in_sequence && handle.in_sequence) {
     push_failure(L, "another task is reading or writing at the position of this file; use read_at and write_at",
                  "EBUSY");
   } else {
@@ -112,6 +46,13 @@ void push_file(lua_State* L, fs::File& file) {
   luaL_setmetatable(L, kFileType);
   handle->file = std::move(file);
   if (::lseek(handle->file.fd(), 0, SEEK_CUR) < 0) handle->position = -1;
+}
+
+void push_received_file(lua_State* L, net::Socket& descriptor, bool appends) {
+  auto* handle = new (lua_newuserdata(L, sizeof(FileHandle))) FileHandle;
+  luaL_setmetatable(L, kFileType);
+  handle->file = fs::File(descriptor.release(), appends);
+  handle->position = ::lseek(handle->file.fd(), 0, SEEK_CUR);
 }
 
 namespace {
@@ -133,7 +74,7 @@ struct ReadWait : OpWait {
         handle(from),
         capacity(size),
         moves(sequential),
-        guard(from, sequential ? Use::in_sequence : Use::anywhere) {
+        guard(from, sequential ? FileUse::in_sequence : FileUse::anywhere) {
     data = frame_allocate(size);
     args.read = {data, static_cast<std::uint32_t>(size), offset};
     finish = [](Suspension& self, lua_State* L) { return static_cast<ReadWait&>(self).push(L); };
@@ -153,8 +94,38 @@ struct ReadWait : OpWait {
   void* data;
   std::size_t capacity;
   bool moves;
-  InUse guard;
+  FileInUse guard;
 };
+
+struct PushDirect : About {
+  FileHandle* handle;
+  bool moves;
+  PushDirect(FileHandle& from, bool sequential) noexcept : handle(&from), moves(sequential) {}
+  int operator()(lua_State* L, const std::string& bytes) const {
+    if (bytes.empty()) return push_failure(L, Error{static_cast<int>(Errc::end_of_file), ErrorDomain::runtime});
+    if (moves) handle->position += static_cast<std::int64_t>(bytes.size());
+    lua_pushlstring(L, bytes.data(), bytes.size());
+    return 1;
+  }
+};
+
+Task<Result<std::string>> read_direct(FileHandle& handle, std::size_t size, std::int64_t offset, bool sequential,
+                                      Instant deadline) {
+  const FileInUse guard(handle, sequential ? FileUse::in_sequence : FileUse::anywhere);
+  std::string bytes(std::min(size, kDirectReadMax), '\0');
+  const Result<std::size_t> got = co_await handle.file.read_at(bytes.data(), bytes.size(), offset, deadline);
+  if (!got) co_return fail(got.error());
+  bytes.resize(*got);
+  co_return bytes;
+}
+
+int read_piece(lua_State* L, FileHandle& handle, std::size_t size, std::int64_t offset, bool sequential,
+               Instant deadline) {
+  if (!handle.file.is_direct()) return suspend<ReadWait>(L, handle, size, offset, sequential, deadline);
+  return suspend_task<std::string>(
+      L, [=, &handle] { return read_direct(handle, size, offset, sequential, deadline); },
+      PushDirect(handle, sequential));
+}
 
 /// read_at(n, offset[, options])
 int read_at(lua_State* L) {
@@ -162,8 +133,8 @@ int read_at(lua_State* L) {
   const auto size = static_cast<std::size_t>(check_range(L, 2, 1, kReadMax));
   const lua_Integer offset = check_range(L, 3, 0, std::numeric_limits<lua_Integer>::max());
   const Instant deadline = deadline_option(L, 4);
-  if (refuse(L, handle, Use::anywhere)) return 3;
-  return suspend<ReadWait>(L, handle, size, offset, false, deadline);
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
+  return read_piece(L, handle, size, offset, false, deadline);
 }
 
 Task<Result<std::size_t>> read_ahead(FileHandle& handle, Instant deadline) {
@@ -182,7 +153,7 @@ std::size_t line_size(const FileHandle& handle, std::size_t searched = 0) noexce
 
 /// Reads until a line is there, or the last bytes of a file that does not end with one.
 Task<Result<void>> read_line(FileHandle& handle, Instant deadline) {
-  const InUse guard(handle, Use::in_sequence);
+  const FileInUse guard(handle, FileUse::in_sequence);
   std::size_t searched = 0;
   while (line_size(handle, searched) == 0) {
     searched = handle.ahead.view().size();
@@ -208,7 +179,7 @@ struct PushLine : About {
 };
 
 Task<Result<void>> read_rest(FileHandle& handle, Instant deadline) {
-  const InUse guard(handle, Use::in_sequence);
+  const FileInUse guard(handle, FileUse::in_sequence);
   while (true) {
     const Result<std::size_t> got = co_await read_ahead(handle, deadline);
     if (!got) co_return fail(got.error());
@@ -235,7 +206,7 @@ int read(lua_State* L) {
     if (*format == '*') ++format;
     luaL_argcheck(L, *format == 'l' || *format == 'L' || *format == 'a', 2,
                   "a number of bytes, \"l\", \"L\" or \"a\" expected");
-    if (refuse(L, handle, Use::in_sequence)) return 3;
+    if (refuse(L, handle, FileUse::in_sequence)) return 3;
     if (*format == 'a') {
       return suspend_task<void>(
           L, [&handle, deadline] { return read_rest(handle, deadline); }, PushRest(handle));
@@ -247,14 +218,14 @@ int read(lua_State* L) {
   }
   const auto size =
       static_cast<std::size_t>(lua_isnoneornil(L, 2) ? lua_Integer{kPiece} : check_range(L, 2, 1, kReadMax));
-  if (refuse(L, handle, Use::in_sequence)) return 3;
+  if (refuse(L, handle, FileUse::in_sequence)) return 3;
   if (const std::string_view there = handle.ahead.view(); !there.empty()) {
     const std::size_t taken = std::min(size, there.size());
     lua_pushlstring(L, there.data(), taken);
     handle.ahead.take(taken);
     return 1;
   }
-  return suspend<ReadWait>(L, handle, size, handle.position, true, deadline);
+  return read_piece(L, handle, size, handle.position, true, deadline);
 }
 
 /// for line in file:lines([format]) do ... end
@@ -274,10 +245,12 @@ int chunks(lua_State* L) {
 // -- files: writing and the rest ------------------------------------------------------------------------------------
 
 /// A pipe has no position: reading and writing do not meet.
-Use use_of_write(const FileHandle& handle) noexcept { return handle.position < 0 ? Use::anywhere : Use::in_sequence; }
+FileUse use_of_write(const FileHandle& handle) noexcept {
+  return handle.position < 0 ? FileUse::anywhere : FileUse::in_sequence;
+}
 
 Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, Instant deadline) {
-  const InUse guard(handle, use_of_write(handle));
+  const FileInUse guard(handle, use_of_write(handle));
   handle.drop_ahead();
   const bool at_end = handle.file.appends();
   const Result<void> wrote = co_await handle.file.write_at(bytes, at_end ? -1 : handle.position, deadline);
@@ -288,17 +261,29 @@ Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, 
   co_return wrote;
 }
 
+/// Pushes the failure of a direct write that does not begin and end where it has to.
+bool refuse_unaligned(lua_State* L, const FileHandle& handle, std::size_t size, std::int64_t offset) {
+  const auto unit = static_cast<lua_Integer>(handle.file.alignment());
+  if (offset % unit == 0 && static_cast<lua_Integer>(size) % unit == 0) return false;
+  const char* message = lua_pushfstring(
+      L, "write: this file is open for direct writing, of multiples of %I bytes at multiples of %I: not %I at %I", unit,
+      unit, static_cast<lua_Integer>(size), static_cast<lua_Integer>(offset));
+  push_failure(L, message, "EINVAL");
+  return true;
+}
+
 int write(lua_State* L) {
   FileHandle& handle = check_file(L);
   const std::string_view bytes = check_bytes(L, 2);
   const Instant deadline = deadline_option(L, 3);
   if (refuse(L, handle, use_of_write(handle))) return 3;
+  if (handle.file.is_direct() && refuse_unaligned(L, handle, bytes.size(), handle.tell())) return 3;
   return suspend_task<void>(
       L, [&handle, bytes, deadline] { return write_sequential(handle, bytes, deadline); }, PushTrue());
 }
 
 Task<Result<void>> write_somewhere(FileHandle& handle, std::string_view bytes, std::int64_t offset, Instant deadline) {
-  const InUse guard(handle);
+  const FileInUse guard(handle);
   const Result<void> wrote = co_await handle.file.write_at(bytes, offset, deadline);
   if (!handle.in_sequence) handle.drop_ahead();
   co_return wrote;
@@ -309,13 +294,14 @@ int write_at(lua_State* L) {
   const std::string_view bytes = check_bytes(L, 2);
   const lua_Integer offset = check_range(L, 3, 0, std::numeric_limits<lua_Integer>::max());
   const Instant deadline = deadline_option(L, 4);
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
+  if (handle.file.is_direct() && refuse_unaligned(L, handle, bytes.size(), offset)) return 3;
   return suspend_task<void>(
       L, [&handle, bytes, offset, deadline] { return write_somewhere(handle, bytes, offset, deadline); }, PushTrue());
 }
 
 Task<Result<void>> sync_file(FileHandle& handle, bool data_only, Instant deadline) {
-  const InUse guard(handle);
+  const FileInUse guard(handle);
   const Result<void> synced = co_await handle.file.sync(data_only, deadline);
   co_return synced;
 }
@@ -325,13 +311,13 @@ int sync(lua_State* L) {
   const bool has_options = check_options(L, 2, {"data_only", "timeout"});
   const bool data_only = has_options && option_flag(L, 2, "data_only", false);
   const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<void>(
       L, [&handle, data_only, deadline] { return sync_file(handle, data_only, deadline); }, PushTrue());
 }
 
 Task<Result<void>> truncate_file(FileHandle& handle, std::int64_t size) {
-  const InUse guard(handle);
+  const FileInUse guard(handle);
   const Result<void> done = co_await handle.file.truncate(size);
   if (!handle.in_sequence) handle.drop_ahead();
   co_return done;
@@ -341,20 +327,20 @@ int truncate(lua_State* L) {
   FileHandle& handle = check_file(L);
   const lua_Integer size =
       lua_isnoneornil(L, 2) ? handle.tell() : check_range(L, 2, 0, std::numeric_limits<lua_Integer>::max());
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<void>(
       L, [&handle, size] { return truncate_file(handle, size); }, PushTrue());
 }
 
 Task<Result<fs::FileInfo>> stat_file(FileHandle& handle) {
-  const InUse guard(handle);
+  const FileInUse guard(handle);
   Result<fs::FileInfo> info = co_await fs::stat(handle.file.fd());
   co_return info;
 }
 
 int stat_method(lua_State* L) {
   FileHandle& handle = check_file(L);
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<fs::FileInfo>(
       L, [&handle] { return stat_file(handle); }, PushInfo());
 }
@@ -367,7 +353,7 @@ struct PushPosition : About {
 };
 
 Task<Result<std::int64_t>> seek_from_end(FileHandle& handle, std::int64_t offset) {
-  const InUse guard(handle, Use::in_sequence);
+  const FileInUse guard(handle, FileUse::in_sequence);
   const Result<fs::FileInfo> info = co_await fs::stat(handle.file.fd());
   if (!info) co_return fail(info.error());
   const std::int64_t target = static_cast<std::int64_t>(info->size) + offset;
@@ -383,8 +369,8 @@ int seek(lua_State* L) {
   static const char* const names[] = {"set", "cur", "end", nullptr};
   const int whence = luaL_checkoption(L, 2, "cur", names);
   const lua_Integer offset = luaL_optinteger(L, 3, 0);
-  if (refuse(L, handle, Use::in_sequence)) return 3;
-  if (refuse(L, handle, Use::in_sequence)) return 3;
+  if (refuse(L, handle, FileUse::in_sequence)) return 3;
+  if (refuse(L, handle, FileUse::in_sequence)) return 3;
   if (handle.position < 0) return push_failure(L, Error{ESPIPE, ErrorDomain::system});
   if (whence == 2) {
     return suspend_task<std::int64_t>(
@@ -429,13 +415,37 @@ int close(lua_State* L) {
 constexpr Duration kFirstLockPause = kMillisecond;
 constexpr Duration kLockPauseMax = 20 * kMillisecond;
 
+/// What is locked: the whole file by flock(2), or a range of it for this open file (F_OFD_SETLK).
+struct LockRange {
+  bool whole = true;
+  std::int64_t offset = 0;
+  std::int64_t length = 0;  // 0: up to the end, wherever that will be
+};
+
+enum class LockKind : std::uint8_t { shared, exclusive, none };
+
+/// Without waiting: 0 or an errno.
+int change_lock(int fd, const LockRange& range, LockKind kind) noexcept {
+  if (range.whole) {
+    const int how = kind == LockKind::none ? LOCK_UN : kind == LockKind::shared ? LOCK_SH : LOCK_EX;
+    return ::flock(fd, how | LOCK_NB) == 0 ? 0 : errno;
+  }
+  struct flock asked {};
+  asked.l_type = kind == LockKind::none ? F_UNLCK : kind == LockKind::shared ? F_RDLCK : F_WRLCK;
+  asked.l_whence = SEEK_SET;
+  asked.l_start = range.offset;
+  asked.l_len = range.length;
+  if (::fcntl(fd, F_OFD_SETLK, &asked) == 0) return 0;
+  return errno == EACCES ? EAGAIN : errno;
+}
+
 /// Tries again and again: one who waits in the kernel would hold a thread, and enough of them all threads.
-Task<Result<void>> lock_file(FileHandle& handle, int how, Instant deadline) {
-  const InUse guard(handle);
+Task<Result<void>> lock_file(FileHandle& handle, LockRange range, LockKind kind, Instant deadline) {
+  const FileInUse guard(handle);
   Duration pause = kFirstLockPause;
   while (true) {
     const Result<void> locked =
-        co_await fs::pooled([&handle, how] { return ::flock(handle.file.fd(), how | LOCK_NB) == 0 ? 0 : errno; });
+        co_await fs::pooled([&handle, range, kind] { return change_lock(handle.file.fd(), range, kind); });
     if (locked || !locked.error().is(EWOULDBLOCK)) co_return locked;
     if (handle.closed) co_return fail(ECANCELED);
     const Instant now = monotonic_now();
@@ -446,32 +456,51 @@ Task<Result<void>> lock_file(FileHandle& handle, int how, Instant deadline) {
   }
 }
 
+constexpr lua_Integer kAbsent = std::numeric_limits<lua_Integer>::min();
+
+/// From the options `offset` and `length` of the table at `index`.
+LockRange lock_range(lua_State* L, int index) {
+  LockRange range;
+  range.offset = option_integer(L, index, "offset", kAbsent);
+  range.length = option_integer(L, index, "length", kAbsent);
+  range.whole = range.offset == kAbsent && range.length == kAbsent;
+  if (range.offset == kAbsent) range.offset = 0;
+  if (range.length == kAbsent) range.length = 0;
+  luaL_argcheck(L, range.offset >= 0, index, "option 'offset' must not be negative");
+  luaL_argcheck(L, range.length >= 0, index, "option 'length' must not be negative");
+  luaL_argcheck(L, range.length <= std::numeric_limits<lua_Integer>::max() - range.offset, index,
+                "option 'length': the range ends beyond what a file can have");
+  return range;
+}
+
 /// lock([options])
 int lock(lua_State* L) {
   FileHandle& handle = check_file(L);
-  const bool has_options = check_options(L, 2, {"shared", "timeout"});
-  const int how = has_options && option_flag(L, 2, "shared", false) ? LOCK_SH : LOCK_EX;
-  const Instant deadline = has_options ? option_deadline(L, 2) : kNever;
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  LockRange range;
+  LockKind kind = LockKind::exclusive;
+  Instant deadline = kNever;
+  if (check_options(L, 2, {"shared", "timeout", "offset", "length"})) {
+    range = lock_range(L, 2);
+    if (option_flag(L, 2, "shared", false)) kind = LockKind::shared;
+    deadline = option_deadline(L, 2);
+  }
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<void>(
-      L, [&handle, how, deadline] { return lock_file(handle, how, deadline); }, PushTrue("lock"));
+      L, [=, &handle] { return lock_file(handle, range, kind, deadline); }, PushTrue("lock"));
 }
 
-Task<Result<void>> unlock_file(FileHandle& handle) {
-  const InUse guard(handle);
-  Result<void> done = co_await fs::pooled([&handle] { return ::flock(handle.file.fd(), LOCK_UN) == 0 ? 0 : errno; });
-  co_return done;
-}
-
+/// unlock([options])
 int unlock(lua_State* L) {
   FileHandle& handle = check_file(L);
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  LockRange range;
+  if (check_options(L, 2, {"offset", "length"})) range = lock_range(L, 2);
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<void>(
-      L, [&handle] { return unlock_file(handle); }, PushTrue("unlock"));
+      L, [=, &handle] { return lock_file(handle, range, LockKind::none, kNever); }, PushTrue("unlock"));
 }
 
 Task<Result<void>> allocate_file(FileHandle& handle, std::int64_t offset, std::int64_t size) {
-  const InUse guard(handle);
+  const FileInUse guard(handle);
   Result<void> done = co_await fs::pooled([&handle, offset, size] {
     int error = EINTR;
     while (error == EINTR) error = ::fallocate(handle.file.fd(), 0, offset, size) == 0 ? 0 : errno;
@@ -486,9 +515,15 @@ int allocate(lua_State* L) {
   const lua_Integer size = check_range(L, 2, 1, std::numeric_limits<lua_Integer>::max());
   const lua_Integer offset = luaL_optinteger(L, 3, 0);
   luaL_argcheck(L, offset >= 0, 3, "must not be negative");
-  if (refuse(L, handle, Use::anywhere)) return 3;
+  if (refuse(L, handle, FileUse::anywhere)) return 3;
   return suspend_task<void>(
       L, [&handle, offset, size] { return allocate_file(handle, offset, size); }, PushTrue("allocate"));
+}
+
+/// alignment() -> what offsets and sizes of writes must be multiples of
+int alignment(lua_State* L) {
+  lua_pushinteger(L, check_file(L).file.alignment());
+  return 1;
 }
 
 int flush(lua_State* L) {
@@ -523,24 +558,34 @@ int open_file(lua_State* L) {
   const char* mode = luaL_optstring(L, 2, "r");
   const Result<fs::OpenMode> parsed = fs::parse_mode(mode);
   luaL_argcheck(L, parsed.has_value(), 2, "invalid mode (\"r\", \"w\" or \"a\", then \"+\", \"b\", \"x\")");
-  const bool has_options = check_options(L, 3, {"permissions", "timeout"});
+  const bool has_options = check_options(L, 3, {"permissions", "timeout", "direct"});
   const auto permissions = has_options ? option_permissions(L, 3).value_or(0666) : mode_t{0666};
   const Instant deadline = has_options ? option_deadline(L, 3) : kNever;
-  const fs::OpenMode how = *parsed;
+  fs::OpenMode how = *parsed;
+  how.direct = has_options && option_flag(L, 3, "direct", false);
+  luaL_argcheck(L, !how.direct || !how.append, 3, "option 'direct': not for appending, which begins anywhere");
   return suspend_task<fs::File>(
       L, [=] { return fs::File::open(std::string(path), how, permissions, deadline); }, PushFile(path));
 }
 
+FileHandle* to_file_handle(lua_State* L, int index) {
+  return static_cast<FileHandle*>(luaL_testudata(L, index, kFileType));
+}
+
 const fs::File* to_file(lua_State* L, int index) {
-  const auto* handle = static_cast<FileHandle*>(luaL_testudata(L, index, kFileType));
+  const FileHandle* handle = to_file_handle(L, index);
   return handle != nullptr && !handle->closed ? &handle->file : nullptr;
 }
 
 void define_file_type(lua_State* L) {
-  const luaL_Reg methods[] = {{"read", read},   {"read_at", read_at},   {"lines", lines},       {"chunks", chunks},
-                              {"write", write}, {"write_at", write_at}, {"seek", seek},         {"sync", sync},
-                              {"flush", flush}, {"truncate", truncate}, {"stat", stat_method},  {"close", close},
-                              {"lock", lock},   {"unlock", unlock},     {"allocate", allocate}, {nullptr, nullptr}};
+  const bool is_there = luaL_getmetatable(L, kFileType) != LUA_TNIL;
+  lua_pop(L, 1);
+  if (is_there) return;
+  const luaL_Reg methods[] = {
+      {"read", read},           {"read_at", read_at}, {"lines", lines}, {"chunks", chunks}, {"write", write},
+      {"write_at", write_at},   {"seek", seek},       {"sync", sync},   {"flush", flush},   {"truncate", truncate},
+      {"stat", stat_method},    {"close", close},     {"lock", lock},   {"unlock", unlock}, {"allocate", allocate},
+      {"alignment", alignment}, {nullptr, nullptr}};
   const luaL_Reg meta[] = {{"__tostring", file_to_string}, {"__gc", collect_file}, {nullptr, nullptr}};
   define_type(L, kFileType, methods, meta);
 }

@@ -15,6 +15,8 @@ namespace {
 
 constexpr const char* kWatcherType = "evlua.watcher";
 
+constexpr const char* kTooMany = "no more watches are allowed, see fs.inotify.max_user_watches";
+
 struct WatcherHandle {
   std::unique_ptr<fs::Watch> watch;
 };
@@ -25,9 +27,26 @@ fs::Watch& check_watcher(lua_State* L) {
   return *handle->watch;
 }
 
+/// A failure for which there is a message of our own is a value.
+struct Told {
+  Result<fs::WatchEvent> event = fail(ECANCELED);
+};
+
+Task<Result<Told>> next_event(fs::Watch& watch, Instant deadline) {
+  Told told;
+  told.event = co_await watch.next(deadline);
+  if (!told.event && !told.event.error().is(ENOSPC)) co_return fail(told.event.error());
+  co_return told;
+}
+
 struct PushEvent {
   static const char* subject() noexcept { return "watch"; }
-  int operator()(lua_State* L, const fs::WatchEvent& event) const {
+  int operator()(lua_State* L, const Told& told) const {
+    if (!told.event) {
+      lua_pushfstring(L, "watch: a new folder is not watched: %s", kTooMany);
+      return push_failure(L, lua_tostring(L, -1), "ENOSPC");
+    }
+    const fs::WatchEvent& event = *told.event;
     if (*event.type == '\0') return push_failure(L, fail(Errc::end_of_file).value());
     lua_createtable(L, 0, 4);
     lua_pushstring(L, event.type);
@@ -50,8 +69,8 @@ struct PushEvent {
 int read(lua_State* L) {
   fs::Watch& watch = check_watcher(L);
   const Instant deadline = deadline_option(L, 2);
-  return suspend_task<fs::WatchEvent>(
-      L, [&watch, deadline] { return watch.next(deadline); }, PushEvent());
+  return suspend_task<Told>(
+      L, [&watch, deadline] { return next_event(watch, deadline); }, PushEvent());
 }
 
 /// for event in watcher:events() do ... end: ends when it is closed, or what was watched is no more.
@@ -82,21 +101,38 @@ int collect_watcher(lua_State* L) {
   return 0;
 }
 
+/// Likewise.
+struct Opened {
+  Result<std::unique_ptr<fs::Watch>> watch = fail(ECANCELED);
+};
+
 struct PushWatcher : About {
   using About::About;
-  int operator()(lua_State* L, std::unique_ptr<fs::Watch>& watch) const {
+  int operator()(lua_State* L, Opened& opened) const {
+    if (!opened.watch) {
+      lua_pushfstring(L, "%s: %s", subject(), kTooMany);
+      return push_failure(L, lua_tostring(L, -1), "ENOSPC");
+    }
     auto* handle = new (lua_newuserdata(L, sizeof(WatcherHandle))) WatcherHandle;
-    handle->watch = std::move(watch);
+    handle->watch = std::move(*opened.watch);
     luaL_setmetatable(L, kWatcherType);
     return 1;
   }
 };
 
-/// watch(path) -> watcher
+Task<Result<Opened>> open_watch(std::string path, bool recursive) {
+  Opened opened;
+  opened.watch = co_await fs::Watch::open(std::move(path), recursive);
+  if (!opened.watch && !opened.watch.error().is(ENOSPC)) co_return fail(opened.watch.error());
+  co_return opened;
+}
+
+/// watch(path[, options]) -> watcher
 int watch_path(lua_State* L) {
   const char* path = check_path(L, 1);
-  return suspend_task<std::unique_ptr<fs::Watch>>(
-      L, [path] { return fs::Watch::open(path); }, PushWatcher(path, "watch "));
+  const bool recursive = check_options(L, 2, {"recursive"}) && option_flag(L, 2, "recursive", false);
+  return suspend_task<Opened>(
+      L, [path, recursive] { return open_watch(path, recursive); }, PushWatcher(path, "watch "));
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ local fs = {}
 ---@class evlua.FsOpenOptions
 ---@field permissions? integer of a new file (octal 0666), less the umask
 ---@field timeout? number seconds for the whole call
+---@field direct? boolean past the page cache (false)
 
 ---@class evlua.FsMkdirOptions
 ---@field parents? boolean make those above, too; one that exists is fine (false)
@@ -45,6 +46,15 @@ local fs = {}
 ---@class evlua.FsLockOptions
 ---@field shared? boolean others may share it (false)
 ---@field timeout? number seconds; 0 only tries
+---@field offset? integer of a range (0)
+---@field length? integer of a range; 0: up to the end (0)
+
+---@class evlua.FsRange
+---@field offset? integer (0)
+---@field length? integer 0: up to the end (0)
+
+---@class evlua.FsWatchOptions
+---@field recursive? boolean in all directories below, too (false)
 
 ---@class evlua.FsWalkOptions
 ---@field depth? number how deep to go
@@ -174,17 +184,22 @@ function File:truncate(size) end
 ---@return string? code
 function File:stat() end
 
----Locks the file as flock(2) does. Waiting takes no thread.
+---Locks the file as flock(2) does, or a range of it (F_OFD_SETLK). Waiting takes no thread.
 ---@param options? evlua.FsLockOptions
 ---@return true? done
 ---@return string? message
 ---@return string? code
 function File:lock(options) end
 
+---@param range? evlua.FsRange
 ---@return true? done
 ---@return string? message
 ---@return string? code
-function File:unlock() end
+function File:unlock(range) end
+
+---What offsets and sizes of writes must be multiples of; 1 if the file is not open `direct`.
+---@return integer bytes
+function File:alignment() end
 
 ---Makes sure that there is room for `size` bytes from `offset` (0) on.
 ---@param size integer
@@ -462,11 +477,12 @@ function Watcher:events() end
 ---@return true
 function Watcher:close() end
 
----Watches a file, or a directory without those below it.
+---Watches a file, or a directory, with those below it only if it is to be `recursive`.
 ---@param path string
+---@param options? evlua.FsWatchOptions
 ---@return evlua.Watcher? watcher
 ---@return string? message
 ---@return string? code
-function fs.watch(path) end
+function fs.watch(path, options) end
 
 return fs

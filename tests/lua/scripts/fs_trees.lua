@@ -255,6 +255,193 @@ function tests.locks()
   file:close()
 end
 
+function tests.ranges()
+  local root = tree("ranges", {"file"})
+  local path = root .. "/file"
+  local one, two = assert(fs.open(path, "r+")), assert(fs.open(path, "r+"))
+  assert(one:lock{offset = 10, length = 10})
+  assert(two:lock{length = 10, timeout = 0} and two:lock{offset = 20, timeout = 0})
+  check_failure("ETIMEDOUT", "^lock: timed out$", two:lock{offset = 19, length = 1, timeout = 0.01})
+  check_failure("ETIMEDOUT", "", two:lock{offset = 0, timeout = 0})
+  check_failure("ETIMEDOUT", "", one:lock{offset = 1 << 40, length = 1, timeout = 0})
+  -- Another process, and fcntl(2), see the same lock: theirs, since Python's are those of a process.
+  local ask = "import fcntl, sys; f = open(sys.argv[1], 'r+')\n"
+    .. "try: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, int(sys.argv[3]), int(sys.argv[2]))\n"
+    .. "except OSError: sys.exit(7)"
+  assert(process.run{"python3", "-c", ask, path, "15", "1"}.code == 7)
+  -- Parts are given back; a kind is changed in place.
+  assert(one:unlock{offset = 15, length = 5} and two:lock{offset = 15, length = 5, timeout = 0})
+  assert(two:unlock{offset = 0} and process.run{"python3", "-c", ask, path, "15", "1"}.ok)
+  assert(one:lock{offset = 10, length = 5, shared = true} and two:lock{offset = 10, length = 2, shared = true})
+  check_failure("ETIMEDOUT", "", two:lock{offset = 10, length = 2, timeout = 0})
+  -- Waiting, and cancellation.
+  local waiter = evlua.spawn(function() return two:lock{offset = 10, length = 2, timeout = 30} end)
+  assert(select(3, evlua.timeout(0.02, two.lock, two, {offset = 12, length = 1})) == "ETIMEDOUT")
+  assert(one:unlock{} and waiter:status() == "waiting" and one:unlock{offset = 0})
+  assert(waiter:join() == true)
+  -- The whole file is another lock; closing ends them.
+  assert(one:lock{timeout = 0})
+  assert(two:close() and one:lock{offset = 0, timeout = 5})
+  local reader = assert(fs.open(path))
+  check_failure("EBADF", "^lock: ", reader:lock{offset = 0, length = 1})
+  check_failure("ETIMEDOUT", "", reader:lock{offset = 0, length = 1, shared = true, timeout = 0})
+  refused("option 'offset' must not be negative", one.lock, one, {offset = -5})
+  refused("option 'length' must not be negative", one.lock, one, {length = -2})
+  refused("beyond what a file can have", one.lock, one, {offset = 2, length = math.maxinteger})
+  refused("unknown option", one.unlock, one, {shared = true})
+  one:close()
+  reader:close()
+end
+
+function tests.direct()
+  local root = tree("direct", {"file"})
+  local file, message, code = fs.open(root .. "/data", "w+", {direct = true})
+  refused("option 'direct'", fs.open, root .. "/data", "a", {direct = true})
+  local plain = assert(fs.open(root .. "/file", "r+"))
+  assert(plain:alignment() == 1)
+  plain:close()
+  if file == nil then
+    assert(code == "EOPNOTSUPP" and message:find("data: operation not supported"), message)
+    io.stderr:write("SKIPPED: this file system has no direct I/O\n")
+    return
+  end
+  local unit = file:alignment()
+  assert(unit >= 2 and unit <= 65536 and unit & (unit - 1) == 0, unit)
+  local parts = {}
+  for i = 1, 3 * 1024 * 1024 // 8 do parts[i] = string.pack(">I8", i * 0x9e3779b97f4a7c15) end
+  local data = table.concat(parts)
+  assert(file:write(data) and file:seek() == #data)
+  check_failure("EINVAL", "multiples of " .. unit, file:write_at("x", 0))
+  check_failure("EINVAL", "multiples of " .. unit, file:write_at(data:sub(1, unit), 1))
+  check_failure("EINVAL", "multiples of " .. unit, file:write("short"))
+  assert(fs.read(root .. "/data") == data)
+  -- Reads begin and end anywhere.
+  for _, range in ipairs{{1, 0}, {unit, 0}, {3, unit - 1}, {unit + 2, unit - 1}, {100000, 12345}, {1, #data - 1}} do
+    local got = assert(file:read_at(range[1], range[2]))
+    assert(got == data:sub(range[2] + 1, range[2] + range[1]), range[1])
+  end
+  assert(#file:read_at(#data, 5) == 1 << 20)  -- so much at once
+  assert(file:read_at(100, #data - 7) == data:sub(-7))
+  check_failure("EOF", "end of file", file:read_at(10, #data))
+  -- By the position, also where the end of the file is in a block.
+  assert(file:truncate(#data - 5) and file:seek("set", 0) == 0)
+  local all = {}
+  for chunk in file:chunks(99999) do all[#all + 1] = chunk end
+  assert(table.concat(all) == data:sub(1, -6))
+  assert(file:seek("set", unit) == unit and file:write(("y"):rep(unit)) and file:seek() == 2 * unit)
+  assert(file:read_at(unit, unit) == ("y"):rep(unit))
+  assert(file:seek("set", 3) == 3)
+  check_failure("EINVAL", "at 3", file:write(("y"):rep(unit)))
+  assert(fs.write(root .. "/lines", "one\ntwo\n"))
+  local lines = assert(fs.open(root .. "/lines", "r", {direct = true}))
+  assert(lines:read("l") == "one" and lines:read("a") == "two\n" and select(3, lines:read()) == "EOF")
+  -- As an end of evlua.pipe.
+  assert(file:seek("set", 0) and lines:seek("set", 0))
+  local copy = assert(fs.open(root .. "/copy", "w+"))
+  assert(evlua.pipe(file, copy) == #data - 5)
+  assert(copy:stat().size == #data - 5 and copy:read_at(50000, 0) == file:read_at(50000, 0))
+  -- Many at once.
+  local reads = {}
+  for i = 1, 40 do
+    local at = i * 5000 + 100000
+    reads[i] = function() return file:read_at(1000, at) == data:sub(at + 1, at + 1000) end
+  end
+  for _, right in ipairs{evlua.all(reads)} do assert(right) end
+  for _, open in ipairs{file, lines, copy} do open:close() end
+end
+
+-- Reads events until `done(seen)`; `seen` counts them by "type name".
+local function gather(watcher, done)
+  local seen = {}
+  while not done(seen) do
+    local event = assert(watcher:read{timeout = 20})
+    local key = event.type .. " " .. tostring(event.name)
+    seen[key] = (seen[key] or 0) + 1
+  end
+  return seen
+end
+
+function tests.watch_trees()
+  local root = tree("watch_trees", {"a/b/c/file", "other/file"})
+  assert(fs.mkdir(root .. "/outside") and fs.symlink(root .. "/other", root .. "/a/link"))
+  local watcher = assert(fs.watch(root .. "/a", {recursive = true}))
+  assert(fs.write(root .. "/a/b/c/file", "new"))
+  gather(watcher, function(seen) return seen["written b/c/file"] end)
+  -- What is behind a link is not of the tree.
+  assert(fs.write(root .. "/other/file", "new") and fs.write(root .. "/a/mark", ""))
+  local seen = gather(watcher, function(s) return s["written mark"] end)
+  for key in pairs(seen) do assert(not key:find("link"), key) end
+  -- Deep folders and files in them, made at once: each is told, and once.
+  for i = 1, 50 do
+    assert(fs.mkdir(("%s/a/n%d/x/y"):format(root, i), {parents = true}))
+    assert(fs.write(("%s/a/n%d/x/y/file"):format(root, i), "content"))
+  end
+  seen = gather(watcher, function(s)
+    for i = 1, 50 do
+      if not s[("created n%d/x/y/file"):format(i)] then return false end
+    end
+    return true
+  end)
+  for i = 1, 50 do
+    for _, name in ipairs{"n%d", "n%d/x", "n%d/x/y", "n%d/x/y/file"} do
+      local key = "created " .. name:format(i)
+      assert(seen[key] == 1, key .. " " .. tostring(seen[key]))
+    end
+  end
+  -- They are watched from now on.
+  assert(fs.remove(root .. "/a/n7/x/y/file") and fs.write(root .. "/a/n7/x/y/again", ""))
+  gather(watcher, function(s) return s["removed n7/x/y/file"] and s["written n7/x/y/again"] end)
+  -- Moved inside: told below the new name. Moved out: told no more. Moved in: what is there is told.
+  assert(fs.rename(root .. "/a/n8", root .. "/a/m8"))
+  gather(watcher, function(s) return s["moved_from n8"] and s["moved_to m8"] and s["created m8/x/y/file"] end)
+  assert(fs.write(root .. "/a/m8/x/y/file", "changed"))
+  gather(watcher, function(s) return s["written m8/x/y/file"] and not s["written n8/x/y/file"] end)
+  assert(fs.rename(root .. "/a/n9", root .. "/outside/n9"))
+  gather(watcher, function(s) return s["moved_from n9"] end)
+  assert(fs.write(root .. "/outside/n9/x/y/file", "unseen") and fs.write(root .. "/a/mark", ""))
+  seen = gather(watcher, function(s) return s["written mark"] end)
+  for key in pairs(seen) do assert(not key:find("n9"), key) end
+  assert(fs.rename(root .. "/outside/n9", root .. "/a/back"))
+  gather(watcher, function(s) return s["moved_to back"] and s["created back/x/y/file"] end)
+  -- Removed, made again: watched again.
+  assert(fs.remove_all(root .. "/a/n1") and fs.mkdir(root .. "/a/n1"))
+  gather(watcher, function(s) return s["removed n1/x/y/file"] and s["removed n1"] and s["created n1"] end)
+  assert(fs.write(root .. "/a/n1/new", ""))
+  gather(watcher, function(s) return s["created n1/new"] end)  -- perhaps before it was watched
+  -- More than the system keeps: that is told, and everything is watched afterwards.
+  local limit = tonumber(fs.read("/proc/sys/fs/inotify/max_queued_events"))
+  if limit <= 20000 then
+    assert(fs.mkdir(root .. "/a/flood") and fs.write(root .. "/a/flood/mark", ""))
+    gather(watcher, function(s) return s["created flood/mark"] end)  -- it is watched now
+    local writer = evlua.spawn(function()
+      local one = assert(fs.open(root .. "/a/flood/one", "w"))
+      local two = assert(fs.open(root .. "/a/flood/two", "w"))
+      for _ = 1, limit // 2 + 1000 do assert(one:write("x") and two:write("x")) end  -- no two events alike in a row
+      assert(fs.mkdir(root .. "/a/flood/late"))
+    end)
+    writer:join()
+    gather(watcher, function(s) return s["overflow nil"] end)
+    while watcher:read{timeout = 0.05} do end  -- what is behind it: they are closed when they are collected
+    assert(fs.write(root .. "/a/flood/late/file", ""))
+    gather(watcher, function(s) return s["written flood/late/file"] end)
+  end
+  -- The end, when the top is gone.
+  assert(fs.remove_all(root .. "/a"))
+  local last
+  for event in watcher:events() do last = event end
+  assert(last.type == "removed" and last.name == nil)
+  watcher:close()
+  -- A file is watched as ever; closing ends a reader.
+  local single = assert(fs.watch(root .. "/other/file", {recursive = true}))
+  assert(fs.write(root .. "/other/file", "x"))
+  gather(single, function(s) return s["written nil"] end)
+  local reader = evlua.spawn(function() return select(3, single:read()) end)
+  while reader:status() ~= "waiting" do evlua.yield() end
+  assert(single:close() and reader:join() == "ECANCELED")
+  check_failure("ENOENT", "^watch /nowhere: ", fs.watch("/nowhere", {recursive = true}))
+  refused("unknown option", fs.watch, root, {deep = true})
+end
+
 function tests.watch()
   local root = tree("watch", {"inside", "before"})
   local watcher = assert(fs.watch(root))
