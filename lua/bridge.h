@@ -177,6 +177,33 @@ struct TaskWait : Suspension, Runnable {
   Result<T> result = tl::unexpected<Error>(Error{});  // here, so that a raise in push leaves nothing undestroyed
 };
 
+/// The wait of a close, which cannot be refused: it is carried out even in a cancelled task. Gives true.
+struct CloseWait : Suspension, Runnable {
+  explicit CloseWait(Task<void> closing) : task(std::move(closing)) {
+    start = [](Suspension& self, Fiber& waiter) {
+      auto& wait = static_cast<CloseWait&>(self);
+      wait.fiber = &waiter;
+      wait.run = [](Runnable& ended) noexcept { static_cast<CloseWait&>(ended).fiber->complete(); };
+      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
+    };
+    cancel = [](Suspension&) noexcept {};
+    finish = [](Suspension&, lua_State* L) {
+      lua_pushboolean(L, 1);
+      return 1;
+    };
+  }
+  Task<void> task;
+  Fiber* fiber = nullptr;
+};
+
+/// Waits for the close that `make()` begins: `return suspend_close(L, [&] { return stream.close(); })`.
+template <class Make>
+int suspend_close(lua_State* L, Make make) {
+  Fiber& fiber = fiber_to_wait(L);
+  fiber.emplace<CloseWait>(make());
+  return lua_yieldk(L, 0, 0, &continue_wait);
+}
+
 /// Waits for the task that `make()` creates, which happens only if waiting is possible.
 template <class T, class Make, class Push>
 int suspend_task(lua_State* L, Make make, Push push) {

@@ -429,27 +429,10 @@ int port(lua_State* L) {
   return 1;
 }
 
-/// A close cannot be refused: it is carried out even in a cancelled task.
-struct DatagramClose : Suspension, Runnable {
-  explicit DatagramClose(DatagramSocket& closing) : task(closing.close()) {
-    start = [](Suspension& self, Fiber& waiter) {
-      auto& wait = static_cast<DatagramClose&>(self);
-      wait.fiber = &waiter;
-      wait.run = [](Runnable& ended) noexcept { static_cast<DatagramClose&>(ended).fiber->complete(); };
-      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
-    };
-    cancel = [](Suspension&) noexcept {};
-    finish = [](Suspension&, lua_State* L) { return push_true(L); };
-  }
-  Task<void> task;
-  Fiber* fiber = nullptr;
-};
-
 int close(lua_State* L) {
   DatagramSocket& socket = check_socket(L);
   if (!socket.is_open()) return push_true(L);
-  fiber_to_wait(L).emplace<DatagramClose>(socket);
-  return lua_yieldk(L, 0, 0, &continue_wait);
+  return suspend_close(L, [&socket] { return socket.close(); });
 }
 
 int to_string(lua_State* L) {
@@ -481,6 +464,17 @@ int collect(lua_State* L) {
 }
 
 }  // namespace
+
+DatagramSocket* to_datagram(lua_State* L, int index) {
+  auto* handle = static_cast<DatagramHandle*>(luaL_testudata(L, index, kDatagramType));
+  return handle != nullptr ? &*handle->socket : nullptr;
+}
+
+void push_datagram_of(lua_State* L, net::Socket& socket) {
+  auto* handle = new (lua_newuserdata(L, sizeof(DatagramHandle))) DatagramHandle;
+  handle->socket.emplace(std::move(socket));
+  luaL_setmetatable(L, kDatagramType);
+}
 
 void open_datagram(lua_State* L) {
   const luaL_Reg methods[] = {{"send", send},

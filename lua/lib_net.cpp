@@ -281,33 +281,13 @@ int shutdown(lua_State* L) {
       L, [&stream, how] { return stream.shutdown(how); }, PushTrue());
 }
 
-/// A close cannot be refused: it is carried out even in a cancelled task.
-struct CloseWait : Suspension, Runnable {
-  explicit CloseWait(net::Stream& closing) : task(closing.close()) {
-    start = [](Suspension& self, Fiber& waiter) {
-      auto& wait = static_cast<CloseWait&>(self);
-      wait.fiber = &waiter;
-      wait.run = [](Runnable& ended) noexcept { static_cast<CloseWait&>(ended).fiber->complete(); };
-      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
-    };
-    cancel = [](Suspension&) noexcept {};
-    finish = [](Suspension&, lua_State* L) {
-      lua_pushboolean(L, 1);
-      return 1;
-    };
-  }
-  Task<void> task;
-  Fiber* fiber = nullptr;
-};
-
 int close(lua_State* L) {
   net::Stream& stream = check_stream(L);
   if (!stream.is_open()) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  fiber_to_wait(L).emplace<CloseWait>(stream);
-  return lua_yieldk(L, 0, 0, &continue_wait);
+  return suspend_close(L, [&stream] { return stream.close(); });
 }
 
 // -- streams: the rest ----------------------------------------------------------------------------------------------
@@ -403,32 +383,13 @@ int listener_port(lua_State* L) {
   return 1;
 }
 
-struct ListenerCloseWait : Suspension, Runnable {
-  explicit ListenerCloseWait(net::Listener& closing) : task(closing.close()) {
-    start = [](Suspension& self, Fiber& waiter) {
-      auto& wait = static_cast<ListenerCloseWait&>(self);
-      wait.fiber = &waiter;
-      wait.run = [](Runnable& ended) noexcept { static_cast<ListenerCloseWait&>(ended).fiber->complete(); };
-      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
-    };
-    cancel = [](Suspension&) noexcept {};
-    finish = [](Suspension&, lua_State* L) {
-      lua_pushboolean(L, 1);
-      return 1;
-    };
-  }
-  Task<void> task;
-  Fiber* fiber = nullptr;
-};
-
 int close_listener(lua_State* L) {
   net::Listener& listener = check_listener(L);
   if (!listener.is_open()) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  fiber_to_wait(L).emplace<ListenerCloseWait>(listener);
-  return lua_yieldk(L, 0, 0, &continue_wait);
+  return suspend_close(L, [&listener] { return listener.close(); });
 }
 
 int listener_to_string(lua_State* L) {
@@ -456,6 +417,14 @@ net::Listener* to_listener(lua_State* L, int index) {
   return handle != nullptr ? &*handle->listener : nullptr;
 }
 
+void push_stream_of(lua_State* L, net::Socket& socket) { (void)push_stream(L, socket); }
+
+void push_listener_of(lua_State* L, net::Socket& socket) {
+  auto* handle = new (lua_newuserdata(L, sizeof(ListenerHandle))) ListenerHandle;
+  handle->listener.emplace(std::move(socket), std::string());
+  luaL_setmetatable(L, kListenerType);
+}
+
 void push_pipe(lua_State* L, net::Socket& end) { (void)push_stream(L, end, net::Stream::Kind::pipe); }
 
 void define_stream_type(lua_State* L) {
@@ -469,6 +438,8 @@ void define_stream_type(lua_State* L) {
                                      {"chunks", chunks},
                                      {"write", write},
                                      {"flush", flush},
+                                     {"send_handle", send_handle},
+                                     {"receive_handle", receive_handle},
                                      {"shutdown", shutdown},
                                      {"close", close},
                                      {"set", set},

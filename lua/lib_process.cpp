@@ -232,26 +232,6 @@ Task<void> close_all(fs::Process& process, fs::Process::Stop how, Pipes pipes) {
   }
 }
 
-/// A close cannot be refused: it is carried out even in a cancelled task.
-struct ProcessCloseWait : Suspension, Runnable {
-  ProcessCloseWait(ProcessHandle& handle, const Pipes& pipes)
-      : task(close_all(handle.process, fs::Process::Stop{0, handle.has_group}, pipes)) {
-    start = [](Suspension& self, Fiber& waiter) {
-      auto& wait = static_cast<ProcessCloseWait&>(self);
-      wait.fiber = &waiter;
-      wait.run = [](Runnable& ended) noexcept { static_cast<ProcessCloseWait&>(ended).fiber->complete(); };
-      wait.task.start(TaskContext{&waiter.vm().strand(), nullptr, kNever}, wait);
-    };
-    cancel = [](Suspension&) noexcept {};
-    finish = [](Suspension&, lua_State* L) {
-      lua_pushboolean(L, 1);
-      return 1;
-    };
-  }
-  Task<void> task;
-  Fiber* fiber = nullptr;
-};
-
 /// close(): kills what still runs, collects it, and closes the pipes.
 int close(lua_State* L) {
   ProcessHandle& handle = check_process(L);
@@ -262,8 +242,8 @@ int close(lua_State* L) {
     lua_getfield(L, 2, kStdioNames[target]);  // stays on the stack
     pipes[target] = to_stream(L, -1);
   }
-  fiber_to_wait(L).emplace<ProcessCloseWait>(handle, pipes);
-  return lua_yieldk(L, 0, 0, &continue_wait);
+  const fs::Process::Stop how{0, handle.has_group};
+  return suspend_close(L, [&handle, how, pipes] { return close_all(handle.process, how, pipes); });
 }
 
 /// p.name: a method, or one of its own values.

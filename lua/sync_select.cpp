@@ -1,7 +1,7 @@
 // select: a task waits for the first of several things, and does just that one.
 //
 // Channels and events have it in their lines, once for each case. Sockets get an operation that takes nothing: a stream
-// receives into its buffer, a listener is polled. The time of a timer is the deadline of the wait.
+// receives into its buffer, the others are polled. The time of a timer is the deadline of the wait.
 #include <cmath>
 #include <memory>
 #include <random>
@@ -22,12 +22,14 @@ constexpr int kFirstObject = 3;  // stack: the cases, the options, then what eac
 
 struct SelectWait;
 
-/// A case that is a stream or a listener.
+/// A case that is a stream, a listener or a socket for datagrams.
 struct SocketCase : Op {
   SelectWait* select = nullptr;
   CaseNode node;
   net::Stream* stream = nullptr;
   net::Listener* listener = nullptr;
+  net::DatagramSocket* datagram = nullptr;
+  net::DatagramSocket::Waiter waiter;  // of that
   bool waits = false;
 
   Result<void> begin() noexcept;
@@ -55,6 +57,7 @@ struct SelectWait : CaseWait {
 
 Result<void> SocketCase::begin() noexcept {
   if (listener != nullptr) return listener->begin_watch(*this);
+  if (datagram != nullptr) return datagram->begin_watch(*this, waiter);
   code = OpCode::recv;
   fd = stream->socket().fd();
   if (stream->readable()) return fail(EBUSY, OpCode::recv);  // since another case of this select reads from it
@@ -67,6 +70,12 @@ Result<void> SocketCase::end() {
     const int outcome = Op::outcome();
     listener->end_watch();
     if (outcome < 0) return fail(-outcome, OpCode::accept);
+    return {};
+  }
+  if (datagram != nullptr) {
+    const int outcome = datagram->is_open() ? Op::outcome() : -ECANCELED;
+    datagram->end_watch(waiter);
+    if (outcome < 0) return fail(-outcome, OpCode::recv);
     return {};
   }
   net::ReadRequest nothing;  // what is received stays in the stream's buffer
@@ -157,12 +166,12 @@ void push_object(lua_State* L, int index) {
   }
   const bool good = (lua_type(L, -1) == LUA_TNUMBER && !std::isnan(lua_tonumber(L, -1))) ||
                     to_sync_channel(L, -1) != nullptr || to_sync_event(L, -1) != nullptr ||
-                    to_stream(L, -1) != nullptr || to_listener(L, -1) != nullptr;
+                    to_stream(L, -1) != nullptr || to_listener(L, -1) != nullptr || to_datagram(L, -1) != nullptr;
   if (!good) {
     luaL_argerror(L, 1,
                   lua_pushfstring(L,
-                                  "element %d: a channel, {channel, value}, an event, seconds, a stream or a "
-                                  "listener expected",
+                                  "element %d: a channel, {channel, value}, an event, seconds, a stream, a "
+                                  "listener or a datagram socket expected",
                                   index));
   }
 }
@@ -188,6 +197,9 @@ Ending try_case(lua_State* L, int index) {
   }
   if (const SyncEvent* event = to_sync_event(L, object)) return event->set ? Ending::done : Ending::none;
   if (const net::Stream* stream = to_stream(L, object)) return stream->readable() ? Ending::done : Ending::none;
+  if (const net::DatagramSocket* socket = to_datagram(L, object)) {
+    return socket->readable() ? Ending::done : Ending::none;
+  }
   return Ending::none;
 }
 
@@ -207,6 +219,7 @@ void add_case(lua_State* L, SelectWait& wait, int index) {
     auto socket = std::make_unique<SocketCase>();
     socket->stream = to_stream(L, object);
     socket->listener = to_listener(L, object);
+    socket->datagram = to_datagram(L, object);
     socket->node.wait = &wait;
     socket->node.index = index;
     wait.sockets.push_back(std::move(socket));

@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,17 +56,6 @@ Landing& landing() {
   return *mine;
 }
 
-/// The socket file of one that is gone.
-bool is_stale(const Address& address) noexcept {
-  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return false;
-  const bool refused = ::connect(fd, address.get(), address.length()) != 0 && errno == ECONNREFUSED;
-  ::close(fd);
-  struct stat info {};
-  const std::string path(address.path());
-  return refused && ::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
-}
-
 }  // namespace
 
 // -- making ---------------------------------------------------------------------------------------------------------
@@ -91,13 +79,8 @@ int DatagramSocket::socket_family() const noexcept {
 }
 
 Result<void> DatagramSocket::bind(const Address& address) {
-  if (::bind(socket_.fd(), address.get(), address.length()) != 0) {
-    const int error = errno;
-    if (error != EADDRINUSE || address.path().empty() || !is_stale(address)) return fail(error);
-    const std::string path(address.path());
-    (void)::unlink(path.c_str());
-    if (::bind(socket_.fd(), address.get(), address.length()) != 0) return fail(errno);
-  }
+  const Result<void> bound = socket_.bind(address, SOCK_DGRAM);
+  if (!bound) return bound;
   unlink_path_ = address.path();
   return {};
 }
@@ -256,6 +239,20 @@ void DatagramSocket::end_receive(const Result<void>& waited, Result<Datagram>& o
   } else if (!is_open() || !take(out)) {
     out = fail(ECANCELED, OpCode::recv);  // closed since then
   }
+}
+
+Result<void> DatagramSocket::begin_watch(Op& op, Waiter& waiter) noexcept {
+  if (!is_open()) return fail(EBADF, OpCode::recv);
+  if (receiving_) return fail(EBUSY, OpCode::recv);
+  op.code = OpCode::poll;
+  op.fd = socket_.fd();
+  begin_receive(op, waiter);
+  return {};
+}
+
+void DatagramSocket::end_watch(Waiter& waiter) noexcept {
+  receiving_ = false;
+  leave(waiter);
 }
 
 // -- sending --------------------------------------------------------------------------------------------------------

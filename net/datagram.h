@@ -73,6 +73,14 @@ class DatagramSocket {
   void begin_receive(Op& op, Waiter& waiter) noexcept;
   /// Takes the result of `op`. True: the wait is over, and end_receive must be called; false: submit `op` again.
   bool advance_receive(Op& op, Waiter& waiter, Result<void>& out);
+  /// For a caller that waits until there is something to receive, without taking it: `op` is to be submitted. It counts
+  /// as a receive, until end_watch.
+  Result<void> begin_watch(Op& op, Waiter& waiter) noexcept;
+  void end_watch(Waiter& waiter) noexcept;
+  /// A receive would not have to wait. What the kernel has does not count.
+  bool readable() const noexcept {
+    return !is_open() || receiving_ || (queue_ != nullptr && queue_->next < queue_->entries.size());
+  }
   /// The datagram that the wait was for, or why it has ended without.
   void end_receive(const Result<void>& waited, Result<Datagram>& out);
   /// Whom the latest failed receive was about; without a family if that is not known.
@@ -86,6 +94,9 @@ class DatagramSocket {
   Result<void> end_send(const Op& op, Waiter& waiter) noexcept;
   /// Points `message` to the datagram, which must stay where it is.
   static void fill_message(msghdr& message, const OutgoingDatagram& datagram) noexcept;
+
+  /// The file of a Unix socket stays: somebody else has the socket, too.
+  void leave_file() noexcept { unlink_path_.clear(); }
 
   /// Ends what is in progress with ECANCELED, waits for it, closes. Calling it again does nothing.
   Task<void> close();

@@ -1,7 +1,6 @@
 #include "net/listener.h"
 
 #include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,27 +21,6 @@ bool is_shortage(const Error& error) noexcept {
 bool is_transient(const Error& error) noexcept {
   return error.is(ECONNABORTED) || error.is(EPROTO) || error.is(EPERM) || error.is(ENETDOWN) || error.is(EHOSTDOWN) ||
          error.is(EHOSTUNREACH) || error.is(ENETUNREACH) || error.is(ENONET);
-}
-
-/// A socket file whose server has gone.
-bool is_stale(const Address& address) noexcept {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return false;
-  const bool refused = ::connect(fd, address.get(), address.length()) != 0 && errno == ECONNREFUSED;
-  ::close(fd);
-  struct stat info {};
-  const std::string path(address.path());
-  return refused && ::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
-}
-
-Result<void> bind_to(const Socket& socket, const Address& address) noexcept {
-  if (::bind(socket.fd(), address.get(), address.length()) == 0) return {};
-  const int error = errno;
-  if (error != EADDRINUSE || address.path().empty() || !is_stale(address)) return fail(error);
-  const std::string path(address.path());
-  (void)::unlink(path.c_str());
-  if (::bind(socket.fd(), address.get(), address.length()) == 0) return {};
-  return fail(errno);
 }
 
 }  // namespace
@@ -137,7 +115,7 @@ Result<Listener> listen(const Address& address, const ListenOptions& options) {
       return fail(errno);
     }
   }
-  const Result<void> bound = bind_to(*socket, address);
+  const Result<void> bound = socket->bind(address, SOCK_STREAM);
   if (!bound) return fail(bound.error());
   if (::listen(socket->fd(), options.backlog) != 0) return fail(errno);
   return Listener(std::move(*socket), std::string(address.path()));

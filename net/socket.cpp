@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +11,31 @@
 #include "core/worker.h"
 
 namespace evlua::net {
+
+namespace {
+
+/// The file of a Unix socket that is gone.
+bool is_stale(const Address& address, int type) noexcept {
+  const int fd = ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return false;
+  const bool refused = ::connect(fd, address.get(), address.length()) != 0 && errno == ECONNREFUSED;
+  ::close(fd);
+  struct stat info {};
+  const std::string path(address.path());
+  return refused && ::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+}  // namespace
+
+Result<void> Socket::bind(const Address& address, int type) noexcept {
+  if (::bind(fd_, address.get(), address.length()) == 0) return {};
+  const int error = errno;
+  if (error != EADDRINUSE || address.path().empty() || !is_stale(address, type)) return fail(error);
+  const std::string path(address.path());
+  (void)::unlink(path.c_str());
+  if (::bind(fd_, address.get(), address.length()) == 0) return {};
+  return fail(errno);
+}
 
 Result<Socket> Socket::make(int family) noexcept {
   const int mode = Worker::current().backend().capabilities().nonblocking_sockets ? SOCK_NONBLOCK : 0;

@@ -29,6 +29,9 @@ class Socket {
   /// Blocking or not as the worker's backend wants; for one that `make` has not made. [worker]
   void set_mode() noexcept;
 
+  /// `type` is the socket's, SOCK_STREAM or SOCK_DGRAM. The file of a Unix socket that nobody has open is replaced.
+  Result<void> bind(const Address& address, int type) noexcept;
+
   int fd() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
   int release() noexcept { return std::exchange(fd_, -1); }

@@ -238,6 +238,45 @@ Task<Result<void>> Stream::write(std::string_view bytes, Instant deadline) {
   co_return out;
 }
 
+Result<void> Stream::hold_reading(Op& op) noexcept {
+  if (!is_open()) return fail(EBADF, OpCode::recv);
+  if (reader_busy_) return fail(EBUSY, OpCode::recv);
+  reader_busy_ = true;
+  reading_ = &op;
+  return {};
+}
+
+void Stream::release_reading() noexcept {
+  reading_ = nullptr;
+  leave(reader_busy_);
+}
+
+Result<void> Stream::hold_writing(Op& op) noexcept {
+  if (!is_open()) return fail(EBADF, OpCode::send);
+  if (writer_busy_) return fail(EBUSY, OpCode::send);
+  writer_busy_ = true;
+  writing_ = &op;
+  return {};
+}
+
+void Stream::release_writing() noexcept {
+  writing_ = nullptr;
+  leave(writer_busy_);
+}
+
+void Stream::drop_buffered(std::size_t size) {
+  (void)consume(size);
+  drop_consumed();
+}
+
+void Stream::put_back(std::string_view bytes) {
+  if (bytes.empty()) return;
+  if (buffer_ == nullptr) buffer_ = std::make_unique<Buffer>();
+  buffer_->bytes.replace(0, buffer_->begin, bytes);
+  buffer_->begin = 0;
+  buffer_->searched = 0;
+}
+
 bool Stream::has_direction(int how) const noexcept {
   const int mode = ::fcntl(socket_.fd(), F_GETFL) & O_ACCMODE;
   return how == SHUT_RDWR || (how == SHUT_WR ? mode == O_WRONLY : mode == O_RDONLY);

@@ -62,6 +62,25 @@ class Stream {
   /// `bytes` is what is left to be written.
   bool advance_write(Op& op, std::string_view& bytes, Result<void>& out) noexcept;
 
+  // -- for one who moves the bytes by other means -------------------------------------------------------------------
+
+  /// The caller reads from now on: others get EBUSY, and close cancels `op`, then waits for release_reading.
+  Result<void> hold_reading(Op& op) noexcept;
+  void release_reading() noexcept;
+  /// Likewise.
+  Result<void> hold_writing(Op& op) noexcept;
+  void release_writing() noexcept;
+  /// What is buffered, at most `count` bytes, which are taken by `drop_buffered`.
+  std::string_view peek_buffered(std::size_t count) const noexcept { return pending().substr(0, count); }
+  void drop_buffered(std::size_t size);
+  /// Puts bytes in front of what is to be read next.
+  void put_back(std::string_view bytes);
+  /// The peer has ended the stream.
+  void note_end() noexcept { ended_ = true; }
+  /// Somebody reads from it.
+  bool is_read() const noexcept { return reader_busy_; }
+  bool at_end() const noexcept { return ended_ && buffered() == 0; }
+
   /// SHUT_RD, SHUT_WR or SHUT_RDWR. A pipe has one direction; ending that closes it.
   Task<Result<void>> shutdown(int how);
 

@@ -68,6 +68,22 @@ function Stream:write(data, options) end
 ---@return true
 function Stream:flush() end
 
+---Sends what is open to the other end of a Unix-domain stream, with 1 to 4096 bytes ("\0"). It stays open here.
+---@param what evlua.Stream|evlua.Listener|evlua.Datagram|evlua.File
+---@param data? string
+---@param options? evlua.TimeoutOptions
+---@return true? sent
+---@return string? message
+---@return string? code
+function Stream:send_handle(what, data, options) end
+
+---Waits for the next bytes, and the descriptor that comes with them.
+---@param options? evlua.TimeoutOptions
+---@return evlua.Stream|evlua.Listener|evlua.Datagram|evlua.File|nil handle
+---@return string data or the message
+---@return string? code
+function Stream:receive_handle(options) end
+
 ---Ends one direction ("write") and keeps the other.
 ---@param how? "write"|"read"|"both"
 ---@return true? done

@@ -196,6 +196,38 @@ do  -- sockets: what comes is not taken
   server:close()
   assert(sync.select{quit, server} == 2 and code_of(server:read(1)) == "EBADF")
 end
+do  -- datagrams beside streams: nothing is received by the wait
+  local socket, sender = assert(net.datagram("127.0.0.1:0")), assert(net.datagram("127.0.0.1:0"))
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local client = assert(net.connect("127.0.0.1", listener:port()))
+  local server = assert(listener:accept())
+  assert(code_of(sync.select({socket, server}, {timeout = 0.001})) == "ETIMEDOUT")
+  local chosen = spawn(sync.select, {server, socket, listener})
+  assert(code_of(evlua.spawn(function() return socket:receive() end):join()) == "EBUSY")
+  assert(sender:send("one", socket:local_address()) and sender:send("two", socket:local_address()))
+  assert(chosen:join() == 2)
+  assert(sync.select{server, socket} == 2)
+  assert(socket:receive{timeout = 30} == "one")
+  assert(sync.select({socket}, {timeout = 30}) == 1)  -- received together with the first, perhaps
+  assert(socket:receive{timeout = 30} == "two")
+  chosen = spawn(sync.select, {socket, server})
+  assert(client:write("x") and chosen:join() == 2)
+  assert(sender:send("three", socket:local_address()) and socket:receive{timeout = 30} == "three")  -- no reader is left
+  server:read(1)
+  chosen = spawn(sync.select, {socket, socket})
+  local index, none, message, code = chosen:join()
+  assert(index == 2 and none == nil and message and code == "EBUSY")
+  local receiver = evlua.spawn(function() return (socket:receive{timeout = 30}) end)
+  while receiver:status() ~= "waiting" do evlua.yield() end
+  assert(sync.select{socket} == 1)  -- a receive would fail
+  assert(sender:send("four", socket:local_address()) and receiver:join() == "four")
+  chosen = spawn(sync.select, {server, socket})
+  socket:close()
+  index, none, message, code = chosen:join()
+  assert(index == 2 and none == nil and message and code == "ECANCELED")
+  assert(sync.select{server, socket} == 2)
+  for _, open in ipairs{sender, client, server, listener} do open:close() end
+end
 fails("bad argument #1 to 'evlua.sync.select' %(a list of cases expected", sync.select, {})
 fails("element 1: {channel, value} expected", sync.select, {{sync.channel()}})
 fails("element 2: a channel, {channel, value}, an event", sync.select, {1, "x"})
