@@ -45,6 +45,15 @@ std::int32_t write_file(const Op& op) noexcept {
                           : result_of(::pwrite(op.fd, write.data, write.size, write.offset));
 }
 
+std::int32_t splice_file(const Op& op) noexcept {
+  const auto& splice = op.args.splice;
+  loff_t offset = splice.offset;
+  return splice.from_pipe
+             ? result_of(::splice(splice.pipe, nullptr, op.fd, &offset, splice.size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE))
+             : result_of(
+                   ::splice(op.fd, &offset, splice.pipe, nullptr, splice.size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
+}
+
 std::int32_t start_connect(Op& op) noexcept {
   const std::int32_t result = result_of(::connect(op.fd, op.args.connect.address, op.args.connect.length));
   if (result == -EINPROGRESS || result == -EALREADY) {
@@ -98,6 +107,7 @@ std::int32_t call(Op& op) noexcept {
     case OpCode::write: return write_file(op);
     case OpCode::fsync: return result_of(args.fsync.data_only ? ::fdatasync(op.fd) : ::fsync(op.fd));
     case OpCode::truncate: return result_of(::ftruncate(op.fd, args.truncate.size));
+    case OpCode::splice: return splice_file(op);
     case OpCode::stat:
       return result_of(
           ::statx(directory(op), args.stat.path, args.stat.flags, STATX_BASIC_STATS | STATX_BTIME, args.stat.out));

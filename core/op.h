@@ -84,6 +84,12 @@ union OpArgs {
     std::int64_t size;
   } truncate;
   struct {
+    int pipe;             ///< the end that is used; a full or an empty pipe is EAGAIN, nobody waits for it
+    std::uint32_t size;   ///< at most
+    std::int64_t offset;  ///< in the file `Op::fd`
+    bool from_pipe;       ///< the file is written to
+  } splice;
+  struct {
     const char* path;  ///< with "" and AT_EMPTY_PATH in flags: `Op::fd` itself
     int flags;         ///< AT_ flags
     struct statx* out;

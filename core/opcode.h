@@ -23,6 +23,7 @@ enum class OpCode : std::uint8_t {
   write,
   fsync,
   truncate,
+  splice,  ///< between a file and a pipe of ours; always made by a thread that may block on the file
   stat,
   rename,
   unlink,
@@ -52,6 +53,7 @@ constexpr const char* name_of(OpCode code) noexcept {
     case OpCode::write: return "write";
     case OpCode::fsync: return "fsync";
     case OpCode::truncate: return "truncate";
+    case OpCode::splice: return "splice";
     case OpCode::stat: return "stat";
     case OpCode::rename: return "rename";
     case OpCode::unlink: return "remove";

@@ -177,6 +177,7 @@ int open_task(lua_State* L) {
                                 {"compile", compile_shared},
                                 {"list_globals", evlua_list_globals},
                                 {"random_bytes", random_bytes},
+                                {"pipe", pipe_bytes},
                                 {nullptr, nullptr}};
   define_task_type(L);
   define_group_type(L);

@@ -33,6 +33,7 @@ int open_json(lua_State* L);
 int open_shared(lua_State* L);   // the primitives behind `evlua.shared`
 int open_thread(lua_State* L);   // the primitives behind `evlua.thread`
 int open_sync(lua_State* L);     // the primitives behind `evlua.sync`
+int pipe_bytes(lua_State* L);    // evlua.pipe, as far as streams and files go
 int random_bytes(lua_State* L);  // random_bytes(n) -> n bytes that nobody can guess
 void define_channel_type(lua_State* L);
 

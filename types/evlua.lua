@@ -183,6 +183,22 @@ function evlua.race(functions) end
 ---@return string? code
 function evlua.map(list, f, options) end
 
+---@class evlua.PipeOptions
+---@field count? integer move at most so many bytes
+---@field timeout? number seconds for all of it
+
+---Moves bytes until `from` ends, without copying them where both are streams or regular files. A failure is followed by
+---how many have been written; what a stream has given and could not be written is read from it next.
+---@param from table|userdata a stream, a file, or an object with `read(n)`
+---@param to table|userdata a stream, a file, or an object with `write(data)`
+---@param options? evlua.PipeOptions
+---@return integer? moved
+---@return string? message
+---@return string? code
+---@return integer? moved_before
+---@return string? rest of an object other than a stream or file: the piece that was not written, or only in part
+function evlua.pipe(from, to, options) end
+
 ---Calls `f` every `seconds`, in a task that runs until it is cancelled.
 ---@param seconds number
 ---@param f fun()

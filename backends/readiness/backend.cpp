@@ -45,6 +45,11 @@ bool poll_wants(const Op& op, Direction direction) noexcept {
   return direction == Direction::writing ? (events & kWriting) != 0 : (events & ~kWriting) != 0 || events == 0;
 }
 
+/// Of these the kernel never says that they would have to wait.
+bool is_sure_to_block(OpCode code) noexcept {
+  return code == OpCode::fsync || code == OpCode::truncate || code == OpCode::splice;
+}
+
 bool is_at_own_position(const Op& op) noexcept {
   return (op.code == OpCode::read ? op.args.read.offset : op.args.write.offset) < 0;
 }
@@ -143,7 +148,7 @@ void ReadinessBackend::submit(Op& op) noexcept {
     finish(op, perform_now(op));
   } else if (op.code == OpCode::close) {
     close(op);
-  } else if (is_path_op(op.code) || op.code == OpCode::fsync || op.code == OpCode::truncate) {
+  } else if (is_path_op(op.code) || is_sure_to_block(op.code)) {
     to_pool(op, Place::pool, false);
   } else {
     enter(op);

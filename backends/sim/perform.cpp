@@ -348,6 +348,7 @@ std::int32_t sim_perform(SimState& state, SimFlight& flight, SimLend lend, void*
     case OpCode::write: return write(state, *flight.file, op);
     case OpCode::fsync: return fsync(*flight.file);
     case OpCode::truncate: return truncate(state, *flight.file, args.truncate.size);
+    case OpCode::splice: return -EINVAL;  // as of a file system that cannot; there are no pipes of ours here
     case OpCode::stat: return stat(state, flight);
     case OpCode::rename:
     case OpCode::unlink:

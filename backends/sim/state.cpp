@@ -33,6 +33,7 @@ std::int32_t torture_error(OpCode code) noexcept {
     case OpCode::rename:
     case OpCode::mkdir: return ENOSPC;
     case OpCode::read:
+    case OpCode::splice:
     case OpCode::stat:
     case OpCode::unlink:
     case OpCode::close: return EIO;

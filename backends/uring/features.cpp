@@ -41,7 +41,7 @@ constexpr Required kRequired[] = {
     {IORING_OP_POLL_ADD, "poll"},     {IORING_OP_OPENAT, "openat"},       {IORING_OP_READ, "read"},
     {IORING_OP_WRITE, "write"},       {IORING_OP_FSYNC, "fsync"},         {IORING_OP_STATX, "statx"},
     {IORING_OP_RENAMEAT, "renameat"}, {IORING_OP_UNLINKAT, "unlinkat"},   {IORING_OP_MKDIRAT, "mkdirat"},
-    {IORING_OP_MSG_RING, "msg_ring"}, {IORING_OP_ASYNC_CANCEL, "cancel"},
+    {IORING_OP_MSG_RING, "msg_ring"}, {IORING_OP_ASYNC_CANCEL, "cancel"}, {IORING_OP_SPLICE, "splice"},
 };
 
 std::string with_errno(int errno_value) {

@@ -80,6 +80,19 @@ void prepare_message(io_uring_sqe& sqe, const Op& op, std::uint8_t opcode, int f
   sqe.msg_flags = static_cast<std::uint32_t>(op.args.message.flags | flags);
 }
 
+void prepare_splice(io_uring_sqe& sqe, const Op& op) noexcept {
+  const auto& splice = op.args.splice;
+  constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
+  const auto offset = static_cast<std::uint64_t>(splice.offset);
+  sqe.opcode = IORING_OP_SPLICE;
+  sqe.fd = splice.from_pipe ? op.fd : splice.pipe;
+  sqe.off = splice.from_pipe ? offset : kNoOffset;
+  sqe.splice_fd_in = splice.from_pipe ? splice.pipe : op.fd;
+  sqe.splice_off_in = splice.from_pipe ? kNoOffset : offset;
+  sqe.len = splice.size;
+  sqe.splice_flags = SPLICE_F_NONBLOCK | SPLICE_F_MOVE;
+}
+
 }  // namespace
 
 void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
@@ -137,6 +150,7 @@ void prepare(io_uring_sqe& sqe, const Op& op) noexcept {
       sqe.opcode = kOpFtruncate;
       sqe.off = static_cast<std::uint64_t>(op.args.truncate.size);
       return;
+    case OpCode::splice: return prepare_splice(sqe, op);
     case OpCode::open:
     case OpCode::stat:
     case OpCode::rename:

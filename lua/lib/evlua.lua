@@ -173,6 +173,71 @@ function evlua.map(list, f, options)
   return results
 end
 
+-- By read and write, for what is neither a stream nor a file. The code of an end is that of streams, or none where
+-- the object is one of Lua's own.
+local function copy_pieces(from, to, left, state)
+  while left > 0 do
+    local piece, message, code = from:read(math.min(left, 65536))
+    if piece == nil then
+      if message == nil or code == "EOF" then return state.moved end
+      return nil, message, code, state.moved
+    end
+    state.rest = piece
+    local written
+    written, message, code = to:write(piece)
+    if not written then return nil, message, code, state.moved, piece end
+    state.rest = nil
+    state.moved, left = state.moved + #piece, left - #piece
+  end
+  return state.moved
+end
+
+local function check_end(value, position, method)
+  local kind = type(value)
+  local found = kind == "userdata" or kind == "table"
+  if found then found = type(value[method]) == "function" end
+  if not found then
+    error(("bad argument #%d to 'pipe' (a stream, a file or an object with the method '%s' expected, got %s)"):format(
+      position, method, kind), 3)
+  end
+end
+
+local function check_pipe_options(options)
+  if type(options) ~= "table" then
+    error(("bad argument #3 to 'pipe' (table expected, got %s)"):format(type(options)), 3)
+  end
+  for key in pairs(options) do
+    if key ~= "count" and key ~= "timeout" then
+      error(("bad argument #3 to 'pipe' (unknown option '%s')"):format(tostring(key)), 3)
+    end
+  end
+  local count, timeout = options.count, options.timeout
+  if count ~= nil and (math.type(count) ~= "integer" or count < 0) then
+    error("bad argument #3 to 'pipe' (option 'count': an integer of at least 0 expected)", 3)
+  end
+  if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout) then
+    error("bad argument #3 to 'pipe' (option 'timeout': a number expected)", 3)
+  end
+  return count, timeout
+end
+
+function evlua.pipe(from, to, options)
+  check_end(from, 1, "read")
+  check_end(to, 2, "write")
+  local count, timeout
+  if options ~= nil then count, timeout = check_pipe_options(options) end
+  local moved, message, code, before = task.pipe(from, to, count, timeout)
+  if moved ~= false then
+    if moved then return moved end
+    return nil, message, code, before
+  end
+  local state = {moved = 0}
+  if not timeout then return copy_pieces(from, to, count or math.maxinteger, state) end
+  local results = table.pack(evlua.timeout(timeout, copy_pieces, from, to, count or math.maxinteger, state))
+  if results[1] == nil and results.n == 3 then return nil, results[2], results[3], state.moved, state.rest end
+  return table.unpack(results, 1, results.n)
+end
+
 function evlua.every(seconds, f)
   if type(seconds) ~= "number" or not (seconds > 0) then  -- NaN is neither
     error("bad argument #1 to 'every' (positive number of seconds expected)", 2)

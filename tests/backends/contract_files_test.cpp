@@ -1,5 +1,8 @@
 // Goal: files and paths work alike on every backend, with the kernel's error codes, and a file that does not answer
 // holds up nobody else.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <map>
 #include <string>
 #include <vector>
@@ -143,6 +146,51 @@ TEST_CASE_TEMPLATE("fsync and truncate", Kind, EVLUA_ALL_KINDS) {
     TestOp read;
     set_read(read, emptied, &byte, 1, 0);
     CHECK(h.run(read) == -EBADF);  // not open for reading
+  });
+}
+
+/// A pipe of ours, closed at the end.
+struct Pipe {
+  Pipe() { REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0); }
+  ~Pipe() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
+  int ends[2];
+};
+
+TEST_CASE_TEMPLATE("splice moves bytes between a file and a pipe", Kind, UringKind, LibevKind) {
+  on_each_run<Kind>(1, [](Harness& h) {
+    Paths paths{h};
+    h.make_file(h.path("from"), "0123456789");
+    const int from = paths.open(h.path("from"), O_RDONLY);
+    const int to = paths.open(h.path("to"), O_RDWR | O_CREAT);
+    const Pipe pipe;
+    const auto splice = [&h](int file, int end, std::uint32_t size, std::int64_t offset, bool from_pipe) {
+      TestOp op(OpCode::splice, file);
+      op.args.splice = {end, size, offset, from_pipe};
+      return h.run(op);
+    };
+    CHECK(splice(to, pipe.ends[0], 10, 0, true) == -EAGAIN);  // nothing is there
+    CHECK(splice(from, pipe.ends[1], 5, 3, false) == 5);
+    CHECK(splice(to, pipe.ends[0], 100, 2, true) == 5);
+    CHECK(paths.read_all(to, 100, 0) == std::string("\0\00034567", 7));
+    CHECK(splice(from, pipe.ends[1], 100, 8, false) == 2);
+    CHECK(splice(from, pipe.ends[1], 100, 10, false) == 0);  // the end
+    CHECK(splice(to, pipe.ends[0], 1, 0, true) == 1);
+    CHECK(splice(to, pipe.ends[0], 1, 1, true) == 1);
+    CHECK(paths.read_all(to, 100, 0) == "8934567");
+    CHECK(splice(-1, pipe.ends[0], 1, 0, true) == -EBADF);
+    CHECK(splice(from, pipe.ends[0], 1, 0, true) == -EBADF);  // open for reading only
+    // A full pipe is told as well.
+    const std::string much(std::size_t{1} << 20, 'x');
+    h.make_file(h.path("much"), much);
+    const int large = paths.open(h.path("much"), O_RDONLY);
+    std::int64_t moved = 0;
+    std::int32_t last = 0;
+    while ((last = splice(large, pipe.ends[1], 1U << 20, moved, false)) > 0) moved += last;
+    CHECK(last == -EAGAIN);
+    CHECK(moved > 0);
   });
 }
 
