@@ -17,9 +17,10 @@ endforeach()
 # tests/lua/scripts/NAME.lua: exit code 0, and the output of NAME.expected if that is there.
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lua/scripts/*.lua)
 # tests/e2e/*_test.sh and *_test.py: once per backend. tests/conformance the same, for what protocols demand, and
-# tests/differential, for what lua5.3 does.
+# tests/differential, for what lua5.3 does, and tests/compat, for what others have written for it.
 file(GLOB e2e CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.sh ${CMAKE_SOURCE_DIR}/tests/e2e/*_test.py
-  ${CMAKE_SOURCE_DIR}/tests/conformance/*_test.py ${CMAKE_SOURCE_DIR}/tests/differential/*_test.py)
+  ${CMAKE_SOURCE_DIR}/tests/conformance/*_test.py ${CMAKE_SOURCE_DIR}/tests/differential/*_test.py
+  ${CMAKE_SOURCE_DIR}/tests/compat/*_test.py)
 if(EVLUA_SANITIZE STREQUAL "thread")
   # TSan holds signals back until the thread makes a system call, so that no slice of Lua can be ended.
   list(FILTER scripts EXCLUDE REGEX "/slices[^/]*$")

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lua/bytecode.h"
+#include "lua/compat.h"
 #include "lua/embedded.h"
 #include "lua/message.h"
 
@@ -93,6 +94,16 @@ void open_modules(lua_State* L) {
   preload_embedded(L, "evlua.test.report", "test_report");
   preload(L, "evlua.sync.native", open_sync);
   preload_embedded(L, "evlua.sync", "sync");
+  preload(L, "evlua.compat.native", open_compat);
+  preload_embedded(L, "evlua.compat", "compat");
+  preload_embedded(L, "evlua.compat.socket", "compat_socket");
+  preload_embedded(L, "evlua.compat.core", "socket_core");
+  preload_embedded(L, "evlua.compat.object", "socket_object");
+  preload_embedded(L, "evlua.compat.stream", "socket_stream");
+  preload_embedded(L, "evlua.compat.tcp", "socket_tcp");
+  preload_embedded(L, "evlua.compat.udp", "socket_udp");
+  preload_embedded(L, "evlua.compat.unix", "socket_unix");
+  preload_embedded(L, "evlua.compat.names", "socket_names");
   // require, dofile, loadfile, os.exit: replaced by what may wait.
   push_embedded(L, "stock");
   lua_call(L, 0, 0);

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/lockfree/futex_mutex.h"
+#include "lua/compat.h"
 #include "lua/fiber.h"
 #include "lua/finalizers.h"
 #include "lua/io_file.h"
@@ -67,6 +68,7 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
     luaL_openlibs(state);
     Fiber::open(state);
     open_modules(state);
+    use_compat(state, Vm::of(state).options_.compat);
     return 0;
   });
   if (lua_pcall(L, 0, 0, 0) != LUA_OK) {

@@ -35,7 +35,8 @@ struct SpawnSite;
 class Vm {
  public:
   struct Options {
-    std::size_t memory_max = 0;  ///< bytes the Lua heap may take, unused ones included; 0: no limit
+    std::size_t memory_max = 0;       ///< bytes the Lua heap may take, unused ones included; 0: no limit
+    std::vector<std::string> compat;  ///< what it opts for of `evlua.compat`
   };
 
   /// Makes a state with the standard library and the evlua modules. Null when there is no memory.

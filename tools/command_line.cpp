@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "lua/compat.h"
+
 namespace evlua::tools {
 
 namespace {
@@ -107,6 +109,9 @@ void ServerCommandLine::define(CLI::App& app) {
   app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")->check(CLI::Range(1, 1024));
   app.add_option("--backend", runtime.backend, "io_uring, libev or auto");
   app.add_option("--vms", server.vms, "Lua states of each worker (default 1)")->check(CLI::Range(1, 64));
+  app.add_option("--compat", server.compat, "put ours in the place of another library, repeatable: socket (LuaSocket)")
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(std::vector<std::string>(lua::kCompatNames.begin(), lua::kCompatNames.end())));
   app.add_option("--compress", server.limits.compression_level,
                  "compress responses, 1 (fast) to 9 (small); 0, the default: as they are")
       ->check(CLI::Range(0, 9));

@@ -29,6 +29,7 @@ struct ScriptOptions {
   bool is_prompt = false;          ///< the tool is: SIGINT does not end the program
   lua_CFunction native = nullptr;  ///< opens what it needs of the program
   std::vector<std::string> files;
+  std::vector<std::string> compat;                           ///< what its Lua states opt for of evlua.compat
   std::map<std::string, std::vector<std::string>> settings;  ///< by the names of options
 };
 

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "lua/compat.h"
+
 namespace evlua::tools {
 
 namespace {
@@ -20,6 +22,7 @@ constexpr const char* kUsage =
     "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
     "  --stats          print what the workers counted, at the end\n"
     "  --trace FILE     write a timeline for Perfetto or chrome://tracing\n"
+    "  --compat NAME    put ours in the place of another library: socket (LuaSocket)\n"
     "  --help           print this\n"
     "  --               end of options\n"
     "  -                run standard input\n"
@@ -67,6 +70,7 @@ class Parser {
   bool ends_at(const std::string& argument);
   void take_option(const std::string& argument);
   bool take_runtime_option();
+  bool take_compat();
   bool take_tool_option();
   bool take_value(const std::string& name, std::string& value);
   bool take_short(char letter, std::string& value);
@@ -124,6 +128,14 @@ bool Parser::take_runtime_option() {
   return true;
 }
 
+bool Parser::take_compat() {
+  std::string name;
+  if (!take_value("--compat", name)) return false;
+  if (!lua::is_compat_name(name)) usage_error("--compat knows no '" + name + "'; it knows " + lua::compat_names());
+  line_.script.compat.push_back(name);
+  return true;
+}
+
 bool Parser::take_tool_option() {
   std::string value;
   for (const ToolOption& option : kToolOptions) {
@@ -149,7 +161,7 @@ void Parser::take_option(const std::string& argument) {
     script.steps.push_back({ScriptStep::Kind::code, value});
   } else if (take_short('l', value)) {
     script.steps.push_back({ScriptStep::Kind::module, value});
-  } else if (!take_runtime_option() && !take_tool_option()) {
+  } else if (!take_runtime_option() && !take_compat() && !take_tool_option()) {
     usage_error("unrecognized option '" + argument + "'");
   }
 }

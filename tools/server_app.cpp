@@ -49,6 +49,7 @@ Generation::Options generation_options(const ServerOptions& options) {
   made.app = options.app;
   made.vms = options.vms;
   made.vm.memory_max = options.vm_memory;
+  made.vm.compat = options.compat;
   made.app_options.show_errors = options.development;
   made.app_options.cpu_limit = options.cpu_limit;
   made.app_options.time_limit = options.limits.handler_timeout;

@@ -36,7 +36,8 @@ struct ServerOptions {
   bool watch = false;        ///< load the app again when its files have changed
   unsigned vms = 1;          ///< Lua states of each worker
   std::size_t vm_memory = std::size_t{1} << 30;
-  Duration cpu_limit = kNever;  ///< of one request
+  std::vector<std::string> compat;  ///< what Lua states opt for of evlua.compat
+  Duration cpu_limit = kNever;      ///< of one request
   std::string pid_file;
   ProgramStart program;  ///< who is started on SIGUSR2
 };

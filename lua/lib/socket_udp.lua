@@ -1,0 +1,154 @@
+-- LuaSocket's UDP objects over ours, and what they share with datagrams over Unix-domain sockets.
+local native = require "evlua.compat.native"
+local object = require "evlua.compat.object"
+local names = require "evlua.compat.names"
+local now = require("evlua").now
+local check_string = object.check_string
+
+local udp = {_DATAGRAMSIZE = 8192}
+local kind = {name = "udp", options = "datagram"}
+local methods = {}
+
+-- Repeats call(self, ...) until it need not wait any more.
+local function repeated(self, state, for_writing, call, ...)
+  local start = now()
+  while true do
+    local first, second, third = call(self, ...)
+    if first then return first, second, third end
+    if second == "again" then
+      local ready
+      ready, second = object.await(self, state, for_writing, start)
+      if ready then second = nil end
+    end
+    if second then return nil, second end
+  end
+end
+
+local function receive(self, state, size, name)
+  size = size == nil and udp._DATAGRAMSIZE or math.floor(object.check_number(size, 2, name))
+  return repeated(self, state, false, native.receive_from, math.max(0, math.min(size, 65536)))
+end
+
+-- Adds to `methods` what sockets for datagrams of that kind have in common.
+function udp.add(common, of)
+  object.add_common(common, of)
+
+  function common:receive(size)
+    local data, message = receive(self, object.check(self, of, nil, "receive"), size, "receive")
+    if not data then return nil, message end
+    return data
+  end
+  function common:receivefrom(size)
+    return receive(self, object.check(self, of, of.unconnected, "receivefrom"), size, "receivefrom")
+  end
+  function common:send(data)
+    local state = object.check(self, of, of.connected, "send")
+    data = check_string(data, 2, "send")
+    local sent, message = repeated(self, state, true, native.send, data, 1, #data)
+    if not sent then return nil, message == "closed" and "refused" or message end
+    return sent + 0.0
+  end
+end
+function udp.send_to(self, state, ...)
+  local sent, message = repeated(self, state, true, native.send_to, ...)
+  if not sent then return nil, message == "closed" and "refused" or message end
+  return sent + 0.0
+end
+
+local function open(self, state, family)
+  if native.descriptor(self) >= 0 then return true end
+  local done, message = native.open(self, family, true)
+  if done then state.family = family end
+  return done, message
+end
+
+local function create(family)
+  local self = object.new(kind, kind.unconnected)
+  if family then
+    local done, message = open(self, native.state(self), family)
+    if not done then return nil, message end
+  end
+  return self
+end
+
+udp.add(methods, kind)
+
+function methods:sendto(data, host, port)
+  local state = object.check(self, kind, kind.unconnected, "sendto")
+  data, host, port = check_string(data, 2, "sendto"), check_string(host, 3, "sendto"), check_string(port, 4, "sendto")
+  local address, family = native.numeric(host)
+  if not address then return nil, "Name or service not known" end
+  if state.family and state.family ~= family then return nil, "Address family for hostname not supported" end
+  local number, message = names.port(port, true)
+  if not number then return nil, message end
+  local done
+  done, message = open(self, state, family)
+  if not done then return nil, message end
+  return udp.send_to(self, state, data, address, number)
+end
+
+-- Calls call(self, address, port) with the addresses of the host in turn, until one does.
+local function with_addresses(self, state, call, host, port)
+  local number, message = names.port(port, true)
+  if not number then return nil, message end
+  local list
+  if host == "*" then
+    list = {{addr = state.family == "inet6" and "::" or "0.0.0.0", family = state.family or "inet"}}
+  else
+    list, message = names.find(host, state.family)
+    if not list then return nil, message end
+  end
+  for _, entry in ipairs(list) do
+    local done
+    done, message = open(self, state, entry.family)
+    if done and state.family == entry.family then
+      done, message = call(self, entry.addr, number)
+      if done then return true end
+    end
+  end
+  return nil, message
+end
+
+function methods:setpeername(host, port)
+  local state = object.check(self, kind, nil, "setpeername")
+  host = check_string(host, 2, "setpeername")
+  if host == "*" then
+    native.connect(self)
+    object.become(self, state, kind.unconnected)
+    return 1.0
+  end
+  local done, message = with_addresses(self, state, native.connect, host, check_string(port, 3, "setpeername"))
+  if not done then return nil, message end
+  object.become(self, state, kind.connected)
+  return 1.0
+end
+
+function methods:setsockname(host, port)
+  local state = object.check(self, kind, kind.unconnected, "setsockname")
+  host, port = check_string(host, 2, "setsockname"), check_string(port, 3, "setsockname")
+  local done, message = with_addresses(self, state, native.bind, host, port)
+  if not done then return nil, message end
+  return 1.0
+end
+
+function methods:getpeername()
+  object.check(self, kind, kind.connected, "getpeername")
+  return native.name(self, true)
+end
+function methods:getfamily()
+  return object.check(self, kind, nil, "getfamily").family == "inet6" and "inet6" or "inet4"
+end
+function methods:getoption(name)
+  object.check(self, kind, nil, "getoption")
+  local value, message = native.get_option(self, "datagram", check_string(name, 2, "getoption"))
+  if message then return nil, message end
+  return value
+end
+
+object.define(kind, {"connected", "unconnected"}, methods)
+
+function udp.udp() return create() end
+function udp.udp4() return create("inet") end
+function udp.udp6() return create("inet6") end
+
+return udp

@@ -1,0 +1,43 @@
+-- socket.unix: streams and datagrams. The first argument is a folder.
+require "show"
+local socket, unix = require "socket", require "socket.unix"
+local folder = ...
+local path = folder .. "/s"
+
+local server = assert(unix())
+show("new", (tostring(server):gsub(" .*", "")), server.class, server:dirty(), math.type(server:getfd()))
+show("bind", server:bind(path), server:listen(5))
+show("name", (server:getsockname():gsub("^.*/", "")))
+local client = assert(unix.stream())
+show("connect", client:connect(path))
+local there = assert(server:accept())
+show("classes", client.class, server.class, there.class)
+show("send", client:send("line\nrest"))
+show("receive", there:receive(), there:dirty())
+client:settimeout(0.05)
+show("timeout", took(0.05, client.receive, client, 3))
+show("shutdown", client:shutdown("send"))
+show("all", there:receive("*a"))
+show("stats", (there:getstats()))
+show("select", #socket.select({there}, nil, 5))
+show("close", client:close(), there:close())
+show("option", server:setoption("reuseaddr", true))
+raised("option", function() server:setoption("tcp-nodelay", true) end)
+server:close()
+show("refused", unix.stream():connect(path))
+show("nobody", unix.stream():connect(folder .. "/none"))
+show("too long", unix.stream():connect(("x"):rep(200)))
+show("in use", unix.stream():bind(path))
+
+local a, b = assert(unix.dgram()), assert(unix.udp())
+show("new", a.class)
+show("bind", a:bind(folder .. "/a"), b:bind(folder .. "/b"))
+show("send", a:sendto("hello", folder .. "/b"))
+local data, from = b:receivefrom()
+show("received", data, from and (from:gsub("^.*/", "")))
+show("connect", a:connect(folder .. "/b"), a.class)
+show("send", a:send("more"), b:receive())
+b:settimeout(0)
+show("nothing", b:receive())
+a:close()
+b:close()
