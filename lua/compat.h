@@ -35,4 +35,13 @@ int push_socket_error(lua_State* L, int error);
 int set_plain_option(lua_State* L);
 int get_plain_option(lua_State* L);
 
+/// close(socket): waits until the address is free again; where nobody can wait, closes in the background.
+int close_plain_socket(lua_State* L);
+/// wait(socket, for_writing [, seconds]): true when the call may be tried again; nil, message and code as of any wait,
+/// or nil and "closed" when the socket was closed meanwhile.
+int wait_plain_socket(lua_State* L);
+/// select({fd, bits, fd, bits ..}, false): how many are ready, and which bits in the list itself.
+/// select(list, true [, seconds]): waits until some may be; then ask again.
+int select_plain_sockets(lua_State* L);
+
 }  // namespace evlua::lua

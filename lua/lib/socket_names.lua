@@ -18,6 +18,7 @@ local families = {inet = "IPv4", inet6 = "IPv6"}
 
 -- The addresses of a host: a list of {addr =, family =}; or nil and LuaSocket's message. `family` limits it.
 function names.find(host, family)
+  if host:find("\0", 1, true) then return nil, kUnknown end
   local address, of = native.numeric(host)
   if address then
     if family and family ~= of then return nil, "address family for hostname not supported" end
@@ -52,6 +53,7 @@ end
 
 -- What toip and tohostname tell of a host: its name, and its IPv4 addresses.
 local function resolve(host)
+  if host:find("\0", 1, true) then return nil, "host not found" end
   local address = native.numeric(host)
   if address then
     local found = evlua_dns.reverse(address)

@@ -76,7 +76,8 @@ udp.add(methods, kind)
 function methods:sendto(data, host, port)
   local state = object.check(self, kind, kind.unconnected, "sendto")
   data, host, port = check_string(data, 2, "sendto"), check_string(host, 3, "sendto"), check_string(port, 4, "sendto")
-  local address, family = native.numeric(host)
+  local address, family
+  if not host:find("\0", 1, true) then address, family = native.numeric(host) end
   if not address then return nil, "Name or service not known" end
   if state.family and state.family ~= family then return nil, "Address family for hostname not supported" end
   local number, message = names.port(port, true)

@@ -134,6 +134,10 @@ do
   assert(select(2, socket.dns.getaddrinfo("no-such-host.invalid")) == unknown)
   assert(select(2, socket.dns.toip("no-such-host.invalid")) == "host not found")
   assert(select(2, socket.bind("no-such-host.invalid", 0)) == unknown)
+  for _, wrong in ipairs{"", "127.0.0.1\0x", ("x"):rep(300), "a b", "*"} do
+    assert(select(2, socket.connect(wrong, 80)) == unknown, wrong)
+  end
+  assert(select(2, socket.connect("127.0.0.1", "no-such-service")) == "service not supported for socket type")
 end
 
 -- select in several tasks, with sockets of theirs.
@@ -237,4 +241,15 @@ do
   there:close()
 end
 server:close()
+
+-- What is no socket is refused everywhere, also by what a metatable shows.
+for _, class in ipairs{socket.tcp(), socket.udp(), assert(unix.dgram())} do
+  local meta = getmetatable(class)
+  for _, wrong in ipairs{5, "x", {}, io.stdout} do
+    assert(not pcall(meta.__gc, wrong))
+    for name, method in pairs(meta.__index) do
+      if type(method) == "function" then assert(not pcall(method, wrong), name) end
+    end
+  end
+end
 print("done")
