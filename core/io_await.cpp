@@ -9,10 +9,12 @@ namespace evlua {
 bool IoAwait::begin(const TaskContext& context) noexcept {
   home = context.home;
   run = [](Runnable& self) noexcept { static_cast<IoAwait&>(self).handle_.resume(); };
-  if (context.deadline < deadline) deadline = context.deadline;
+  // Who awaits a close has given the descriptor away: one that does not happen, or is stopped, would leave it open.
+  const bool may_stop = code != OpCode::close;
+  if (may_stop && context.deadline < deadline) deadline = context.deadline;
   Worker& worker = Worker::current();
   worker.prepare(*this);
-  if (context.cancel != nullptr) {
+  if (may_stop && context.cancel != nullptr) {
     request_stop = [](CancelTarget& self, OpStop) noexcept { Worker::cancel(static_cast<IoAwait&>(self)); };
     if (!context.cancel->arm(*this)) {
       worker.abandon(*this, context.cancel->why());
