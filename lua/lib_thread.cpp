@@ -1,7 +1,6 @@
 // evlua.thread: functions that run in other Vms, and channels between Vms. The rest is lua/lib/thread.lua.
 #include <lua.hpp>
 
-#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <new>
@@ -270,8 +269,7 @@ int select(lua_State* L) {
       luaL_argerror(L, 1, lua_pushfstring(L, "element %d: a channel, or {channel, value}, expected", int(i)));
     }
   }
-  static std::atomic<std::size_t> turn{0};  // where to begin, so that no channel starves the others
-  const std::size_t first = turn.fetch_add(1, std::memory_order_relaxed) % count;
+  const std::size_t first = Vm::of(L).draw(static_cast<unsigned>(count));
   return suspend_task<Selected>(
       L, [=] { return select_case(cases_of(L, count), first, deadline); }, PushSelected());
 }

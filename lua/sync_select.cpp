@@ -4,7 +4,6 @@
 // receives into its buffer, the others are polled. The time of a timer is the deadline of the wait.
 #include <cmath>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "lua/net_values.h"
@@ -254,12 +253,6 @@ int wait_for_cases(lua_State* L, int count, Instant deadline) {
   return lua_yieldk(L, 0, 0, &continue_wait);
 }
 
-/// Where to begin, so that of several that are ready each has its chance.
-int random_below(int count) {
-  thread_local std::minstd_rand random(std::random_device{}());
-  return static_cast<int>(random() % static_cast<unsigned>(count));
-}
-
 }  // namespace
 
 /// select({case, ...}[, {timeout}]) -> index, what it gives
@@ -272,7 +265,7 @@ int sync_select(lua_State* L) {
   lua_settop(L, 2);
   luaL_checkstack(L, count + 8, "too many cases");
   for (int index = 1; index <= count; ++index) push_object(L, index);
-  const int first = random_below(count);
+  const int first = static_cast<int>(Vm::of(L).draw(static_cast<unsigned>(count)));
   for (int i = 0; i < count; ++i) {
     const int index = (first + i) % count + 1;
     const Ending ending = try_case(L, index);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -152,6 +153,9 @@ class Vm {
   /// Vms of this process. [any thread]
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
+  /// Less than `count`: where to begin with several, so that each of them has its chance. [strand]
+  unsigned draw(unsigned count) noexcept { return static_cast<unsigned>(random_() % count); }
+
   SetHooks& set_hooks() noexcept { return set_hooks_; }
   /// Of the finalizer that runs for nobody.
   std::optional<Brief::Scope>& brief_finalizer() noexcept { return brief_finalizer_; }
@@ -238,6 +242,7 @@ class Vm {
   bool closing_ = false;
   SetHooks set_hooks_;
   std::optional<Brief::Scope> brief_finalizer_;
+  std::minstd_rand random_;
 };
 
 }  // namespace evlua::lua
