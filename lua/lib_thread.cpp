@@ -13,6 +13,7 @@
 #include "lua/modules.h"
 #include "lua/remote.h"
 #include "lua/stack.h"
+#include "lua/sync.h"
 
 namespace evlua::lua {
 
@@ -78,6 +79,14 @@ int call(lua_State* L) {
         return call_remotely(state != nullptr ? *state : nullptr, caller, std::move(packed_message(L, 2)));
       },
       PushRemote());
+}
+
+/// give_back(place, places): into a channel of evlua.sync that has room for it, or is closed.
+int give_back(lua_State* L) {
+  lua_settop(L, 2);
+  lua_insert(L, 1);
+  (void)try_send(L, 1, *to_sync_channel(L, 1));
+  return 0;
 }
 
 int workers(lua_State* L) {
@@ -182,13 +191,6 @@ int send(lua_State* L) {
   }
   return suspend_task<Selected>(
       L, [&] { return do_case(channel, true, std::move(message), deadline); }, PushOne());
-}
-
-/// give_back(value, channel): sends it, there being room.
-int give_back(lua_State* L) {
-  lua_settop(L, 2);
-  lua_insert(L, 1);
-  return send(L);
 }
 
 /// receive([{timeout}])
@@ -325,9 +327,9 @@ void define_channel_type(lua_State* L) {
 int open_thread(lua_State* L) {
   const luaL_Reg state_meta[] = {{"__gc", collect_state}, {nullptr, nullptr}};
   define_type(L, kStateType, nullptr, state_meta);
-  const luaL_Reg functions[] = {{"state", make_state}, {"pack", pack},           {"call", call},
-                                {"workers", workers},  {"select", select},       {"channel", make_channel},
-                                {"receive", receive},  {"give_back", give_back}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"state", make_state},    {"pack", pack},     {"call", call},
+                                {"workers", workers},     {"select", select}, {"channel", make_channel},
+                                {"give_back", give_back}, {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;
 }

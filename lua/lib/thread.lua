@@ -2,6 +2,7 @@
 local native = require "evlua.thread.native"
 package.loaded["evlua.thread.native"] = nil  -- errors shall name functions as users know them
 local evlua = require "evlua"
+local sync = require "evlua.sync"
 local bracket = require("evlua.task").bracket
 local call, pack = native.call, native.pack
 
@@ -38,7 +39,8 @@ function thread.pool(size)
   if math.type(size) ~= "integer" or size < 1 or size > 1024 then
     error("bad argument #1 to 'pool' (number from 1 to 1024 expected)", 2)
   end
-  local pool = setmetatable({free = native.channel(size), states = {}}, Pool)
+  -- Between tasks of this state: to take a place out needs no memory, so none is lost.
+  local pool = setmetatable({free = sync.channel(size), states = {}}, Pool)
   for i = 1, size do
     pool.states[i] = native.state()
     pool.free:send(i)
@@ -65,7 +67,7 @@ local function call_in(pool, message, closed)
     if not entered and pool.free:closed() then return closed() end
     return ...
   end
-  return told(bracket(pool.free, native.receive, native.give_back, true, enter))
+  return told(bracket(pool.free, pool.free.receive, native.give_back, true, enter))
 end
 
 function Pool:run(f, ...)
