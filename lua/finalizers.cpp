@@ -21,13 +21,8 @@ namespace {
 
 enum How { without_hooks, with_hooks, brief };
 
-/// Null: a C module has made the state for itself.
-Vm* vm_of(lua_State* L) noexcept {
-  return *static_cast<void**>(lua_getextraspace(L)) != nullptr ? &Vm::of(L) : nullptr;
-}
-
 int begins(lua_State* L) {
-  Vm* vm = vm_of(L);
+  Vm* vm = Vm::find(L);
   if (vm == nullptr) return without_hooks;
   vm->allow_more_memory();
   const lua_Hook hook = lua_gethook(L);
@@ -42,7 +37,7 @@ int begins(lua_State* L) {
 
 void ended(lua_State* L, int how, const char* error) {
   if (error != nullptr) Log::error("error in __gc: %s", error);
-  Vm* vm = vm_of(L);
+  Vm* vm = Vm::find(L);
   if (vm == nullptr) return;
   vm->keep_limit(vm->keeps_limit());
   if (how == brief) vm->brief_finalizer().reset();

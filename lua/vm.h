@@ -65,6 +65,12 @@ class Vm {
     return *reinterpret_cast<Vm*>(word & ~kHeld);
   }
 
+  /// The same; null where a C module has made the state for itself.
+  static Vm* find(lua_State* L) noexcept {
+    void* vm = nullptr;
+    return lua_getallocf(L, &vm) == &Vm::allocate ? static_cast<Vm*>(vm) : nullptr;
+  }
+
   Scheduler& scheduler() noexcept { return scheduler_; }
   Strand& strand() noexcept { return strand_; }
   lua_State* main_state() noexcept { return state_; }

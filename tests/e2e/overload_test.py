@@ -145,7 +145,7 @@ def test_the_refused_have_to_wait_over_http2():
 def test_the_greedy_are_refused_first():
     with Server("--workers", "1", "--queue-target", "0.2", "--proxy-protocol", "127.0.0.1") as server:
         greedy = Callers(server, 60, b"/block", address="192.0.2.1")
-        eventually(lambda: greedy.refused >= 300)
+        eventually(lambda: greedy.refused >= 100)
         modest = Callers(server, 1, b"/block", pause=0.1, address="192.0.2.2")
         served, refused = len(greedy.times), greedy.refused
         eventually(lambda: len(modest.times) + modest.refused >= 30)
@@ -159,7 +159,7 @@ def test_the_greedy_are_refused_first():
 def test_others_do_not_answer_for_who_computes():
     with Server("--workers", "1", "--queue-target", "0.2", "--proxy-protocol", "127.0.0.1") as server:
         greedy = Callers(server, 40, b"/compute", address="192.0.2.1")
-        eventually(lambda: greedy.refused >= 200)
+        eventually(lambda: greedy.refused >= 100)
         modest = Callers(server, 1, b"/", pause=0.1, address="192.0.2.2")
         eventually(lambda: len(modest.times) + modest.refused >= 40)
         greedy.end()
