@@ -121,7 +121,8 @@ int wait_plain_socket(lua_State* L) {
   PlainSocket& socket = check_plain_socket(L);
   const Instant deadline = check_timeout(L, 3);
   if (!socket.is_open()) return push_socket_error(L, ECONNABORTED);
-  return suspend<SocketWait>(L, socket, lua_toboolean(L, 2) != 0 ? POLLOUT : POLLIN, deadline);
+  const std::uint32_t events = lua_toboolean(L, 2) != 0 ? POLLOUT : POLLIN;
+  return suspend<SocketWait>(L, socket, events, deadline);
 }
 
 int select_plain_sockets(lua_State* L) {
