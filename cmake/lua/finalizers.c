@@ -13,11 +13,12 @@
 
 enum { CALLS_FOR_FINALIZER = 30 };
 
-/* lua/finalizers.cpp */
+/* lua/finalizers.cpp; null as long as there are only states that others have made. */
 int (*evlua_finalizer_begins)(lua_State *L);
 void (*evlua_finalizer_ended)(lua_State *L, int how, const char *error);
 
 int evlua_run_finalizer(lua_State *L, Pfunc call, void *argument, ptrdiff_t old_top, ptrdiff_t handler) {
+  if (evlua_finalizer_begins == NULL) return luaD_pcall(L, call, argument, old_top, handler);
   const unsigned short calls = L->nCcalls;
   if (calls > LUAI_MAXCCALLS - CALLS_FOR_FINALIZER) L->nCcalls = LUAI_MAXCCALLS - CALLS_FOR_FINALIZER;
   const int how = evlua_finalizer_begins(L);
