@@ -159,7 +159,8 @@ void HttpApp::run_queued(Call& call) {
   if (admission_ == nullptr) return run(call);
   admission_->leave_queue();
   const Instant now = Worker::current().backend().now();
-  if (admission_->admits(*call.exchange, now, expected_wait(now))) return run(call);
+  constexpr auto kAt = http::Admission::At::head_of_queue;
+  if (admission_->admits(*call.exchange, now, expected_wait(now), kAt)) return run(call);
   counts().shed.add(1);
   call.exchange->fail_for_now();
   call.exchange->complete();  // `call` is gone

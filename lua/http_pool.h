@@ -19,7 +19,7 @@ class HttpPool final : public http::Handler {
 
   bool handle(http::Exchange& exchange) noexcept override {
     const Instant now = Worker::current().backend().now();  // the worker's is too old
-    if (!admission_.admits(exchange, now, expected_wait(now))) return refuse(exchange);
+    if (!admission_.admits(exchange, now, expected_wait(now), http::Admission::At::arrival)) return refuse(exchange);
     for (HttpApp* app : apps_) {
       bool complete = false;
       if (app->try_handle(exchange, complete)) return complete;

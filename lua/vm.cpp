@@ -36,7 +36,7 @@ AllVms& all_vms() {
 
 }  // namespace
 
-Vm::Vm(Scheduler& scheduler, Options options)
+Vm::Vm(Scheduler& scheduler, const Options& options)
     : scheduler_(scheduler),
       options_(options),
       strand_(scheduler),
@@ -56,7 +56,7 @@ void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t ne
   return resized;
 }
 
-std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, Options options) {
+std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, const Options& options) {
   watch_finalizers();
   std::unique_ptr<Vm> vm(new Vm(scheduler, options));
   lua_State* L = lua_newstate(&Vm::allocate, vm.get());

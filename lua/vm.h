@@ -41,7 +41,7 @@ class Vm {
   };
 
   /// Makes a state with the standard library and the evlua modules. Null when there is no memory.
-  static std::unique_ptr<Vm> create(Scheduler& scheduler, Options options);
+  static std::unique_ptr<Vm> create(Scheduler& scheduler, const Options& options);
   /// What another Vm of the same program is made from.
   struct Seed {
     Scheduler* scheduler = nullptr;
@@ -200,7 +200,7 @@ class Vm {
   static constexpr std::size_t kSpareFibersMax = 1024;
   static constexpr std::size_t kFinalizerMemory = std::size_t{1} << 20;
 
-  Vm(Scheduler& scheduler, Options options);
+  Vm(Scheduler& scheduler, const Options& options);
 
   /// No fiber is live.
   void became_idle();

@@ -17,16 +17,23 @@ constexpr double kModest = 0.25;               // of a share
 
 }  // namespace
 
-bool Admission::admits(Exchange& exchange, Instant now, Duration expected) noexcept {
-  if (std::max(now - exchange.came(), expected) > options_.target / 2) return admits_late(exchange, now, expected);
-  if (late_since_.load(std::memory_order_relaxed) != kNever) late_since_.store(kNever, std::memory_order_relaxed);
+bool Admission::admits(Exchange& exchange, Instant now, Duration expected, At at) noexcept {
+  if (std::max(now - exchange.came(), expected) > options_.target / 2) return admits_late(exchange, now, expected, at);
+  in_time(at);
   return true;
 }
 
-bool Admission::admits_late(Exchange& exchange, Instant now, Duration expected) noexcept {
+/// One that comes while others are queued has not waited yet: that says nothing.
+void Admission::in_time(At at) noexcept {
+  if (late_since_.load(std::memory_order_relaxed) == kNever) return;
+  if (at == At::arrival && queued_.load(std::memory_order_relaxed) != 0) return;
+  late_since_.store(kNever, std::memory_order_relaxed);
+}
+
+bool Admission::admits_late(Exchange& exchange, Instant now, Duration expected, At at) noexcept {
   if (now < strict_until_.load(std::memory_order_relaxed)) return admits_strictly(exchange, now, expected);
   if (std::max(now - exchange.came(), expected) <= options_.target) {
-    late_since_.store(kNever, std::memory_order_relaxed);
+    in_time(at);
     return true;
   }
   const Instant since = late_since_.load(std::memory_order_relaxed);

@@ -29,9 +29,12 @@ class Admission {
   };
   explicit Admission(const Options& options) noexcept : options_(options) {}
 
+  /// Where a request is asked about: as it comes, or at the head of the queue.
+  enum class At : std::uint8_t { arrival, head_of_queue };
+
   /// May it be started? It has waited since Exchange::came, and will wait for `expected` when it has begun. [owner of
   /// the exchange]
-  bool admits(Exchange& exchange, Instant now, Duration expected) noexcept;
+  bool admits(Exchange& exchange, Instant now, Duration expected, At at) noexcept;
   /// It was, and has ended; its slices were cut so often. [owner of the exchange]
   void charge(Exchange& exchange, std::uint32_t cuts) noexcept;
 
@@ -48,7 +51,8 @@ class Admission {
     double share;
   };
 
-  bool admits_late(Exchange& exchange, Instant now, Duration expected) noexcept;
+  void in_time(At at) noexcept;
+  bool admits_late(Exchange& exchange, Instant now, Duration expected, At at) noexcept;
   bool admits_strictly(Exchange& exchange, Instant now, Duration expected) noexcept;
   Account account_of(std::uint64_t network, Instant now) noexcept;
   void begin_window(Instant now) noexcept;
