@@ -83,6 +83,8 @@ void Log::set_program(const char* name) noexcept { program = name; }
 
 Result<void> Log::open(const std::string& path) { return file().open(path, STDERR_FILENO); }
 
+Result<void> Log::give_to(uid_t user, gid_t group) noexcept { return file().give_to(user, group); }
+
 Result<void> Log::reopen() noexcept { return file().reopen(); }
 
 void Log::write(LogLevel level, const char* format, va_list arguments) noexcept {

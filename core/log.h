@@ -6,6 +6,8 @@
 // message can make up a line of ours. [any thread, unless marked]
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdarg>
 #include <cstdint>
@@ -28,6 +30,8 @@ class Log {
   static void set_level(LogLevel level) noexcept { level_.store(level, std::memory_order_relaxed); }
   /// "-": standard error. Before there are threads.
   static Result<void> open(const std::string& path);
+  /// As LogFile::give_to.
+  static Result<void> give_to(uid_t user, gid_t group) noexcept;
   /// After the file was renamed.
   static Result<void> reopen() noexcept;
 

@@ -1,6 +1,7 @@
 #include "core/log_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +16,18 @@ int open_to_append(const std::string& path) noexcept {
 
 }  // namespace
 
+Result<void> give_file_to(int fd, const char* path, uid_t user, gid_t group) noexcept {
+  struct stat file {};
+  struct stat named {};
+  if (::fstat(fd, &file) != 0 || ::lstat(path, &named) != 0) return fail(errno, OpCode::open);
+  const bool plain = S_ISREG(file.st_mode) && file.st_nlink == 1;
+  const bool same = file.st_dev == named.st_dev && file.st_ino == named.st_ino;
+  // Who may write to the folder must not get another's file by a link to it.
+  if (!plain || !same) return {};
+  if (::fchown(fd, user, group) != 0) return fail(errno, OpCode::open);
+  return {};
+}
+
 LogFile::~LogFile() {
   if (owned_) ::close(fd_);
 }
@@ -27,6 +40,11 @@ Result<void> LogFile::open(const std::string& path, int standard) {
   if (fd_ < 0) return fail(errno, OpCode::open);
   owned_ = true;
   return {};
+}
+
+Result<void> LogFile::give_to(uid_t user, gid_t group) noexcept {
+  if (!owned_) return {};
+  return give_file_to(fd_, path_.c_str(), user, group);
 }
 
 Result<void> LogFile::reopen() noexcept {

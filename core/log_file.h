@@ -2,11 +2,16 @@
 // renamed (logrotate(8)) keeps what it has, and nothing is lost or written twice.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "core/error.h"
 
 namespace evlua {
+
+/// Makes the open file that user's, if it is a plain file which `path` names itself, and which has no other name.
+Result<void> give_file_to(int fd, const char* path, uid_t user, gid_t group) noexcept;
 
 class LogFile {
  public:
@@ -19,6 +24,9 @@ class LogFile {
   Result<void> open(const std::string& path, int standard);
   /// The descriptor goes on as that of the new file. It blocks. [any thread, also while others write]
   Result<void> reopen() noexcept;
+
+  /// Makes it that user's, if it is a plain file under its own name: what a link leads to may be anybody's.
+  Result<void> give_to(uid_t user, gid_t group) noexcept;
 
   int fd() const noexcept { return fd_; }
   const std::string& path() const noexcept { return path_; }

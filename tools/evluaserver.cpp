@@ -1,4 +1,6 @@
 // evluaserver: an HTTP server that hands requests to Lua.
+#include <unistd.h>
+
 #include <utility>
 
 #include "core/log.h"
@@ -37,6 +39,18 @@ tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http
   return tl::unexpected("cannot listen on --admin " + admin + ": " + opened.error().message());
 }
 
+/// Opens the sockets, leaves to the account what it will write to, and becomes it. The error is what to print.
+tl::expected<void, std::string> become(const Account& account, const ServerCommandLine& line, Prepared& prepared) {
+  auto opened = open_sockets(line, prepared.sockets);
+  if (!opened) return opened;
+  if (::geteuid() == 0) {
+    auto given = prepared.observer->give_logs_to(account.user, account.group);
+    if (!given) return given;
+    (void)PidFile::prepare(line.server.pid_file, account);  // what was in the way is told when it is written
+  }
+  return drop_privileges(account);
+}
+
 /// Does what may need privileges, and gives them up. The error is what to print.
 tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared& prepared) {
   auto certificates = load_certificates(line.server);
@@ -45,10 +59,10 @@ tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared&
   auto observer = Observer::open(line.server.observe, worker_count(line.runtime));
   if (!observer) return tl::unexpected(observer.error());
   prepared.observer = std::move(*observer);
-  if (line.user.empty() || line.check) return {};
-  auto opened = open_sockets(line, prepared.sockets);
-  if (!opened) return opened;
-  return drop_privileges(line.user, line.group);
+  const auto account = find_account(line.user, line.group);
+  if (!account) return tl::unexpected(account.error());
+  if (!account->has_value() || line.check) return {};
+  return become(**account, line, prepared);
 }
 
 int run(ServerCommandLine& line, Prepared& prepared) {

@@ -106,6 +106,15 @@ Observer::Opened Observer::open(const ObserveOptions& options, unsigned workers)
   return made;
 }
 
+tl::expected<void, std::string> Observer::give_logs_to(uid_t user, gid_t group) noexcept {
+  const Result<void> errors = Log::give_to(user, group);
+  if (!errors) return tl::unexpected("--error-log " + options_.error_log + ": " + errors.error().message());
+  if (access_log_ == nullptr) return {};
+  const Result<void> accesses = access_log_->give_to(user, group);
+  if (!accesses) return tl::unexpected("--access-log " + options_.access_log + ": " + accesses.error().message());
+  return {};
+}
+
 Observer::~Observer() {
   admin_.reset();  // it asks us for figures
   access_log_in_use.store(nullptr);

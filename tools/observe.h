@@ -1,6 +1,8 @@
 // What evluaserver tells about itself: its logs, and the figures on its admin listener.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
@@ -53,6 +55,8 @@ class Observer {
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
+  /// Makes the log files that user's, so that they can be opened again. The error is what to print.
+  tl::expected<void, std::string> give_logs_to(uid_t user, gid_t group) noexcept;
   /// Begins to answer on the admin listener, if there is to be one. The error is what to print.
   Task<tl::expected<void, std::string>> start(BlockingPool& pool, http::HandedSockets& handed);
   /// The admin listener's, for who takes over from us.

@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "core/io_await.h"
+#include "core/log_file.h"
 #include "core/scope.h"
 #include "core/worker.h"
 #include "tools/environment.h"
@@ -65,42 +66,76 @@ Task<void> feed_watchdog(Scheduler& scheduler) {
 PidFile::~PidFile() {
   long written = 0;
   if (path_.empty() || !(std::ifstream(path_) >> written) || written != ::getpid()) return;
-  (void)::unlink(path_.c_str());
+  if (::unlink(path_.c_str()) != 0) (void)!::truncate(path_.c_str(), 0);
 }
+
+Result<void> PidFile::prepare(const std::string& path, const Account& account) {
+  if (path.empty()) return {};
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) return fail(errno);
+  const Result<void> given = give_file_to(fd, path.c_str(), account.user, account.group);
+  ::close(fd);
+  return given;
+}
+
+namespace {
+
+/// Renamed into place: whoever reads it finds a whole one. 0 or an errno.
+int replace_file(const std::string& path, const std::string& text) {
+  const std::string temporary = path + "." + std::to_string(::getpid());
+  errno = 0;
+  std::ofstream file(temporary);
+  file << text;
+  file.close();
+  if (file && ::rename(temporary.c_str(), path.c_str()) == 0) return 0;
+  const int error = errno != 0 ? errno : EIO;
+  (void)::unlink(temporary.c_str());
+  return error;
+}
+
+/// In a folder where we may make no file. The first line is whole from the first step on. 0 or an errno.
+int overwrite_file(const std::string& path, const std::string& text) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const auto size = static_cast<ssize_t>(text.size());
+  const bool written = ::pwrite(fd, text.data(), text.size(), 0) == size && ::ftruncate(fd, size) == 0;
+  const int error = written ? 0 : errno;
+  ::close(fd);
+  return error;
+}
+
+}  // namespace
 
 Result<void> PidFile::write(const std::string& path) {
   if (path.empty()) return {};
-  // Renamed into place: whoever reads it finds a whole one.
-  const std::string temporary = path + "." + std::to_string(::getpid());
-  std::ofstream file(temporary);
-  file << ::getpid() << '\n';
-  file.close();
-  if (!file || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    (void)::unlink(temporary.c_str());
-    return fail(error);
-  }
+  const std::string text = std::to_string(::getpid()) + "\n";
+  int error = replace_file(path, text);
+  if (error == EACCES || error == EPERM || error == EROFS) error = overwrite_file(path, text);
+  if (error != 0) return fail(error);
   path_ = path;
   return {};
 }
 
-tl::expected<void, std::string> drop_privileges(const std::string& user, const std::string& group) {
+tl::expected<std::optional<Account>, std::string> find_account(const std::string& user, const std::string& group) {
   if (user.empty()) {
-    if (group.empty()) return {};
+    if (group.empty()) return std::nullopt;
     return tl::unexpected(std::string("--group needs --user"));
   }
   const passwd* entry = ::getpwnam(user.c_str());
   if (entry == nullptr) return tl::unexpected("there is no user '" + user + "'");
-  const uid_t uid = entry->pw_uid;
-  gid_t gid = entry->pw_gid;
-  if (!group.empty()) {
-    const ::group* named = ::getgrnam(group.c_str());
-    if (named == nullptr) return tl::unexpected("there is no group '" + group + "'");
-    gid = named->gr_gid;
-  }
-  if (::getuid() == uid && ::geteuid() == uid) return {};
-  if (::initgroups(user.c_str(), gid) != 0 || ::setgid(gid) != 0 || ::setuid(uid) != 0) {
-    return tl::unexpected("cannot become user '" + user + "': " + std::strerror(errno));
+  Account account{user, entry->pw_uid, entry->pw_gid};
+  if (group.empty()) return account;
+  const ::group* named = ::getgrnam(group.c_str());
+  if (named == nullptr) return tl::unexpected("there is no group '" + group + "'");
+  account.group = named->gr_gid;
+  return account;
+}
+
+tl::expected<void, std::string> drop_privileges(const Account& account) {
+  if (::getuid() == account.user && ::geteuid() == account.user) return {};
+  if (::initgroups(account.name.c_str(), account.group) != 0 || ::setgid(account.group) != 0 ||
+      ::setuid(account.user) != 0) {
+    return tl::unexpected("cannot become user '" + account.name + "': " + std::strerror(errno));
   }
   return {};
 }

@@ -1,8 +1,11 @@
 // What a service manager wants to know: sd_notify(3) as a protocol, and the file with the process id.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
+#include <tl/expected.hpp>
 
 #include "core/scheduler.h"
 #include "core/task.h"
@@ -17,13 +20,27 @@ void notify_manager(const std::string& state) noexcept;
 /// (WATCHDOG_USEC).
 Task<void> feed_watchdog(Scheduler& scheduler);
 
-/// The file with our process id. It is removed at the end, unless another process has written its own.
+/// A user to become.
+struct Account {
+  std::string name;
+  uid_t user = 0;
+  gid_t group = 0;
+};
+
+/// Of that user, with the user's group, or with `group` if that is not empty; nobody if both are empty. The error is
+/// what to print.
+tl::expected<std::optional<Account>, std::string> find_account(const std::string& user, const std::string& group);
+
+/// The file with our process id. It is removed at the end, unless another process has written its own; what may not be
+/// removed is emptied.
 class PidFile {
  public:
   PidFile() = default;
   PidFile(const PidFile&) = delete;
   PidFile& operator=(const PidFile&) = delete;
   ~PidFile();
+  /// Makes the file, for an account that may not make one in its folder. Blocks. Does nothing for an empty path.
+  static Result<void> prepare(const std::string& path, const Account& account);
   /// Blocks. Does nothing for an empty path.
   Result<void> write(const std::string& path);
 
@@ -31,8 +48,8 @@ class PidFile {
   std::string path_;
 };
 
-/// Becomes that user, with the user's groups, or with `group` if that is not empty. Call it before any thread and any
-/// ring is made: a ring keeps the credentials that it was made with. The error is what to print.
-tl::expected<void, std::string> drop_privileges(const std::string& user, const std::string& group);
+/// Becomes that user, with the groups that the user has. Call it before any thread and any ring is made: a ring keeps
+/// the credentials that it was made with. The error is what to print.
+tl::expected<void, std::string> drop_privileges(const Account& account);
 
 }  // namespace evlua::tools

@@ -36,6 +36,8 @@ class AccessLog {
 
   /// Writes until it is cancelled; what had come by then is written before it returns. The log outlives it.
   Task<void> run(BlockingPool& pool);
+  /// As LogFile::give_to.
+  Result<void> give_to(uid_t user, gid_t group) noexcept { return file_.give_to(user, group); }
   /// After the file was renamed. It blocks. [any thread]
   Result<void> reopen() noexcept { return file_.reopen(); }
 

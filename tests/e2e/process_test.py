@@ -227,6 +227,44 @@ def test_ports_that_need_privileges():
         check(program.stop() == 0, program.text)
 
 
+def test_an_unprivileged_user_rotates_logs_and_hands_over():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    folder = path("unprivileged")
+    os.mkdir(folder)
+    # Logs are in a folder of the user's, as rotation needs it; one is there already, root's. The pid file is in root's.
+    shutil.chown(folder, "nobody")
+    old = write("unprivileged/e.log", "")
+    os.chmod(old, 0o640)
+    other = write("others", "x")
+    os.symlink(other, path("unprivileged/link"))
+    options = ["--error-log", old, "--access-log", path("unprivileged/a.log"), "--pid-file", path("user.pid")]
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", "--user", "nobody",
+                 *options) as first:
+        poll(lambda: "listening on" in content("unprivileged/e.log"), first.text)
+        port = int(content("unprivileged/e.log").split("http://127.0.0.1:", 1)[1].split()[0])
+        check(content("user.pid") == f"{first.process.pid}\n", content("user.pid"))
+        check({os.stat(path("unprivileged/" + name)).st_uid for name in ("e.log", "a.log")} == {65534})
+        for name in ("e.log", "a.log"):
+            os.rename(path("unprivileged/" + name), path(f"unprivileged/{name}.1"))
+        os.kill(first.process.pid, signal.SIGUSR1)
+        poll(lambda: os.path.exists(path("unprivileged/a.log")), content("unprivileged/e.log.1"))
+        check(get(port, "/rotated") == "hello")
+        poll(lambda: "/rotated" in content("unprivileged/a.log"))
+        os.kill(first.process.pid, signal.SIGUSR2)
+        poll(lambda: content("user.pid").split() not in ([], [str(first.process.pid)]), content("unprivileged/e.log"))
+        check(first.process.wait(LIMIT) == 0, content("unprivileged/e.log"))
+        check(get(port) == "hello")
+        end(int(content("user.pid")))
+        check(content("user.pid") == "", "emptied, since root's folder keeps it")
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", "--user", "nobody",
+                 "--access-log", path("unprivileged/link")) as program:
+        program.wait_for("listening on")
+        check(program.stop() == 0, program.text)
+    check(os.stat(other).st_uid == 0, "what a link leads to is not given away")
+
+
 def test_configuration():
     config = write("server.toml", f'app = "{APP_FILE}"\nlisten = ["127.0.0.1:0"]\nworkers = 1\nmax-body = 1000\n'
                    'no-http2 = true\n')
