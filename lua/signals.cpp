@@ -70,8 +70,16 @@ struct SignalHub::Delivery : Runnable {
   std::shared_ptr<std::atomic<bool>> seen;
 };
 
-SignalHub::SignalHub() {
+void SignalHub::hold_back(std::initializer_list<int> signals) noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : signals) sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+SignalHub::SignalHub(std::initializer_list<Action> actions) {
   hub = this;
+  for (const Action& action : actions) set_action(action.signal, action.run);
   const sigset_t set = interesting();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);

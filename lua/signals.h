@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <initializer_list>
 #include <mutex>
 #include <thread>
 
@@ -19,8 +20,18 @@ namespace evlua::lua {
 
 class SignalHub {
  public:
-  /// Blocks the signals in the calling thread and starts the receiver. Make it before any other thread, once.
-  SignalHub();
+  /// What the program does for a signal; see set_action.
+  struct Action {
+    int signal;
+    void (*run)();
+  };
+
+  /// Until the hub is made these signals wait for it, for the calling thread and those that it starts.
+  static void hold_back(std::initializer_list<int> signals) noexcept;
+
+  /// Blocks the signals in the calling thread and starts the receiver. Make it before any other thread, once. The
+  /// actions hold for signals that came before, too.
+  explicit SignalHub(std::initializer_list<Action> actions = {});
   ~SignalHub();
 
   static SignalHub* instance() noexcept;

@@ -1,6 +1,8 @@
 // evluaserver: an HTTP server that hands requests to Lua.
+#include <signal.h>
 #include <unistd.h>
 
+#include <initializer_list>
 #include <utility>
 
 #include "core/log.h"
@@ -67,7 +69,10 @@ tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared&
 
 int run(ServerCommandLine& line, Prepared& prepared) {
   begin_trace(line.runtime);
-  lua::SignalHub signals;
+  using Actions = std::initializer_list<lua::SignalHub::Action>;
+  const Actions none;
+  const Actions all = {{SIGHUP, reload_everything}, {SIGUSR1, Observer::reopen_logs}, {SIGUSR2, hand_over_soon}};
+  lua::SignalHub signals(line.check ? none : all);
   lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
@@ -85,6 +90,7 @@ int run(ServerCommandLine& line, Prepared& prepared) {
 int main(int argc, char** argv) {
   using namespace evlua::tools;
   keep_standard_numbers();
+  evlua::lua::SignalHub::hold_back({SIGHUP, SIGUSR1, SIGUSR2});
   ServerCommandLine line;
   line.server.program = ProgramStart::of(argc, argv);
   if (const std::optional<int> code = line.parse(argc, argv)) return *code;

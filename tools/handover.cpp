@@ -78,12 +78,14 @@ int spawn(const ProgramStart& program, std::vector<std::string> environment,
   ::posix_spawnattr_init(&attributes);
   for (const auto& open : sockets) ::posix_spawn_file_actions_adddup2(&files, open.fd, open.fd);  // no close-on-exec
   ::posix_spawn_file_actions_adddup2(&files, ready, ready);
-  sigset_t none;
+  // What would end a process that is not yet ready for it waits until it is, see main.
+  sigset_t held;
   sigset_t piped;
-  sigemptyset(&none);
+  sigemptyset(&held);
+  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&held, signal);
   sigemptyset(&piped);
   sigaddset(&piped, SIGPIPE);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigmask(&attributes, &held);
   ::posix_spawnattr_setsigdefault(&attributes, &piped);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   const int error = ::posix_spawn(&pid, program.file.c_str(), &files, &attributes, pointers(arguments).data(),

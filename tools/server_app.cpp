@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <utility>
 
 #include "core/blocking.h"
 #include "core/event.h"
@@ -26,9 +28,35 @@ namespace {
 
 std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
-std::atomic<Certificates*> certificates_in_use{nullptr};
-std::atomic<Reloader*> app_in_use{nullptr};
 Event successor_wanted;
+
+/// What SIGHUP is for, while we serve. What comes before is done then.
+class Reloadable {
+ public:
+  void set(Certificates* certificates, Reloader* app) noexcept {
+    const std::lock_guard guard(lock_);
+    certificates_ = certificates;
+    app_ = app;
+    if (app_ != nullptr && std::exchange(wanted_, false)) reload();
+  }
+  void reload_soon() noexcept {
+    const std::lock_guard guard(lock_);
+    if (app_ != nullptr) return reload();
+    wanted_ = true;
+  }
+
+ private:
+  void reload() noexcept {
+    if (certificates_ != nullptr) certificates_->reload_soon();
+    app_->reload_soon();
+  }
+
+  std::mutex lock_;
+  Certificates* certificates_ = nullptr;
+  Reloader* app_ = nullptr;
+  bool wanted_ = false;
+};
+Reloadable reloadable;
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once.
 void stop_serving(lua::Vm&, int signal) {
@@ -37,11 +65,6 @@ void stop_serving(lua::Vm&, int signal) {
   if (server == nullptr) leave(128 + signal);
   Log::info("stopping");
   server->stop();
-}
-
-void reload_everything() {
-  if (Certificates* certificates = certificates_in_use.load()) certificates->reload_soon();
-  if (Reloader* app = app_in_use.load()) app->reload_soon();
 }
 
 Generation::Options generation_options(const ServerOptions& options) {
@@ -139,6 +162,10 @@ tl::expected<std::unique_ptr<Certificates>, std::string> load_certificates(const
   return Certificates::load(options.tls, options.tls_development);
 }
 
+void reload_everything() { reloadable.reload_soon(); }
+
+void hand_over_soon() { successor_wanted.set(); }
+
 Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
   Generation::Options only = generation_options(options);
   only.vms = 1;
@@ -188,12 +215,8 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   http::Server server(scheduler, server_options, handlers);
   prepared.observer->watch(&scheduler, &server);
   serving.store(&server);
-  certificates_in_use.store(prepared.certificates.get());
-  app_in_use.store(&app);
+  reloadable.set(prepared.certificates.get(), &app);
   signals.set_stuck_action(stop_serving);
-  signals.set_action(SIGHUP, reload_everything);
-  signals.set_action(SIGUSR1, Observer::reopen_logs);
-  signals.set_action(SIGUSR2, [] { successor_wanted.set(); });
   signals.attach(app.first_vm(), stop_serving);
   TaskScope logging(scheduler);
   logging.spawn(prepared.observer->write_logs(scheduler.pool()));
@@ -206,13 +229,11 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
   co_await server.serve(descriptors);
   notify_manager("STOPPING=1");
-  signals.set_action(SIGHUP, nullptr);
-  signals.set_action(SIGUSR2, nullptr);
+  reloadable.set(nullptr, nullptr);
   watching.cancel();
   co_await watching.join();
   logging.cancel();
   co_await logging.join();
-  signals.set_action(SIGUSR1, nullptr);
   signals.detach();
   serving.store(nullptr);
   co_await app.end();

@@ -55,6 +55,10 @@ tl::expected<std::unique_ptr<Certificates>, std::string> load_certificates(const
 /// Loads the app without starting it, prints what is wrong or that it is good; the exit code.
 Task<int> check_server(Scheduler& scheduler, const ServerOptions& options);
 
+/// What SIGHUP and SIGUSR2 do. What comes before we serve is done then; what comes later, never. [any thread]
+void reload_everything();
+void hand_over_soon();
+
 /// The exit code. REQUIRES: what it refers to outlives the task.
 Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals);
 

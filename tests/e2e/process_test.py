@@ -137,6 +137,50 @@ def test_another_process_takes_over_and_no_request_fails():
         check(not os.path.exists(path("app.sock")) and not os.path.exists(path("pid")), os.listdir(FOLDER))
 
 
+def test_signals_end_no_process_that_starts_or_stops():
+    app = write("slow.lua", """
+local evlua = require "evlua"
+local function wait(name)
+  local f = assert(io.open(os.getenv "SLOW" .. name, "w")) f:write "begun" f:close()
+  for _ = 1, 6000 do
+    if io.open(os.getenv "SLOW" .. name .. ".go") then return end
+    evlua.sleep(0.01)
+  end
+end
+return {
+  start_once = function() wait "start" end,
+  stop_once = function() wait "stop" end,
+  handle = function(_, res) res:text("hello") end,
+}
+""")
+    signals = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    with Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--workers", "1", "--pid-file", path("slow.pid"),
+                 env=dict(os.environ, SLOW=path("slow."))) as first:
+        poll(lambda: content("slow.start") == "begun", first.text)
+        for number in signals:
+            os.kill(first.process.pid, number)
+        write("slow.start.go", "")
+        # The new process begins with nothing that its predecessor had waiting.
+        first.wait_for("takes over")
+        poll(lambda: content("slow.stop") == "begun", first.text)
+        for number in signals:
+            os.kill(first.process.pid, number)
+        check(first.process.poll() is None, first.text)
+        write("slow.stop.go", "")
+        check(first.process.wait(LIMIT) == 0, first.text)
+        port = int(first.text.split("http://127.0.0.1:", 1)[1].split()[0])
+        check(get(port) == "hello")
+        end(int(content("slow.pid")))
+
+
+def test_signals_end_no_process_at_its_very_beginning():
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1",
+                 setup=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})) as program:
+        os.kill(program.process.pid, signal.SIGHUP)  # in front of main
+        program.wait_for("app reloaded")
+        check(program.stop() == 0, program.text)
+
+
 def test_a_process_that_does_not_start_takes_nothing_over():
     broken = write("broken.lua", "return function(_, res) res:text('hello') end")
     with Program(EVLUASERVER, broken, "--listen", "127.0.0.1:0", "--workers", "1") as first:
