@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "core/log.h"
 #include "lua/compat.h"
 
 namespace evlua::tools {
@@ -212,6 +213,8 @@ bool ServerCommandLine::check_tls() {
     wrong = "there are more --tls-ocsp than --tls-cert";
   } else if ((client_certificates != "off") != !options.client_ca.empty()) {
     wrong = "--tls-client and --tls-client-ca belong together";
+  } else if (client_certificates != "off" && !any_tls()) {
+    wrong = "--tls-client needs HTTPS: --tls-cert and --tls-key, or --tls-auto-dev, and an address without http://";
   }
   if (wrong != nullptr) {
     std::fprintf(stderr, "evluaserver: %s\n", wrong);
@@ -223,7 +226,21 @@ bool ServerCommandLine::check_tls() {
   }
   if (client_certificates == "optional") options.client_certificates = tls::ClientCertificates::optional;
   if (client_certificates == "required") options.client_certificates = tls::ClientCertificates::required;
+  tell_what_is_plain();
   return true;
+}
+
+bool ServerCommandLine::any_tls() const {
+  return std::any_of(server.listen.begin(), server.listen.end(), [](const ListenAddress& at) { return at.tls; });
+}
+
+void ServerCommandLine::tell_what_is_plain() const {
+  if (client_certificates == "off") return;
+  for (const auto& [address, tls] : server.listen) {
+    if (tls) continue;
+    Log::warn("http://%s is open to clients without a certificate, --tls-client is for HTTPS",
+              address.to_string().c_str());
+  }
 }
 
 /// False after printing what is wrong.

@@ -55,6 +55,8 @@ struct ServerCommandLine {
   void define_process(CLI::App& app);
   bool parse_addresses();
   bool check_tls();
+  bool any_tls() const;
+  void tell_what_is_plain() const;
   bool parse_proxies();
   void add_folders();
 };

@@ -440,6 +440,17 @@ def test_both_schemes():
         check(program.stop() == 0, program.text)
 
 
+def test_client_certificates_need_https():
+    wanted = ["--tls-client", "required", "--tls-client-ca", path("ca.pem")]
+    for more in ([], ["--tls-auto-dev", "--listen", "http://127.0.0.1:0"]):
+        got = subprocess.run([EVLUASERVER, APP, *wanted, *more], capture_output=True, text=True, timeout=LIMIT)
+        check(got.returncode == 2 and "--tls-client needs HTTPS" in got.stderr, got)
+    program, _ = serve_one(*wanted, "--listen", "http://127.0.0.1:0")
+    with program:
+        check("http://127.0.0.1:0 is open to clients without a certificate" in program.text, program.text)
+        check(program.stop() == 0, program.text)
+
+
 def test_wrong_usage():
     one = ["--tls-cert", path("one.pem"), "--tls-key", path("one.key")]
     for code, words, arguments in (
