@@ -62,7 +62,7 @@ void ServerCommandLine::define_tls(CLI::App& app) {
   app.add_option("--tls-ocsp", staples, "DER file of an OCSP response to staple, for the certificates in turn")
       ->allow_extra_args(false);
   app.add_flag("--tls-auto-dev", server.tls_development, "HTTPS with a self-signed certificate, for development");
-  app.add_flag("--no-http2", no_http2_, "do not offer HTTP/2");
+  app.add_flag("--no-http2", no_http2_, "HTTP/1.1 only");
   app.add_option("--tls-client", client_certificates, "client certificates: off, optional or required")
       ->check(CLI::IsMember({"off", "optional", "required"}));
   app.add_option("--tls-client-ca", server.tls.client_ca, "PEM file of whom we trust to sign them");
@@ -160,7 +160,7 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
     return 2;
   }
   server.watch |= server.development;
-  server.tls.http2 = !no_http2_;
+  server.tls.http2 = server.limits.http2 = !no_http2_;
   if (!complete_observe(server.observe, server.limits) || !limit_options_.complete(server.limits)) return 2;
   server.grace = duration_from_seconds(grace_seconds);
   server.vm_memory = std::size_t{vm_megabytes} << 20;

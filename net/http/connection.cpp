@@ -618,6 +618,8 @@ Connection::Next Connection::read_head() noexcept {
 
 /// With prior knowledge a client begins with a request that is none (RFC 9113, 3.4). "PR" may become PROPFIND still.
 bool Connection::begins_http2(std::string_view so_far) const noexcept {
+  if (!station_.limits().http2) return false;
+  if (secure_ != nullptr && secure_->engine.session().has_alpn) return false;  // HTTP/1.1 was agreed on
   const std::string_view part = so_far.substr(0, kHttp2Preface.size());
   return part.size() > 2 && kHttp2Preface.starts_with(part);
 }

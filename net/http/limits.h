@@ -53,6 +53,9 @@ struct Limits {
   std::uint32_t compress_from = 1024;     ///< bytes: smaller bodies are not worth it
   std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones piece by piece, others having their turn between
 
+  // -- protocols ------------------------------------------------------------------------------------------------------
+  bool http2 = true;  ///< a client that knows it may begin with it; over TLS, ALPN decides
+
   // -- request ids ----------------------------------------------------------------------------------------------------
   RequestIds request_ids = RequestIds::off;
 

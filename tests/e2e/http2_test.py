@@ -3,6 +3,7 @@ import hashlib
 import os
 import select
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -181,6 +182,46 @@ def test_requests():
                 answer = stream.recv(100)
                 check(answer.split(b" ")[1][:1] == status[:1], almost, answer)
         check(program.stop() == 0, program.text)
+
+
+def first_line(stream):
+    stream.sendall(PREFACE + frame(4))
+    answer = b""
+    while b"\r\n" not in answer:
+        got = stream.recv(65536)
+        if not got:
+            break
+        answer += got
+        if answer[3:4] == b"\x04":
+            return b"SETTINGS"
+    return answer.split(b"\r\n")[0]
+
+
+def test_without_http2_nobody_gets_it():
+    def secured(port, *protocols):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if protocols:
+            context.set_alpn_protocols(protocols)
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", port), LIMIT), server_hostname="x")
+
+    for options, expected in (([], b"SETTINGS"), (["--no-http2"], b"HTTP/1.1 505 HTTP Version Not Supported")):
+        program, port = serve("--workers", "1", *options)
+        with program:
+            with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+                line = first_line(stream)
+                check(line == expected, options, line)
+            check(program.stop() == 0, program.text)
+        program, port = serve("--workers", "1", "--tls-auto-dev", *options)
+        with program:
+            with secured(port) as stream:
+                line = first_line(stream)
+                check(line == expected, options, line)
+            with secured(port, "http/1.1") as stream:
+                check(stream.selected_alpn_protocol() == "http/1.1")
+                line = first_line(stream)
+                check(line == b"HTTP/1.1 505 HTTP Version Not Supported", options, line)
+            check(program.stop() == 0, program.text)
 
 
 def test_bodies():
