@@ -92,6 +92,14 @@ void append_request_line(Bytes& out, const Exchange& exchange, const ExchangeEnd
   out.append(exchange.version_major() == 2 ? " HTTP/2.0" : exchange.version_minor() == 0 ? " HTTP/1.0" : " HTTP/1.1");
 }
 
+/// Whom req.remote names; a request that was refused has no fields to tell it.
+void append_client(Bytes& out, Exchange& exchange, const ExchangeEnd& end,
+                   void (*append)(Bytes&, std::string_view, std::size_t) noexcept) noexcept {
+  const std::string_view named = end.refused ? std::string_view() : exchange.named_host();
+  if (!named.empty()) return append(out, named, kFieldMax);
+  exchange.append_remote_host(out);
+}
+
 template <class Escape>
 void escape_all(Bytes& out, std::string_view text, std::size_t max, Escape escape) noexcept {
   const bool cut = text.size() > max;
@@ -167,7 +175,7 @@ std::string_view AccessLines::make(Exchange& exchange, const ExchangeEnd& end) n
 }
 
 void AccessLines::combined(Exchange& exchange, const ExchangeEnd& end) noexcept {
-  exchange.append_remote_host(line_);
+  append_client(line_, exchange, end, append_escaped);
   line_.append(" - - [");
   line_.append(clf_time_);
   line_.append("] \"");
@@ -196,7 +204,7 @@ void AccessLines::json(Exchange& exchange, const ExchangeEnd& end) noexcept {
   line_.append(iso_time_);
   append_padded(line_, microseconds_, 6);
   line_.append(R"(Z","remote":")");
-  exchange.append_remote_host(line_);
+  append_client(line_, exchange, end, append_json);
   line_.append(R"(","request":")");
   append_request_line(line_, exchange, end, append_json);
   if (!end.refused) {

@@ -265,6 +265,14 @@ std::uint64_t Exchange::sharing_network() {
   return named || !connection_->peer_is_trusted() ? client_network() : 0;
 }
 
+std::string_view Exchange::named_host() {
+  if (!knows_client()) return {};
+  std::string_view host = client_->remote;
+  if (host.starts_with('[')) return host.substr(1, host.find(']') - 1);
+  if (!host.starts_with("unix:")) host = host.substr(0, host.find(':'));
+  return host;
+}
+
 std::string_view Exchange::scheme() {
   if (knows_client() && !client_->scheme.empty()) return client_->scheme;
   return tls() != nullptr || parser_.asks_for_https() ? "https" : "http";

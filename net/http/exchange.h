@@ -116,6 +116,8 @@ class Exchange {
 
   /// As remote(), or whom the proxy speaks for: without a port if none is known, "unknown" or "_name" if it hides it.
   std::string client() { return knows_client() && !client_->remote.empty() ? client_->remote : remote(); }
+  /// The address of it alone, as append_remote_host writes it; empty if no proxy speaks for anybody.
+  std::string_view named_host();
   /// "http" or "https"
   std::string_view scheme();
   /// As host(), or whom the client asked the proxy for.

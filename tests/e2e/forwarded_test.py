@@ -72,6 +72,29 @@ def test_proxy_header():
         check(program.stop() == 0, program.text)
 
 
+def test_the_access_log_names_the_client():
+    log = temporary("", ".log")
+    for form, begin in (("combined", "{} - - ["), ("json", '"remote":"{}","request"')):
+        program, port = serve(APP, "--trusted-proxy", "127.0.0.1", "--workers", "1", "--access-log", log,
+                              "--access-log-format", form)
+        with program:
+            exchange(port, request("X-Forwarded-For: 192.0.2.7"))
+            exchange(port, request("Forwarded: for=\"192.0.2.8:4711\""))
+            exchange(port, request("Forwarded: for=\"[2001:db8::7]:5\""))
+            exchange(port, request("Forwarded: for=_hidden"))
+            exchange(port, request())
+            exchange(port, b"X-Forwarded-For: 192.0.2.7\r\n\r\n")
+            check(program.stop() == 0, program.text)
+        with open(log) as f:
+            lines = f.read().splitlines()
+        expected = ("192.0.2.7", "192.0.2.8", "2001:db8::7", "_hidden", "127.0.0.1", "127.0.0.1")
+        check(len(lines) == len(expected), lines)
+        for line, client in zip(lines, expected):
+            check(begin.format(client) in line, client, line)
+        os.truncate(log, 0)
+    os.remove(log)
+
+
 def test_no_or_a_wrong_header():
     program, port = serve(APP, "--proxy-protocol", "127.0.0.1", "--workers", "1")
     with program:
