@@ -639,6 +639,12 @@ std::string_view download_name(lua_State* L, int options, std::string_view path)
   return wanted ? path.substr(path.find_last_of('/') + 1) : std::string_view();
 }
 
+/// A text for a header of the response.
+void check_field(lua_State* L, const char* option, const char* text) {
+  if (text != nullptr && !http::valid_field_value(text))
+    luaL_error(L, "file: the option '%s' has a line break or another control character in it", option);
+}
+
 /// file(path[, {root, type, cache, download}]) -> true; or nil, message, code, and the response has not begun
 int file(lua_State* L) {
   http::Exchange& exchange = response(L);
@@ -651,6 +657,8 @@ int file(lua_State* L) {
     root = option_string(L, 3, "root");
     type = option_string(L, 3, "type");
     cache = option_string(L, 3, "cache");
+    check_field(L, "type", type);
+    check_field(L, "cache", cache);
     download = download_name(L, 3, path);
   }
   if (exchange.headers_sent())

@@ -29,6 +29,7 @@ Task<bool> Connection::shake_hands() {
   const Instant deadline = deadline_;
   Lease received = std::move(lease_);
   std::string_view sealed = std::exchange(input_, {});  // what came behind a PROXY header
+  char first = '\0';                                    // of the connection
   while (engine.state() == tls::Engine::State::handshake) {
     if (sealed.empty()) {
       RecvAwait receiving(fd_);
@@ -43,7 +44,7 @@ Task<bool> Connection::shake_hands() {
     }
     co_await station_.handshakes().turn();
     if (error_.code != 0) co_return false;
-    const char first = sealed[0];
+    if (first == '\0') first = sealed[0];
     (void)decrypt(std::exchange(sealed, {}));
     received.reset();  // who waits holds no buffer
     input_ = secure_->plain.view();

@@ -295,6 +295,8 @@ def test_res_file():
         status, fields, body = curl(at + "sub/page.html")
         check(status == 200 and body == b"page" and fields["cache-control"] == "no-cache", fields)
         check(curl(at + "index.html&type=text/x-other")[1]["content-type"] == "text/x-other")
+        check(curl(at + "index.html&type=text/x%0a")[0] == 500 and curl(at + "index.html")[2] == b"the index")
+        program.wait_for("the option 'type' has a line break")
         download = curl(at + "sub/page.html&download=1")[1]["content-disposition"]
         check(download.startswith('attachment; filename="page.html"'), download)
         odd = curl(at + "sub/page.html&as=%C3%A4%22.txt")[1]["content-disposition"]

@@ -440,6 +440,29 @@ def test_both_schemes():
         check(program.stop() == 0, program.text)
 
 
+def test_garbage_within_a_handshake_is_answered_with_an_alert():
+    context = client()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose alerts can be read
+    greeting = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), greeting, server_hostname="one.test").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    program, port = serve_one("--workers", "1")
+    with program:
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(greeting.read())
+            answer = stream.recv(65536)
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            try:
+                while got := stream.recv(65536):
+                    answer += got
+            except ConnectionResetError:
+                pass
+            check(b"HTTP/1.1" not in answer and answer[-7:-2] == b"\x15\x03\x03\0\x02", answer)
+        check(program.stop() == 0, program.text)
+
+
 def test_client_certificates_need_https():
     wanted = ["--tls-client", "required", "--tls-client-ca", path("ca.pem")]
     for more in ([], ["--tls-auto-dev", "--listen", "http://127.0.0.1:0"]):
