@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "lua/compat.h"
+#include "tools/option_values.h"
 
 namespace evlua::tools {
 
@@ -69,13 +70,13 @@ void ServerCommandLine::define_tls(CLI::App& app) {
 }
 
 void ServerCommandLine::define_limits(CLI::App& app) {
-  app.add_option("--grace", grace_seconds, "seconds that requests may go on after SIGTERM")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit");
+  app.add_option("--grace", grace_seconds, "seconds that requests may go on after SIGTERM")->check(seconds_from(0));
+  app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit")
+      ->transform(whole_number(0, kOptionBytesMax >> 20));
   app.add_option("--cpu-limit", cpu_seconds, "seconds of processor time for one request; 0: no limit")
-      ->check(CLI::NonNegativeNumber);
+      ->check(seconds_from(0));
   app.add_option("--request-timeout", request_seconds, "seconds until a handler's time is over; 0: no limit")
-      ->check(CLI::NonNegativeNumber);
+      ->check(seconds_from(0));
 }
 
 void ServerCommandLine::define_proxies(CLI::App& app) {
@@ -106,16 +107,16 @@ void ServerCommandLine::define(CLI::App& app) {
                  "it is HTTPS if there is a certificate")
       ->allow_extra_args(false);
   app.add_option("--host", host, "address to listen on, with --port");
-  app.add_option("--port", port, "port to listen on, with --host")->check(CLI::Range(0, 65535));
-  app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")->check(CLI::Range(1, 1024));
+  app.add_option("--port", port, "port to listen on, with --host")->transform(whole_number(0, 65535));
+  app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")->transform(whole_number(1, 1024));
   app.add_option("--backend", runtime.backend, "io_uring, libev or auto");
-  app.add_option("--vms", server.vms, "Lua states of each worker (default 1)")->check(CLI::Range(1, 64));
+  app.add_option("--vms", server.vms, "Lua states of each worker (default 1)")->transform(whole_number(1, 64));
   app.add_option("--compat", server.compat, "put ours in the place of another library, repeatable: socket (LuaSocket)")
       ->allow_extra_args(false)
       ->check(CLI::IsMember(std::vector<std::string>(lua::kCompatNames.begin(), lua::kCompatNames.end())));
   app.add_option("--compress", server.limits.compression_level,
                  "compress responses, 1 (fast) to 9 (small); 0, the default: as they are")
-      ->check(CLI::Range(0, 9));
+      ->transform(whole_number(0, 9));
   app.add_option("--static", folders, "DIR or DIR=PREFIX, repeatable: files that are served before the app is asked")
       ->allow_extra_args(false);
   app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "tools/option_values.h"
+
 namespace evlua::tools {
 
 namespace {
@@ -21,7 +23,7 @@ std::uint64_t body_memory_by_default() noexcept {
 }  // namespace
 
 void LimitOptions::define_times(CLI::App& app) {
-  const CLI::Range seconds(0.001, 1e6);
+  const CLI::Validator seconds = seconds_from(0.001, 1e6);
   app.add_option("--header-timeout", header_seconds_, "seconds from a request's first byte to the end of its head")
       ->check(seconds);
   app.add_option("--body-timeout", body_seconds_, "seconds that a request's body may pause")->check(seconds);
@@ -34,38 +36,45 @@ void LimitOptions::define_times(CLI::App& app) {
 
 void LimitOptions::define_load(CLI::App& app, http::Limits& limits) {
   limits.body_memory_bytes = body_memory_by_default();
-  app.add_option("--max-body-memory", limits.body_memory_bytes, "bytes of all bodies that req:body() gathers");
+  app.add_option("--max-body-memory", limits.body_memory_bytes, "bytes of all bodies that req:body() gathers")
+      ->transform(whole_number(0, kOptionBytesMax));
   app.add_option("--max-body-memory-per-address", body_memory_per_address_,
-                 "of these, from one address, unless it is a single body (default: a quarter); 0: no limit");
+                 "of these, from one address, unless it is a single body (default: a quarter); 0: no limit")
+      ->transform(whole_number(0, kOptionBytesMax));
   app.add_option(
          "--queue-target", queue_seconds_,
          "seconds that requests may wait for the processor when they always do; then some are refused; 0: no limit")
-      ->check(CLI::NonNegativeNumber);
+      ->check(seconds_from(0));
   app.add_option("--max-queue", limits.admission.queue_max, "requests of each worker that may wait for Lua")
-      ->check(CLI::PositiveNumber);
+      ->transform(whole_number(1, kOptionCountMax));
 }
 
 void LimitOptions::define(CLI::App& app, http::Limits& limits) {
-  app.add_option("--max-body", limits.buffered_body_bytes, "bytes of a body that req:body() takes");
+  app.add_option("--max-body", limits.buffered_body_bytes, "bytes of a body that req:body() takes")
+      ->transform(whole_number(0, kOptionBytesMax));
   app.add_option("--max-expansion", limits.expansion_ratio,
                  "how many times what was sent a decoded body may have, beyond --max-body (default 200)")
-      ->check(CLI::Range(1, 1'000'000));
-  app.add_option("--max-connections", limits.connections, "connections open at once");
+      ->transform(whole_number(1, 1'000'000));
+  app.add_option("--max-connections", limits.connections, "connections open at once")
+      ->transform(whole_number(1, kOptionCountMax));
   app.add_option("--max-connections-per-address", limits.connections_per_address,
-                 "of these, from one address (IPv6: one /64), but for --trusted-proxy; more are closed; 0: no limit");
+                 "of these, from one address (IPv6: one /64), but for --trusted-proxy; more are closed; 0: no limit")
+      ->transform(whole_number(0, kOptionCountMax));
   app.add_option("--max-requests", limits.requests_per_connection,
-                 "requests of one connection, which then ends; 0: no limit");
+                 "requests of one connection, which then ends; 0: no limit")
+      ->transform(whole_number(0, kOptionCountMax));
   app.add_option("--max-uri", limits.request_line_bytes, "bytes of a request line")
-      ->check(CLI::Range(256U, http::kHeadBytesMax / 2));
+      ->transform(whole_number(256, http::kHeadBytesMax / 2));
   app.add_option("--max-header-size", limits.header_block_bytes, "bytes of all header fields of a request")
-      ->check(CLI::Range(256U, http::kHeadBytesMax));
+      ->transform(whole_number(256, http::kHeadBytesMax));
   app.add_option("--max-header-fields", limits.header_fields, "header fields of a request")
-      ->check(CLI::Range(1U, http::kHeaderFieldsMax));
+      ->transform(whole_number(1, http::kHeaderFieldsMax));
   app.add_option("--response-buffer", limits.output_bytes,
                  "bytes of a response that wait for the client before its writer has to")
-      ->check(CLI::Range(1024U, 1U << 30));
+      ->transform(whole_number(1024, 1U << 30));
   app.add_option("--min-rate", limits.min_rate,
-                 "bytes per second that a client has to send of a body, or take of a response, on average; 0: any");
+                 "bytes per second that a client has to send of a body, or take of a response, on average; 0: any")
+      ->transform(whole_number(0, kOptionCountMax));
   define_times(app);
   define_load(app, limits);
 }

@@ -14,6 +14,7 @@
 #include "lua/slice.h"
 #include "net/http/body_memory.h"
 #include "tools/admin.h"
+#include "tools/option_values.h"
 #include "tools/reloader.h"
 
 namespace evlua::tools {
@@ -42,7 +43,7 @@ void define_observe(CLI::App& app, ObserveOptions& options) {
   app.add_option("--admin", options.admin,
                  "ADDRESS:PORT or unix:PATH for /metrics, /healthz and a dashboard; not for the public");
   app.add_option("--slow-request", options.slow_seconds, "seconds from which a request is shown there as slow")
-      ->check(CLI::PositiveNumber);
+      ->check(seconds_from(0.001));
 }
 
 bool complete_observe(const ObserveOptions& options, http::Limits& limits) {

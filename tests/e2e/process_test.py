@@ -331,6 +331,23 @@ def test_configuration():
     check(got.returncode == 2 and "none.toml" in got.stderr, got)
 
 
+def test_numbers_that_are_none():
+    whole = ("max-body", "max-body-memory", "max-connections", "max-requests", "min-rate", "vm-memory", "max-queue",
+             "workers", "port")
+    seconds = ("keep-alive", "grace", "request-timeout", "cpu-limit", "queue-target", "slow-request")
+    cases = [(name, value) for name in whole for value in ("-1", "99999999999999999999", "1x", "0x10", "+1", "nan")]
+    cases += [(name, value) for name in seconds for value in ("-1", "nan", "inf", "1e400", "1s")]
+    for name, value in [*cases, ("max-queue", "0"), ("port", "65536"), ("slow-request", "0")]:
+        got = run_with({}, APP_FILE, f"--{name}={value}", "--print-config")
+        check(got.returncode == 2 and f"--{name}: '{value}' is" in got.stderr and len(got.stderr) < 200, got)
+    got = run_with({"EVLUASERVER_GRACE": "nan"}, APP_FILE, "--print-config")
+    check(got.returncode == 2 and "--grace: 'nan' is" in got.stderr, got)
+    got = run_with({}, APP_FILE, "--config", write("wrong.toml", "max-body = -5\n"), "--print-config")
+    check(got.returncode == 2 and "--max-body: '-5' is" in got.stderr, got)
+    got = run_with({}, APP_FILE, "--max-body", "010", "--grace", "0.5", "--print-config")
+    check(got.returncode == 0 and "max-body=10\n" in got.stdout and "grace=0.5\n" in got.stdout, got)
+
+
 def test_checking():
     for arguments in (["--check", APP_FILE], ["check", APP_FILE], ["-t", APP_FILE]):
         got = run_with({"BROKEN": "1"}, *arguments)  # nothing is started
