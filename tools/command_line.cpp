@@ -40,9 +40,18 @@ void add_variables(CLI::App& app, std::vector<std::string>& arguments) {
     }
     const std::string name = "--" + option->get_single_name();
     const char* value = std::getenv(variable_of(option->get_single_name()).c_str());
-    if (value != nullptr && !is_given(arguments, name)) added.push_back(name + "=" + value);
+    if (value != nullptr && *value != '\0' && !is_given(arguments, name)) added.push_back(name + "=" + value);
   }
   arguments.insert(arguments.begin(), added.begin(), added.end());
+}
+
+/// `--name=`, of which CLI11 would make the next argument the value; empty: there is none.
+std::string find_valueless(const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1) return argument;
+  }
+  return {};
 }
 
 /// As a file for --config; what is not set stands there as a comment.
@@ -139,6 +148,10 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   // `evluaserver check app.lua` is what people try first.
   std::vector<std::string> arguments(argv + 1, argv + argc);
   if (!arguments.empty() && arguments.front() == "check") arguments.front() = "--check";
+  if (const std::string valueless = find_valueless(arguments); !valueless.empty()) {
+    std::fprintf(stderr, "evluaserver: %s has no value\n", valueless.c_str());
+    return 2;
+  }
   add_variables(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

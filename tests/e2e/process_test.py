@@ -331,6 +331,15 @@ def test_configuration():
     check(got.returncode == 2 and "none.toml" in got.stderr, got)
 
 
+def test_empty_values_take_nothing_else():
+    app = write("victim.lua", APP)
+    got = run_with({"EVLUASERVER_ACCESS_LOG": "", "EVLUASERVER_USER": ""}, "--check", app)
+    check(got.returncode == 0 and "victim.lua is good" in got.stderr, got)
+    got = run_with({}, "--access-log=", app, "--static", FOLDER, "--check")
+    check(got.returncode == 2 and "--access-log= has no value" in got.stderr, got)
+    check(content("victim.lua") == APP)
+
+
 def test_numbers_that_are_none():
     whole = ("max-body", "max-body-memory", "max-connections", "max-requests", "min-rate", "vm-memory", "max-queue",
              "workers", "port")
