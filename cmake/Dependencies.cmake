@@ -22,6 +22,7 @@ find_package(Threads REQUIRED)
 
 evlua_need_header(EXPECTED_INCLUDE tl/expected.hpp libexpected-dev)
 evlua_need_header(CLI11_INCLUDE CLI/CLI.hpp libcli11-dev)
+evlua_need_header(TOML_INCLUDE toml++/toml.h libtomlplusplus-dev)
 evlua_need_header(URING_INCLUDE liburing.h liburing-dev)
 evlua_need_library(URING_LIBRARY uring liburing-dev)
 evlua_need_header(EV_INCLUDE ev.h libev-dev)

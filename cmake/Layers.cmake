@@ -13,7 +13,7 @@ set(EVLUA_PROGRAMS evlua evluaserver)
 # Settings of every target of ours.
 function(evlua_own target)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_include_directories(${target} SYSTEM PRIVATE ${EXPECTED_INCLUDE} ${CLI11_INCLUDE})
+  target_include_directories(${target} SYSTEM PRIVATE ${EXPECTED_INCLUDE} ${CLI11_INCLUDE} ${TOML_INCLUDE})
   target_compile_options(${target} PRIVATE ${EVLUA_WARNINGS})
 endfunction()
 

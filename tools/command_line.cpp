@@ -2,48 +2,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
-#include <cstdlib>
-#include <sstream>
 
 #include "core/log.h"
 #include "lua/compat.h"
+#include "tools/option_sources.h"
 #include "tools/option_values.h"
 
 namespace evlua::tools {
 
 namespace {
-
-/// EVLUASERVER_MAX_BODY for max-body.
-std::string variable_of(const std::string& option) {
-  std::string name = "EVLUASERVER_" + option;
-  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
-}
-
-bool is_given(const std::vector<std::string>& arguments, const std::string& option) {
-  return std::any_of(arguments.begin(), arguments.end(), [&](const std::string& argument) {
-    return argument == option || argument.starts_with(option + "=");
-  });
-}
-
-/// What the environment says of options that are not given. As arguments: CLI11's own variables count less than the
-/// file. The app, which is no option, is left to these.
-void add_variables(CLI::App& app, std::vector<std::string>& arguments) {
-  std::vector<std::string> added;
-  for (CLI::Option* option : app.get_options()) {
-    if (!option->get_configurable()) continue;
-    if (option->get_positional()) {
-      option->envname(variable_of(option->get_single_name()));
-      continue;
-    }
-    const std::string name = "--" + option->get_single_name();
-    const char* value = std::getenv(variable_of(option->get_single_name()).c_str());
-    if (value != nullptr && *value != '\0' && !is_given(arguments, name)) added.push_back(name + "=" + value);
-  }
-  arguments.insert(arguments.begin(), added.begin(), added.end());
-}
 
 /// `--name=`, of which CLI11 would make the next argument the value; empty: there is none.
 std::string find_valueless(const std::vector<std::string>& arguments) {
@@ -52,15 +20,6 @@ std::string find_valueless(const std::vector<std::string>& arguments) {
     if (argument.starts_with("--") && argument.find('=') == argument.size() - 1) return argument;
   }
   return {};
-}
-
-/// As a file for --config; what is not set stands there as a comment.
-void print_config(const CLI::App& app) {
-  std::istringstream lines(app.config_to_str(true, true));
-  for (std::string line; std::getline(lines, line);) {
-    const bool unset = line.ends_with("=\"\"") || line.ends_with("=\"[]\"");
-    std::printf("%s%s\n", unset ? "#" : "", line.c_str());
-  }
 }
 
 }  // namespace
@@ -101,7 +60,7 @@ void ServerCommandLine::define_process(CLI::App& app) {
   app.add_option("--user", user, "become this user once the sockets and certificates are open");
   app.add_option("--group", group, "and this group, instead of the user's");
   app.add_option("--pid-file", server.pid_file, "file for the process id");
-  app.set_config("--config", "", "TOML file with these options")->configurable(false);
+  app.add_option("--config", config_file_, "TOML file with these options")->configurable(false);
   app.add_flag("-t,--check", check, "load the certificates and the app, and tell whether they are good")
       ->configurable(false);
   app.add_flag("--print-config", print_config_, "print the options as a file for --config")->configurable(false);
@@ -117,7 +76,9 @@ void ServerCommandLine::define(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--host", host, "address to listen on, with --port");
   app.add_option("--port", port, "port to listen on, with --host")->transform(whole_number(0, 65535));
-  app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")->transform(whole_number(1, 1024));
+  app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")
+      ->transform(whole_number(1, 1024))
+      ->default_str("");
   app.add_option("--backend", runtime.backend, "io_uring, libev or auto");
   app.add_option("--vms", server.vms, "Lua states of each worker (default 1)")->transform(whole_number(1, 64));
   app.add_option("--compat", server.compat, "put ours in the place of another library, repeatable: socket (LuaSocket)")
@@ -139,7 +100,6 @@ void ServerCommandLine::define(CLI::App& app) {
   app.add_flag("--dev", server.development, "show tracebacks in error pages, and --watch");
   app.add_flag("--watch", server.watch, "load the app again when one of its files has changed");
   define_process(app);
-  app.allow_config_extras(CLI::config_extras_mode::error);
 }
 
 std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
@@ -152,10 +112,10 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
     std::fprintf(stderr, "evluaserver: %s has no value\n", valueless.c_str());
     return 2;
   }
-  add_variables(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     app.parse(arguments);
+    if (!version_) take_from_elsewhere(app);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
@@ -181,6 +141,12 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);
   if (request_seconds > 0) server.limits.handler_timeout = duration_from_seconds(request_seconds);
   return std::nullopt;
+}
+
+void ServerCommandLine::take_from_elsewhere(CLI::App& app) {
+  if (config_file_.empty()) config_file_ = variable_value("config");
+  take_from_environment(app, "config");
+  if (!config_file_.empty()) take_from_file(app, config_file_);
 }
 
 bool ServerCommandLine::complete(const http::HandedSockets& handed) {

@@ -46,6 +46,7 @@ struct ServerCommandLine {
   bool version_ = false;
   bool no_http2_ = false;
   bool print_config_ = false;
+  std::string config_file_;
   bool address_given_ = false;
 
   void define(CLI::App& app);
@@ -53,6 +54,7 @@ struct ServerCommandLine {
   void define_limits(CLI::App& app);
   void define_proxies(CLI::App& app);
   void define_process(CLI::App& app);
+  void take_from_elsewhere(CLI::App& app);
   bool parse_addresses();
   bool check_tls();
   bool any_tls() const;

@@ -41,7 +41,7 @@ LIBRARIES = [
     (re.compile(r"(lua5\.3/)?(lua|lauxlib|lualib|luaconf)\.h(pp)?$"), {"lua", "tools"}),
     (re.compile(r"llhttp\.h$"), {"net"}),
     (re.compile(r"simdjson\.h$"), {"lua"}),
-    (re.compile(r"CLI/"), {"tools"}),
+    (re.compile(r"CLI/|toml\+\+/"), {"tools"}),
     (re.compile(r"(doctest|benchmark)/|seccomp\.h$"), set()),
 ]
 

@@ -314,8 +314,9 @@ def test_configuration():
                    'no-http2 = true\n')
     got = run_with({"EVLUASERVER_MAX_BODY": "2000", "EVLUASERVER_VMS": "2"}, "--config", config, "--vms", "3",
                    "--print-config")
-    for line in ("max-body=2000", "vms=3", "workers=1", "no-http2=true", 'listen="127.0.0.1:0"', "grace=30"):
-        check(got.returncode == 0 and line in got.stdout.replace("[", "").replace("]", ""), line, got)
+    for line in ("max-body = 2000", "vms = 3", "workers = 1", "no-http2 = true", 'listen = ["127.0.0.1:0"]',
+                 "#grace = 30", "#dev = false", '#user = ""', "#static = []"):
+        check(got.returncode == 0 and line in got.stdout.splitlines(), line, got)
     printed = write("printed.toml", got.stdout)
     again = run_with({}, "--config", printed, "--print-config")
     check(again.stdout == got.stdout, again)
@@ -329,6 +330,68 @@ def test_configuration():
     check(got.returncode == 2 and "workers" in got.stderr, got)
     got = run_with({}, APP_FILE, "--config", path("none.toml"))
     check(got.returncode == 2 and "none.toml" in got.stderr, got)
+
+
+def printed(environment, *options):
+    """The options that are set, by --print-config; the same come of what it prints."""
+    got = run_with(environment, *options, "--print-config")
+    check(got.returncode == 0, got)
+    again = run_with({}, "--config", write("round.toml", got.stdout), "--print-config")
+    check(again.stdout == got.stdout, again, got)
+    return [line for line in got.stdout.splitlines() if not line.startswith("#")]
+
+
+def test_what_is_printed_can_be_read():
+    check(printed({}) == [])
+    with Program(EVLUASERVER, "--config", path("round.toml"), APP_FILE, "--listen", "127.0.0.1:0") as program:
+        program.wait_for("listening on")
+        check(program.stop() == 0, program.text)
+    odd = 'a # "b" \\ c\td = [e]'
+    lines = printed({}, odd, "--static-cache", odd, "--static", "/a#b", "--static", "/c", "--dev", "--grace", "1e3")
+    quoted = '"a # \\"b\\" \\\\ c\\u0009d = [e]"'
+    check(sorted(lines) == sorted([f"app = {quoted}", f"static-cache = {quoted}", 'static = ["/a#b", "/c"]',
+                                   "dev = true", "grace = 1000"]), lines)
+
+
+def test_the_environment():
+    config = write("server.toml", 'app = "b.lua"\nlisten = ["unix:/x"]\ndev = true\n')
+    environment = {"EVLUASERVER_CONFIG": config, "EVLUASERVER_APP": "a.lua", "EVLUASERVER_DEV": "false",
+                   "EVLUASERVER_LISTEN": "127.0.0.1:1,[::1]:2\nunix:/y", "EVLUASERVER_STATIC": "/a,b\n/c"}
+    check(sorted(printed(environment)) == ['app = "a.lua"', "dev = false",
+                                           'listen = ["127.0.0.1:1", "[::1]:2", "unix:/y"]',
+                                           'static = ["/a,b", "/c"]'], printed(environment))
+    check('app = "c.lua"' in printed(environment, "c.lua"), "the command line counts most")
+    for name, value in (("EVLUASERVER_MAX_BODDY", "1"), ("EVLUASERVER_CHECK", "1"), ("EVLUASERVER_DEV", "perhaps")):
+        got = run_with({name: value}, APP_FILE, "--check")
+        check(got.returncode == 2 and name in got.stderr, got)
+    check(run_with({"EVLUASERVER_MAX_BODDY": ""}, APP_FILE, "--check").returncode == 0)
+
+
+def test_files_are_toml():
+    text = """\ufeff# a comment
+app = "a\\"b\\t\\u0041 # no comment" # one
+listen = [
+  "127.0.0.1:0", # two
+  'unix:/a\\b',
+]
+max-body = 1_000
+max-uri = 0x1000
+grace = 2.5
+host = '::1'
+watch = true
+"""
+    got = printed({}, "--config", write("whole.toml", text))
+    check(sorted(got) == sorted(['app = "a\\"b\\u0009A # no comment"', 'listen = ["127.0.0.1:0", "unix:/a\\\\b"]',
+                                 "max-body = 1000", "max-uri = 4096", "grace = 2.5", 'host = "::1"', "watch = true"]),
+          got)
+    for text, words in (("max-body =\n", ":1: "), ("a\nb", ":1: "), ("max-body = true", "max-body is no boolean"),
+                        ("dev = 1", "dev is true or false"), ("app = 5", "app takes a string"),
+                        ('app = ["a", "b"]', "app takes no list"), ("[app]\n", "'app' has a value that no option"),
+                        ("listen = [[]]", "'listen' has a value"), ("check = true", "'check' is no option"),
+                        ("\n\nmax-bodies = 1", ":3: 'max-bodies' is no option"), ("grace = nan", "--grace: 'nan' is"),
+                        ("vms = 1\nvms = 2", ":2: ")):
+        got = run_with({}, APP_FILE, "--config", write("wrong.toml", text), "--print-config")
+        check(got.returncode == 2 and "wrong.toml" in got.stderr and words in got.stderr, text, got)
 
 
 def test_empty_values_take_nothing_else():
@@ -354,7 +417,7 @@ def test_numbers_that_are_none():
     got = run_with({}, APP_FILE, "--config", write("wrong.toml", "max-body = -5\n"), "--print-config")
     check(got.returncode == 2 and "--max-body: '-5' is" in got.stderr, got)
     got = run_with({}, APP_FILE, "--max-body", "010", "--grace", "0.5", "--print-config")
-    check(got.returncode == 0 and "max-body=10\n" in got.stdout and "grace=0.5\n" in got.stdout, got)
+    check(got.returncode == 0 and "\nmax-body = 10\n" in got.stdout and "\ngrace = 0.5\n" in got.stdout, got)
 
 
 def test_checking():
