@@ -61,6 +61,8 @@ tl::expected<void, std::string> prepare(const ServerCommandLine& line, Prepared&
   auto observer = Observer::open(line.server.observe, worker_count(line.runtime));
   if (!observer) return tl::unexpected(observer.error());
   prepared.observer = std::move(*observer);
+  const Result<void> pid_file = PidFile::check(line.server.pid_file);
+  if (!pid_file) return tl::unexpected("--pid-file " + line.server.pid_file + ": " + pid_file.error().message());
   const auto account = find_account(line.user, line.group);
   if (!account) return tl::unexpected(account.error());
   if (!account->has_value() || line.check) return {};

@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -67,6 +68,18 @@ PidFile::~PidFile() {
   long written = 0;
   if (path_.empty() || !(std::ifstream(path_) >> written) || written != ::getpid()) return;
   if (::unlink(path_.c_str()) != 0) (void)!::truncate(path_.c_str(), 0);
+}
+
+Result<void> PidFile::check(const std::string& path) {
+  if (path.empty()) return {};
+  struct stat file {};
+  if (::stat(path.c_str(), &file) == 0) {
+    if (S_ISDIR(file.st_mode)) return fail(EISDIR);
+    return {};
+  }
+  const std::string folder = path.substr(0, path.find_last_of('/') + 1);
+  if (::stat(folder.empty() ? "." : folder.c_str(), &file) != 0) return fail(errno);
+  return {};
 }
 
 Result<void> PidFile::prepare(const std::string& path, const Account& account) {

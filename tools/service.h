@@ -39,6 +39,8 @@ class PidFile {
   PidFile(const PidFile&) = delete;
   PidFile& operator=(const PidFile&) = delete;
   ~PidFile();
+  /// Fails where there can be no such file. Blocks. Does nothing for an empty path.
+  static Result<void> check(const std::string& path);
   /// Makes the file, for an account that may not make one in its folder. Blocks. Does nothing for an empty path.
   static Result<void> prepare(const std::string& path, const Account& account);
   /// Blocks. Does nothing for an empty path.

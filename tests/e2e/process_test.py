@@ -424,9 +424,13 @@ def test_checking():
     for arguments in (["--check", APP_FILE], ["check", APP_FILE], ["-t", APP_FILE]):
         got = run_with({"BROKEN": "1"}, *arguments)  # nothing is started
         check(got.returncode == 0 and "is good" in got.stderr, got)
+    got = run_with({}, "--check", APP_FILE, "--user", "nobody", "--pid-file", path("checked.pid"))
+    check(got.returncode == 0 and not os.path.exists(path("checked.pid")), got)
     wrong = write("wrong.lua", "return 1 +")
     for arguments in ([wrong], [APP_FILE, "--static", path("no-folder")],
-                      [APP_FILE, "--tls-cert", wrong, "--tls-key", wrong]):
+                      [APP_FILE, "--tls-cert", wrong, "--tls-key", wrong], [APP_FILE, "--user", "no-such-user"],
+                      [APP_FILE, "--user", "nobody", "--group", "no-such-group"], [APP_FILE, "--group", "nogroup"],
+                      [APP_FILE, "--pid-file", path("no-folder/pid")], [APP_FILE, "--pid-file", FOLDER]):
         got = run_with({}, "check", *arguments)
         check(got.returncode == 1 and "is good" not in got.stderr and got.stderr, got)
 
