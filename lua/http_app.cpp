@@ -15,6 +15,8 @@ namespace evlua::lua {
 
 namespace {
 
+constexpr const char* kTooLong = "it takes too long";  // for a fiber that is given up
+
 constexpr const char* kLoad = R"lua(
 local path, starts, starts_once, stops_once = ...
 if path == "" then return function(_, res) res:status(404):text("Not Found\n") end end  -- static files only
@@ -41,6 +43,7 @@ struct HttpApp::Running : Fiber::Owner, Runnable {
   HttpApp* app = nullptr;
   void (*push)(HttpApp&, lua_State*, const std::string&) = nullptr;
   const std::string* text = nullptr;
+  Fiber* fiber = nullptr;  // as long as it is live
   bool loads = false;
   bool failed = false;
   std::string message;
@@ -48,7 +51,7 @@ struct HttpApp::Running : Fiber::Owner, Runnable {
 };
 
 Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
-                                                       std::string text, bool loads) {
+                                                       std::string text, bool loads, Instant deadline) {
   Running running;
   running.loads = loads;
   running.app = this;
@@ -56,6 +59,7 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
   running.text = &text;
   running.ended = [](Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
     auto& self = static_cast<Running&>(owner);
+    self.fiber = nullptr;
     self.failed = outcome == Fiber::Outcome::failed;
     if (self.failed) {
       self.message = fiber.failure_text();
@@ -74,12 +78,35 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
     Fiber* fiber = self.app->vm_.take_fiber();
     EVLUA_CHECK(fiber != nullptr);
     self.push(*self.app, fiber->root(), *self.text);
+    self.fiber = fiber;
     fiber->start_now(lua_gettop(fiber->root()) - 1, &self);
   };
   vm_.strand().enqueue(running);
-  (void)co_await running.done.wait();
+  const Result<void> ended = co_await running.done.wait(deadline);
+  if (!ended) co_await give_up(running);
   if (running.failed) co_return tl::unexpected(std::move(running.message));
   co_return 0;
+}
+
+/// Its time is over: returns when it has ended.
+Task<void> HttpApp::give_up(Running& running) {
+  TaskContext& context = co_await current_context();
+  context.cancel = nullptr;
+  struct Doom : Runnable {
+    Running* running;
+    Event done;
+  } doom;
+  doom.running = &running;
+  doom.run = [](Runnable& self) noexcept {
+    auto& here = static_cast<Doom&>(self);
+    if (here.running->fiber != nullptr) here.running->fiber->doom(kTooLong);
+    here.done.set();
+  };
+  // It may keep the strand busy where it cannot be interrupted by others, only by errors.
+  vm_.condemn(kTooLong);
+  vm_.strand().enqueue(doom);
+  (void)co_await doom.done.wait();
+  (void)co_await running.done.wait();
 }
 
 Task<tl::expected<void, std::string>> HttpApp::load(std::string path, Once once) {
@@ -94,26 +121,32 @@ Task<tl::expected<void, std::string>> HttpApp::load(std::string path, Once once)
         lua_pushboolean(L, starts && app.once_ == Once::start_and_stop ? 1 : 0);
         lua_pushboolean(L, starts && app.once_ != Once::ignore ? 1 : 0);
       },
-      std::move(path), true);
+      std::move(path), true, kNever);
   if (!loaded) co_return tl::unexpected(std::move(loaded.error()));
   co_return tl::expected<void, std::string>();
 }
 
-Task<void> HttpApp::call_stop(void (*push)(HttpApp&, lua_State*, const std::string&)) {
+/// False: it took too long.
+Task<bool> HttpApp::call_stop(void (*push)(HttpApp&, lua_State*, const std::string&), Instant deadline) {
   std::string none;
-  auto stopped = co_await call_lua(push, std::move(none), false);
+  auto stopped = co_await call_lua(push, std::move(none), false, deadline);
   if (!stopped) Log::error("error in stop: %s", stopped.error().c_str());
+  co_return vm_.condemned() == nullptr;
 }
 
-Task<void> HttpApp::stop(bool last) {
+Task<bool> HttpApp::stop(bool last, Instant deadline) {
+  bool in_time = true;
   if (stop_ref_ != LUA_REFNIL && stop_ref_ != LUA_NOREF) {
-    co_await call_stop(
-        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_ref_); });
+    in_time = co_await call_stop(
+        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_ref_); },
+        deadline);
   }
   if (last && stop_once_ref_ != LUA_REFNIL && stop_once_ref_ != LUA_NOREF) {
-    co_await call_stop(
-        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_once_ref_); });
+    in_time = co_await call_stop(
+        [](HttpApp& app, lua_State* L, const std::string&) { lua_rawgeti(L, LUA_REGISTRYINDEX, app.stop_once_ref_); },
+        deadline);
   }
+  co_return in_time;
 }
 
 Task<void> HttpApp::drain(Instant deadline) {

@@ -35,12 +35,14 @@ class HttpApp final {
   enum class Once : std::uint8_t { ignore, stop, start_and_stop };
 
   /// Loads the file and runs its `start_once`, if that is its part, and its `start`. The error is what to print.
-  /// [any worker]
+  /// Cancelling it ends its Lua code, if need be by errors, as all other Lua code that still runs in the Vm: that is to
+  /// be given up then. [any worker]
   Task<tl::expected<void, std::string>> load(std::string path, Once once);
   /// No more requests come: returns when those under way have ended, or at `deadline`. [any worker]
   Task<void> drain(Instant deadline);
-  /// Runs the app's `stop`, if any, and when the process ends (`last`) its `stop_once`; errors are printed.
-  Task<void> stop(bool last);
+  /// Runs the app's `stop`, if any, and when the process ends (`last`) its `stop_once`; errors are printed. What goes
+  /// on at `deadline` is ended by errors as well; false then.
+  Task<bool> stop(bool last, Instant deadline);
 
   /// Runs the handler now; false, and nothing has happened, when the Vm is busy.
   bool try_handle(http::Exchange& exchange, bool& complete) noexcept;
@@ -98,11 +100,12 @@ class HttpApp final {
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
   static void tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept;
   void no_longer_pending() noexcept;
-  Task<void> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&));
+  Task<bool> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&), Instant deadline);
   bool show(http::Exchange& exchange, int status, const std::string& text) const;
   void report(http::Exchange& exchange, const std::string& text) const;
   Task<tl::expected<int, std::string>> call_lua(void (*push)(HttpApp&, lua_State*, const std::string&),
-                                                std::string text, bool loads);
+                                                std::string text, bool loads, Instant deadline);
+  Task<void> give_up(Running& running);
 
   Vm& vm_;
   const Options options_;

@@ -39,6 +39,10 @@ void ServerCommandLine::define_tls(CLI::App& app) {
 
 void ServerCommandLine::define_limits(CLI::App& app) {
   app.add_option("--grace", grace_seconds, "seconds that requests may go on after SIGTERM")->check(seconds_from(0));
+  app.add_option("--stop-timeout", stop_seconds, "seconds that the app's stop and its tasks may go on after that")
+      ->check(seconds_from(0));
+  app.add_option("--start-timeout", start_seconds, "seconds that a reload, or a new evluaserver on SIGUSR2, may take")
+      ->check(CLI::PositiveNumber);
   app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit")
       ->transform(whole_number(0, kOptionBytesMax >> 20));
   app.add_option("--cpu-limit", cpu_seconds, "seconds of processor time for one request; 0: no limit")
@@ -137,6 +141,8 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
   server.tls.http2 = server.limits.http2 = !no_http2_;
   if (!complete_observe(server.observe, server.limits) || !limit_options_.complete(server.limits)) return 2;
   server.grace = duration_from_seconds(grace_seconds);
+  server.stop_limit = duration_from_seconds(stop_seconds);
+  server.start_limit = duration_from_seconds(start_seconds);
   server.vm_memory = std::size_t{vm_megabytes} << 20;
   if (cpu_seconds > 0) server.cpu_limit = duration_from_seconds(cpu_seconds);
   if (request_seconds > 0) server.limits.handler_timeout = duration_from_seconds(request_seconds);

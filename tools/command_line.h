@@ -25,6 +25,8 @@ struct ServerCommandLine {
   std::string host = "127.0.0.1";
   unsigned port = 8080;
   double grace_seconds = 30;
+  double stop_seconds = 10;
+  double start_seconds = 60;
   double cpu_seconds = 0;
   double request_seconds = 0;
   unsigned vm_megabytes = 1024;

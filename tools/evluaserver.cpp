@@ -15,9 +15,12 @@
 #include "tools/runtime.h"
 #include "tools/server_app.h"
 #include "tools/service.h"
+#include "tools/stop_limit.h"
 
 namespace evlua::tools {
 namespace {
+
+constexpr Duration kLastMoment = 3 * kSecond;  // for what is ended by force to end
 
 int complain(const std::string& what) {
   Log::error("%s", what.c_str());
@@ -77,9 +80,11 @@ int run(ServerCommandLine& line, Prepared& prepared) {
   lua::SignalHub signals(line.check ? none : all);
   lua::SliceMonitor slices;
   const BackendChoice backend = choose_backend(line.runtime, false);
+  StopLimit stop_limit(deadline_after(deadline_after(line.server.grace, line.server.stop_limit), kLastMoment));
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
-  const Result<int> code = scheduler.run(line.check ? check_server(scheduler, line.server)
-                                                    : run_server(scheduler, line.server, prepared, signals));
+  const Result<int> code =
+      scheduler.run(line.check ? check_server(scheduler, line.server)
+                               : run_server(scheduler, line.server, prepared, signals, stop_limit));
   Trace::finish();
   if (!code) return complain("cannot start: " + code.error().describe());
   if (line.runtime.stats) print_stats(scheduler);

@@ -26,7 +26,7 @@ class Generation {
   using Loaded = tl::expected<std::unique_ptr<Generation>, std::string>;
 
   /// Loads the app into every Vm. `first`: of this process, so that `start_once` runs. The error is what to print; the
-  /// tasks that had begun are cancelled then.
+  /// tasks that had begun are ended then. Cancelling it ends all that Lua code.
   static Task<Loaded> load(Scheduler& scheduler, const Options& options, bool first);
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
@@ -35,9 +35,10 @@ class Generation {
   http::Handler& handler(unsigned worker) noexcept { return *pools_[worker]; }
   lua::Vm& first_vm() noexcept { return *instances_.front().vm; }
 
-  /// No more requests come: waits for those under way, until `deadline`; runs `stop`, and if it is the `last` of the
-  /// process `stop_once`; cancels what tasks are left. The generation may be destroyed then.
-  Task<void> end(Instant deadline, bool last);
+  /// No more requests come: waits for those under way, until `drained_by`; runs `stop`, and if it is the `last` of the
+  /// process `stop_once`; cancels what tasks are left. All that may take until `limit` after the requests; what goes on
+  /// then is told, and ended by errors: false. The generation may be destroyed when it returns.
+  Task<bool> end(Instant drained_by, Duration limit, bool last);
 
  private:
   struct Instance {
@@ -46,7 +47,7 @@ class Generation {
   };
 
   Generation() = default;
-  static Task<void> cancel_tasks(lua::Vm& vm);
+  static Task<bool> cancel_tasks(lua::Vm& vm, Instant deadline);
 
   std::vector<Instance> instances_;
   std::vector<std::unique_ptr<lua::HttpPool>> pools_;  // by worker

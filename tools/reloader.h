@@ -1,9 +1,11 @@
 // Exchanges the app while requests go on: on SIGHUP, and with --watch when a file that it was loaded from has changed.
 //
 // The new generation is loaded beside the old one and takes over on every worker; the old one ends when what it has
-// begun is answered, or its grace is over. An app that does not load leaves the old one in place.
+// begun is answered, or its grace is over. An app that does not load leaves the old one in place; so does one that
+// takes too long, and what was asked for meanwhile is done.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,7 +26,9 @@ using FileStates = std::map<std::string, std::string>;
 class Reloader {
  public:
   struct Options {
-    Duration grace = 30 * kSecond;  ///< for requests of an old generation
+    Duration grace = 30 * kSecond;        ///< for requests of an old generation
+    Duration stop_limit = 10 * kSecond;   ///< for its `stop` and its tasks
+    Duration start_limit = 60 * kSecond;  ///< for loading a new one
     bool watch = false;
   };
 
@@ -41,10 +45,12 @@ class Reloader {
   /// Loads the first generation. The error is what to print. `stop_action` is what SIGINT and SIGTERM do from the next
   /// one on, see SignalHub::attach.
   Task<tl::expected<void, std::string>> start(void (*stop_action)(lua::Vm&, int signal));
-  /// Reloads when asked to, until it is cancelled.
+  /// Reloads when asked to, until it is cancelled. What loads then, when it takes too long, or when the next reason
+  /// comes, is given up.
   Task<void> run();
-  /// After the last request and run(): ends all generations.
-  Task<void> end();
+  /// After the last request and run(): ends all generations, by force from `deadline` on, but for a last moment that
+  /// the present one has in any case: false then.
+  Task<bool> end(Instant deadline);
 
   lua::Vm& first_vm() noexcept { return present_->first_vm(); }
 
@@ -55,13 +61,22 @@ class Reloader {
   static Counts& counts() noexcept;
 
   /// [any thread]
-  void reload_soon() noexcept { wanted_.set(); }
+  void reload_soon() noexcept {
+    asked_.store(true);
+    news_.set();
+  }
 
  private:
-  Task<void> reload();
+  struct Loading;
+  enum class News : std::uint8_t { reload_wanted, loaded, late, cancelled };
+
+  Task<void> begin_loading();
+  Task<void> load(std::shared_ptr<Loading> loading);
+  void give_up(const char* why);
+  Task<void> put_into_use();
   Task<void> take_over();
   Task<void> end_old(std::unique_ptr<Generation> old);
-  Task<bool> wait_for_reason();
+  Task<News> wait_for_news();
 
   Scheduler& scheduler_;
   const Generation::Options app_;
@@ -71,8 +86,10 @@ class Reloader {
   void (*stop_action_)(lua::Vm&, int) = nullptr;
   std::unique_ptr<Generation> present_;
   TaskScope ending_;
-  Event wanted_;
-  FileStates files_;  // when the app was loaded
+  Event news_;  // look at what is below
+  std::atomic<bool> asked_{false};
+  std::shared_ptr<Loading> loading_;  // null: nothing loads
+  FileStates files_;                  // when the app was loaded
 };
 
 }  // namespace evlua::tools

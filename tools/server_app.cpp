@@ -14,6 +14,7 @@
 #include "core/event.h"
 #include "core/log.h"
 #include "core/scope.h"
+#include "core/worker.h"
 #include "net/http/listener_set.h"
 #include "net/http/server.h"
 #include "tools/app_handler.h"
@@ -28,6 +29,7 @@ namespace {
 
 std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
+std::atomic<StopLimit*> stop_limit_in_use{nullptr};
 Event successor_wanted;
 
 /// What SIGHUP is for, while we serve. What comes before is done then.
@@ -63,6 +65,7 @@ void stop_serving(lua::Vm&, int signal) {
   if (stops_asked.fetch_add(1) > 0) leave(128 + signal);
   http::Server* server = serving.load();
   if (server == nullptr) leave(128 + signal);
+  if (StopLimit* limit = stop_limit_in_use.load()) limit->begin();
   Log::info("stopping");
   server->stop();
 }
@@ -136,7 +139,22 @@ Task<void> stop_when_handed_over(Scheduler& scheduler, const ServerOptions& opti
   if (!handed_over) co_return;
   listeners.leave_files();
   observer.leave_files();
+  stop_limit_in_use.load()->begin();
   server.stop();
+}
+
+/// One for each worker: files first, then the app. `statics` holds what they need.
+std::vector<http::Handler*> handlers_of(std::vector<AppHandler>& apps, const http::StaticFolders& folders,
+                                        Scheduler& scheduler,
+                                        std::vector<std::unique_ptr<http::StaticHandler>>& statics) {
+  std::vector<http::Handler*> handlers;
+  for (AppHandler& own : apps) {
+    handlers.push_back(&own);
+    if (folders.empty()) continue;
+    statics.push_back(std::make_unique<http::StaticHandler>(folders, &own, scheduler));
+    handlers.back() = statics.back().get();
+  }
+  return handlers;
 }
 
 /// Everybody may know that we serve.
@@ -178,18 +196,19 @@ Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
     co_return 1;
   }
   Log::info("%s is good", options.app.empty() ? "the configuration" : options.app.c_str());
-  co_await (*loaded)->end(0, false);
+  co_await (*loaded)->end(0, options.stop_limit, false);
   co_return 0;
 }
 
-Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals) {
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals,
+                     StopLimit& stop_limit) {
   const auto observed = co_await prepared.observer->start(scheduler.pool(), prepared.sockets);
   if (!observed) {
     Log::error("%s", observed.error().c_str());
     co_return 1;
   }
   std::vector<AppHandler> apps(scheduler.worker_count());
-  const Reloader::Options reloading{options.grace, options.watch};
+  const Reloader::Options reloading{options.grace, options.stop_limit, options.start_limit, options.watch};
   Generation::Options generation = generation_options(options);
   generation.app_options.slow = prepared.observer->slow();
   Reloader app(scheduler, std::move(generation), reloading, apps, signals);
@@ -201,18 +220,13 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   if (!loaded || !listen_all(options, prepared, listeners) || !open_folders(options, folders)) co_return 1;
 
   std::vector<std::unique_ptr<http::StaticHandler>> statics;
-  std::vector<http::Handler*> handlers;
-  for (AppHandler& own : apps) {
-    handlers.push_back(&own);
-    if (folders.empty()) continue;
-    statics.push_back(std::make_unique<http::StaticHandler>(folders, &own, scheduler));
-    handlers.back() = statics.back().get();
-  }
+  const std::vector<http::Handler*> handlers = handlers_of(apps, folders, scheduler, statics);
   http::Server::Options server_options;
   server_options.limits = options.limits;
   server_options.grace = options.grace;
   prepared.observer->fill(server_options);
   http::Server server(scheduler, server_options, handlers);
+  stop_limit_in_use.store(&stop_limit);
   prepared.observer->watch(&scheduler, &server);
   serving.store(&server);
   reloadable.set(prepared.certificates.get(), &app);
@@ -230,16 +244,23 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   co_await server.serve(descriptors);
   notify_manager("STOPPING=1");
   reloadable.set(nullptr, nullptr);
+  const Instant all_ended_by = deadline_after(Worker::current().backend().now(), options.stop_limit);
+  stop_limit.waits_for("what watches files");
   watching.cancel();
   co_await watching.join();
+  stop_limit.waits_for("the access log");
   logging.cancel();
   co_await logging.join();
   signals.detach();
   serving.store(nullptr);
-  co_await app.end();
+  stop_limit.waits_for("the app's stop, or its tasks");
+  const bool in_time = co_await app.end(all_ended_by);
+  stop_limit.waits_for("the admin listener");
   prepared.observer->watch(nullptr, nullptr);
   co_await prepared.observer->end(scheduler.pool());
-  co_return 0;
+  stop_limit_in_use.store(nullptr);
+  stop_limit.waits_for("files, or other operations");
+  co_return in_time ? 0 : 1;
 }
 
 }  // namespace evlua::tools

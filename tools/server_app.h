@@ -15,6 +15,7 @@
 #include "tools/certificates.h"
 #include "tools/handover.h"
 #include "tools/observe.h"
+#include "tools/stop_limit.h"
 
 namespace evlua::tools {
 
@@ -31,10 +32,12 @@ struct ServerOptions {
   bool tls_development = false;  ///< without certificates: make one
   http::Limits limits;
   ObserveOptions observe;
-  Duration grace = 30 * kSecond;
-  bool development = false;  ///< error pages show tracebacks
-  bool watch = false;        ///< load the app again when its files have changed
-  unsigned vms = 1;          ///< Lua states of each worker
+  Duration grace = 30 * kSecond;        ///< for requests
+  Duration stop_limit = 10 * kSecond;   ///< for everything else that has to end
+  Duration start_limit = 60 * kSecond;  ///< for a reload, or a successor
+  bool development = false;             ///< error pages show tracebacks
+  bool watch = false;                   ///< load the app again when its files have changed
+  unsigned vms = 1;                     ///< Lua states of each worker
   std::size_t vm_memory = std::size_t{1} << 30;
   std::vector<std::string> compat;  ///< what Lua states opt for of evlua.compat
   Duration cpu_limit = kNever;      ///< of one request
@@ -60,6 +63,7 @@ void reload_everything();
 void hand_over_soon();
 
 /// The exit code. REQUIRES: what it refers to outlives the task.
-Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals);
+Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepared& prepared, lua::SignalHub& signals,
+                     StopLimit& stop_limit);
 
 }  // namespace evlua::tools

@@ -31,6 +31,19 @@ return {
 }
 """
 
+HANGS = {
+    "waits": "require('evlua').sleep(1000)",
+    "computes": "while true do end",
+    "insists": "local evlua = require 'evlua' while true do pcall(evlua.sleep, 0.01) end",
+    "leaves a task": """local evlua = require 'evlua'
+                        evlua.spawn(function() while true do pcall(evlua.sleep, 0.01) end end)
+                        error 'no'""",
+}
+
+
+def hanging(what):
+    return f"return {{start = function() {HANGS[what]} end, handle = function(_, res) res:text 'never' end}}"
+
 
 class App:
     """A folder with an app, and evluaserver in it."""
@@ -191,6 +204,47 @@ def test_watching_notices_what_is_written():
         app.write("app.lua", 'return function(_, res) res:text("three") end')
         app.wait_until("three")
         check(app.program.stop() == 0, app.program.text)
+
+
+def test_a_reload_that_hangs_is_replaced_by_the_next():
+    for what in HANGS:
+        for options in ((), ("--watch",)):
+            with App("--workers", "2", *options) as app:
+                app.write("version.lua", "HANGING = true return 'hangs'")
+                app.write("app.lua", hanging(what))
+                if not options:
+                    app.program.process.send_signal(signal.SIGHUP)
+                if what == "leaves a task":
+                    app.program.wait_for("the app stays as it was")
+                app.write("app.lua", "return function(_, res) res:text 'repaired' end")
+                if not options:
+                    app.program.process.send_signal(signal.SIGHUP)
+                app.wait_until("repaired")
+                check(app.program.stop() == 0, what, app.program.text)
+
+
+def test_a_reload_that_takes_too_long_is_given_up():
+    for what in ("waits", "computes"):
+        with App("--workers", "1", "--start-timeout", "0.2") as app:
+            app.write("app.lua", hanging(what))
+            app.program.process.send_signal(signal.SIGHUP)
+            app.program.wait_for("it takes too long (--start-timeout)")
+            check(app.get() == "one")
+            app.write("app.lua", "return function(_, res) res:text 'repaired' end")
+            app.reload()
+            check(app.get() == "repaired")
+            check(app.program.stop() == 0, app.program.text)
+
+
+def test_a_hanging_reload_does_not_keep_the_server_from_stopping():
+    for what in ("waits", "computes", "insists"):
+        with App("--workers", "1", "--grace", "1") as app:
+            app.write("app.lua", "io.stderr:write 'loading\\n' " + hanging(what))
+            app.program.process.send_signal(signal.SIGHUP)
+            app.program.wait_for("loading")
+            began = time.monotonic()
+            check(app.program.stop() == 0, app.program.text)
+            check(time.monotonic() - began < LIMIT / 2, "too slow", what, app.program.text)
 
 
 main(globals())

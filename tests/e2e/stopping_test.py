@@ -1,0 +1,80 @@
+"""SIGTERM ends the server in bounded time, whatever the app does."""
+import os
+import signal
+import time
+
+from support import EVLUASERVER, Program, check, exchange, main, serve, temporary
+
+
+def ends_in_time(program, seconds, code):
+    """After SIGTERM. Generous: the machine may be busy, but what hangs would hang for LIMIT."""
+    began = time.monotonic()
+    got = program.stop()
+    check(got == code, got, program.text)
+    check(time.monotonic() - began < seconds, "too slow", time.monotonic() - began, program.text)
+
+
+def test_what_does_not_stop_is_told_and_ended():
+    insists = "while true do pcall(evlua.sleep, 0.01) end"
+    for name, stop, handle in (
+        ("stop waits", "evlua.sleep(1000)", ""),
+        ("stop computes", "while true do end", ""),
+        ("a task insists", "", insists),
+        ("a task computes", "", "while true do end"),
+    ):
+        app = temporary(f"""
+            local evlua = require "evlua"
+            local function hangs() {handle or "return"} end
+            return {{
+              handle = function(_, res) evlua.spawn(hangs) res:text "ok" end,
+              stop = function() {stop} end,
+            }}""")
+        program, port = serve(app, "--workers", "1", "--grace", "1", "--stop-timeout", "0.3")
+        with program:
+            check(exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(b"ok"))
+            ends_in_time(program, 30, 1)
+            told = "error in stop: " if stop else "tasks that do not end are ended"
+            check(told in program.text, name, program.text)
+            check(not stop or "it takes too long" in program.text, name, program.text)
+            check(os.path.basename(app) in program.text, "where it is", name, program.text)
+            check("it leaves" not in program.text, "by errors, not by leaving", name, program.text)
+
+
+# In C, and until there is something to read.
+BLOCKS = 'package.loadlib("libc.so.6", "getchar")()'
+
+
+def serve_without_input(app, *options):
+    """As serve; reading standard input blocks for ever."""
+    reader, writer = os.pipe()
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options, setup=lambda: os.dup2(reader, 0))
+    program.input = writer
+    os.close(reader)
+    program.word_after("http://127.0.0.1:")
+    return program
+
+
+def test_what_cannot_be_ended_is_left():
+    app = temporary(f"return {{handle = function() end, stop = function() {BLOCKS} end}}")
+    with serve_without_input(app, "--workers", "1", "--grace", "0", "--stop-timeout", "0.1") as program:
+        ends_in_time(program, 40, 1)
+        check("still waiting for the app's stop" in program.text, program.text)
+
+
+def test_a_second_signal_ends_at_once():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for stop in ("evlua.sleep(1000)", "while true do end", BLOCKS):
+            app = temporary(f"""
+                local evlua = require "evlua"
+                return {{handle = function() end, stop = function()
+                          io.stderr:write "stop began\\n" io.stderr:flush()
+                          {stop}
+                        end}}""")
+            with serve_without_input(app, "--workers", "1", "--stop-timeout", "1000") as program:
+                program.process.send_signal(number)
+                program.wait_for("stop began")
+                code = program.stop(number)
+                check(code in (128 + number, -number), code, program.text)
+
+
+main(globals())
