@@ -42,7 +42,7 @@ void ServerCommandLine::define_limits(CLI::App& app) {
   app.add_option("--stop-timeout", stop_seconds, "seconds that the app's stop and its tasks may go on after that")
       ->check(seconds_from(0));
   app.add_option("--start-timeout", start_seconds, "seconds that a reload, or a new evluaserver on SIGUSR2, may take")
-      ->check(CLI::PositiveNumber);
+      ->check(seconds_from(0.001));
   app.add_option("--vm-memory", vm_megabytes, "MiB that one Lua state may hold (default 1024); 0: no limit")
       ->transform(whole_number(0, kOptionBytesMax >> 20));
   app.add_option("--cpu-limit", cpu_seconds, "seconds of processor time for one request; 0: no limit")

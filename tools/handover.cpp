@@ -26,6 +26,8 @@ constexpr const char* kSockets = "EVLUA_SOCKETS";
 constexpr const char* kReady = "EVLUA_READY_FD";
 constexpr int kFirstFromSystemd = 3;
 
+constexpr int kLookInterval = 50;  // milliseconds, at whether a successor is still wanted
+
 int predecessor_fd = -1;  // where to say that we serve
 
 void take_from_predecessor(http::HandedSockets& sockets) {
@@ -138,13 +140,26 @@ Result<void> Successor::start(const ProgramStart& program, const std::vector<htt
   return {};
 }
 
-bool Successor::wait_until_it_serves() noexcept {
-  pollfd ready{ready_fd_, POLLIN, 0};
-  char byte = 0;
-  if (::poll(&ready, 1, -1) == 1 && ::read(ready_fd_, &byte, 1) == 1) return true;
+Successor::Outcome Successor::wait_until_it_serves(Instant deadline, const std::atomic<bool>& unwanted) noexcept {
+  Outcome outcome = Outcome::failed;
+  while (true) {
+    pollfd ready{ready_fd_, POLLIN, 0};
+    char byte = 0;
+    const int polled = ::poll(&ready, 1, kLookInterval);
+    if (polled == 1 && ::read(ready_fd_, &byte, 1) == 1) return Outcome::serves;
+    if (polled == 1) break;
+    if (unwanted.load()) {
+      outcome = Outcome::unwanted;
+      break;
+    }
+    if (monotonic_now() >= deadline) {
+      outcome = Outcome::late;
+      break;
+    }
+  }
   ::kill(pid_, SIGKILL);  // it has ended, or must not outlive us now
   ::waitpid(pid_, nullptr, 0);
-  return false;
+  return outcome;
 }
 
 }  // namespace evlua::tools

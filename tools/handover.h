@@ -7,8 +7,12 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "core/time.h"
 
 #include "net/http/handed_sockets.h"
 #include "net/http/listener_set.h"
@@ -38,8 +42,10 @@ class Successor {
   ~Successor();
 
   Result<void> start(const ProgramStart& program, const std::vector<http::ListenerSet::Open>& sockets);
-  /// Blocks until it serves (true), or has failed or been interrupted (false): then it is ended.
-  bool wait_until_it_serves() noexcept;
+  enum class Outcome : std::uint8_t { serves, failed, late, unwanted };
+  /// Blocks until it serves, has failed, has not done so until `deadline`, or is `unwanted`. It is ended then, unless
+  /// it serves.
+  Outcome wait_until_it_serves(Instant deadline, const std::atomic<bool>& unwanted) noexcept;
   pid_t pid() const noexcept { return pid_; }
 
  private:

@@ -31,6 +31,7 @@ std::atomic<http::Server*> serving{nullptr};
 std::atomic<int> stops_asked{0};
 std::atomic<StopLimit*> stop_limit_in_use{nullptr};
 Event successor_wanted;
+std::atomic<bool> successor_unwanted{false};  // the one that starts
 
 /// What SIGHUP is for, while we serve. What comes before is done then.
 class Reloadable {
@@ -66,6 +67,7 @@ void stop_serving(lua::Vm&, int signal) {
   http::Server* server = serving.load();
   if (server == nullptr) leave(128 + signal);
   if (StopLimit* limit = stop_limit_in_use.load()) limit->begin();
+  successor_unwanted.store(true);
   Log::info("stopping");
   server->stop();
 }
@@ -106,6 +108,17 @@ bool open_folders(const ServerOptions& options, http::StaticFolders& folders) {
   return true;
 }
 
+void tell(Successor::Outcome outcome) {
+  if (outcome == Successor::Outcome::late) {
+    Log::error("the new process takes too long (--start-timeout) and is ended; we go on");
+  } else if (outcome == Successor::Outcome::failed) {
+    Log::error("the new process does not serve; we go on");
+  } else {
+    const bool again = successor_wanted.is_set();
+    Log::info("the new process is ended: %s", again ? "another one is asked for" : "the server stops");
+  }
+}
+
 /// When it returns true another process serves, and this one may stop. False: it was cancelled.
 Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, const Observer& observer,
                      http::ListenerSet& listeners) {
@@ -113,6 +126,7 @@ Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, const O
     const Result<void> wanted = co_await successor_wanted.wait();
     if (!wanted) co_return false;
     successor_wanted.reset();
+    successor_unwanted.store(false);  // one that is asked for meanwhile is this one
     std::vector<http::ListenerSet::Open> sockets = listeners.sockets();
     for (http::ListenerSet::Open& admin : observer.sockets()) sockets.push_back(std::move(admin));
     Successor successor;
@@ -121,15 +135,18 @@ Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, const O
       Log::error("cannot start %s: %s; we go on", options.program.file.c_str(), started.error().message().c_str());
       continue;
     }
+    const Instant deadline = deadline_after(monotonic_now(), options.start_limit);
     auto waiting = blocking(
-        scheduler.pool(), [&successor] { return successor.wait_until_it_serves(); }, PoolJob::Class::slow);
-    const std::optional<bool> serves = co_await waiting;
-    if (serves.value_or(false)) {
+        scheduler.pool(), [&] { return successor.wait_until_it_serves(deadline, successor_unwanted); },
+        PoolJob::Class::slow);
+    std::optional<Successor::Outcome> outcome = co_await waiting;
+    if (!outcome) outcome = successor.wait_until_it_serves(0, successor_unwanted);  // cancelled before it began
+    if (outcome == Successor::Outcome::serves) {
       Log::info("process %d takes over", static_cast<int>(successor.pid()));
       notify_manager("MAINPID=" + std::to_string(successor.pid()));
       co_return true;
     }
-    Log::error("the new process does not serve; we go on");
+    tell(*outcome);
   }
 }
 
@@ -182,7 +199,10 @@ tl::expected<std::unique_ptr<Certificates>, std::string> load_certificates(const
 
 void reload_everything() { reloadable.reload_soon(); }
 
-void hand_over_soon() { successor_wanted.set(); }
+void hand_over_soon() {
+  successor_unwanted.store(true);
+  successor_wanted.set();
+}
 
 Task<int> check_server(Scheduler& scheduler, const ServerOptions& options) {
   Generation::Options only = generation_options(options);
@@ -246,6 +266,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   reloadable.set(nullptr, nullptr);
   const Instant all_ended_by = deadline_after(Worker::current().backend().now(), options.stop_limit);
   stop_limit.waits_for("what watches files");
+  successor_unwanted.store(true);
   watching.cancel();
   co_await watching.join();
   stop_limit.waits_for("the access log");
