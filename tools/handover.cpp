@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +98,37 @@ int spawn(const ProgramStart& program, std::vector<std::string> environment,
   return error;
 }
 
+bool is_this_program(const std::string& path) noexcept {
+  struct stat named {};
+  struct stat running {};
+  return ::stat(path.c_str(), &named) == 0 && ::stat("/proc/self/exe", &running) == 0 &&
+         named.st_dev == running.st_dev && named.st_ino == running.st_ino;
+}
+
+/// What the program was started by, as an absolute path, with its links as they are. Empty if that leads elsewhere: who
+/// starts a program may say anything.
+std::string name_given(const std::string& name) {
+  std::vector<std::string> folders;
+  char here[PATH_MAX] = "";
+  if (name.starts_with('/')) {
+    folders.emplace_back();
+  } else if (name.find('/') != std::string::npos) {
+    const char* told = ::getenv("PWD");  // with its links, if it is where we are
+    if (told != nullptr && told[0] == '/') folders.push_back(std::string(told) + "/");
+    if (::getcwd(here, sizeof here) != nullptr) folders.push_back(std::string(here) + "/");
+  } else {
+    const char* path = ::getenv("PATH");
+    std::istringstream list(path != nullptr ? path : "");
+    for (std::string folder; std::getline(list, folder, ':');) {
+      if (folder.starts_with('/')) folders.push_back(folder + "/");
+    }
+  }
+  for (const std::string& folder : folders) {
+    if (is_this_program(folder + name)) return folder + name;
+  }
+  return "";
+}
+
 }  // namespace
 
 http::HandedSockets inherited_sockets() {
@@ -119,9 +151,11 @@ void tell_predecessor() noexcept {
 
 ProgramStart ProgramStart::of(int argc, char** argv) {
   ProgramStart program;
+  program.file = name_given(argv[0]);
   char path[PATH_MAX] = "";
-  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
-  program.file = size > 0 ? std::string(path, static_cast<std::size_t>(size)) : std::string(argv[0]);
+  const ssize_t size = program.file.empty() ? ::readlink("/proc/self/exe", path, sizeof path) : -1;
+  if (size > 0) program.file.assign(path, static_cast<std::size_t>(size));
+  if (program.file.empty()) program.file = argv[0];
   program.arguments.assign(argv, argv + argc);
   return program;
 }

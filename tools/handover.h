@@ -25,7 +25,8 @@ http::HandedSockets inherited_sockets();
 /// To the process that started us, if it waits for that: we serve.
 void tell_predecessor() noexcept;
 
-/// How this process was started; the file is the one that has that name now.
+/// How this process was started. The file is what has that name when it is used: a link on the way to it may lead
+/// elsewhere by then.
 struct ProgramStart {
   std::string file;
   std::vector<std::string> arguments;

@@ -158,4 +158,24 @@ def test_a_successor_that_hangs_does_not_keep_the_server_from_stopping():
         check("we go on" not in server.program.text, server.program.text)
 
 
+def test_the_successor_is_what_has_the_name_now():
+    folder = tempfile.mkdtemp()
+    for release in ("rel1", "rel2"):
+        os.mkdir(os.path.join(folder, release))
+        shutil.copy(EVLUASERVER, os.path.join(folder, release, "evluaserver"))
+    link = os.path.join(folder, "cur")
+    os.symlink("rel1", link)
+    app = temporary('return function(_, res) res:text "ok" end')
+    program = Program(os.path.join(link, "evluaserver"), app, "--listen", "127.0.0.1:0", "--workers", "1")
+    with program:
+        program.word_after("http://127.0.0.1:")
+        os.unlink(link)
+        os.symlink("rel2", link)
+        program.process.send_signal(signal.SIGUSR2)
+        pid = take_over(program)
+        check(os.readlink(f"/proc/{pid}/exe").endswith("/rel2/evluaserver"), os.readlink(f"/proc/{pid}/exe"))
+        end_successor(program, pid)
+    shutil.rmtree(folder)
+
+
 main(globals())
