@@ -1,9 +1,11 @@
 #include "core/log.h"
 
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <new>
@@ -13,6 +15,8 @@
 namespace evlua {
 
 namespace {
+
+constexpr Duration kPatience = kSecond;
 
 constexpr std::array<const char*, 4> kNames = {"error", "warn", "info", "debug"};
 
@@ -91,12 +95,44 @@ void Log::write(LogLevel level, const char* format, va_list arguments) noexcept 
   if (!on(level)) return;
   std::string line = heading(level);
   append_harmless(line, formatted(format, arguments));
+  if (put(line)) {
+    if (told_.load(std::memory_order_relaxed) != dropped()) tell_losses();
+  } else {
+    dropped_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+/// False: not, or not all of it.
+bool Log::put(std::string_view line) noexcept {
+  std::string mended;
+  if (cut_.exchange(false)) line = mended = "\n" + std::string(line);
   std::string_view rest = line;
   while (!rest.empty()) {
-    const ssize_t written = ::write(file().fd(), rest.data(), rest.size());
-    if (written <= 0) return;  // there is nobody to tell
-    rest.remove_prefix(static_cast<std::size_t>(written));
+    const iovec part{const_cast<char*>(rest.data()), rest.size()};
+    const ssize_t written = file().write(&part, 1);
+    if (written > 0) {
+      rest.remove_prefix(static_cast<std::size_t>(written));
+      stalled_.store(false, std::memory_order_relaxed);
+      continue;
+    }
+    if (written < 0 && errno == EINTR) continue;
+    const bool full = written < 0 && errno == EAGAIN;
+    const bool waits = full && patient_.load(std::memory_order_relaxed) && !stalled_.load(std::memory_order_relaxed);
+    if (waits && file().wait_for_room(kPatience)) continue;
+    if (waits) stalled_.store(true, std::memory_order_relaxed);
+    if (rest.size() != line.size() || !mended.empty()) cut_.store(true);
+    return false;
   }
+  return true;
+}
+
+void Log::tell_losses() noexcept {
+  const std::uint64_t now = dropped();
+  const std::uint64_t before = told_.exchange(now);
+  if (before >= now) return;
+  std::string line = heading(LogLevel::warn);
+  line += std::to_string(now - before) + " lines were dropped, since nobody read them\n";
+  if (!put(line)) told_.store(before);
 }
 
 void Log::error(const char* format, ...) noexcept {

@@ -1,10 +1,14 @@
 #include "core/log_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 
 namespace evlua {
 
@@ -12,6 +16,18 @@ namespace {
 
 int open_to_append(const std::string& path) noexcept {
   return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+/// Another way to the same pipe or terminal, which does not block: what we make of ours would be seen by all who share
+/// it. -1 if there is none.
+int open_nonblocking(int fd) noexcept {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+bool has_room(int fd, int milliseconds) noexcept {
+  pollfd wanted{fd, POLLOUT, 0};
+  return ::poll(&wanted, 1, milliseconds) == 1;
 }
 
 }  // namespace
@@ -34,28 +50,65 @@ LogFile::~LogFile() {
 
 Result<void> LogFile::open(const std::string& path, int standard) {
   path_ = path;
-  fd_ = standard;
-  if (path == "-") return {};
-  fd_ = open_to_append(path);
+  fd_ = path == "-" ? standard : open_to_append(path);
   if (fd_ < 0) return fail(errno, OpCode::open);
-  owned_ = true;
+  owned_ = path != "-";
+  look_at_kind();
   return {};
 }
 
 Result<void> LogFile::give_to(uid_t user, gid_t group) noexcept {
-  if (!owned_) return {};
+  if (path_ == "-") return {};
   return give_file_to(fd_, path_.c_str(), user, group);
 }
 
+void LogFile::look_at_kind() noexcept {
+  struct stat about {};
+  kind_ = Kind::file;
+  if (::fstat(fd_, &about) != 0) return;
+  if (S_ISSOCK(about.st_mode)) kind_ = Kind::socket;
+  if (!S_ISFIFO(about.st_mode) && ::isatty(fd_) == 0) return;
+  kind_ = Kind::polled;
+  const int own = open_nonblocking(fd_);
+  if (own < 0) return;
+  if (owned_) ::close(fd_);
+  fd_ = own;
+  owned_ = true;
+  kind_ = Kind::nonblocking;
+}
+
 Result<void> LogFile::reopen() noexcept {
-  if (!owned_) return {};
+  if (path_ == "-") return {};
   const int fresh = open_to_append(path_);
   if (fresh < 0) return fail(errno, OpCode::open);
+  if (kind_ == Kind::nonblocking) (void)::fcntl(fresh, F_SETFL, O_APPEND | O_NONBLOCK);
   // One step for whoever writes: before it the old file, after it the new one.
   const int error = ::dup3(fresh, fd_, O_CLOEXEC) < 0 ? errno : 0;
   ::close(fresh);
   if (error != 0) return fail(error, OpCode::open);
   return {};
 }
+
+ssize_t LogFile::write(const iovec* parts, int count) noexcept {
+  if (kind_ == Kind::socket) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    return ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  if (kind_ != Kind::polled) return ::writev(fd_, parts, count);
+  if (!has_room(fd_, 0)) {
+    errno = EAGAIN;
+    return -1;
+  }
+  // So much fits into a pipe that has room.
+  while (count > 1 && parts->iov_len == 0) {
+    ++parts;
+    --count;
+  }
+  return ::write(fd_, parts->iov_base, std::min<std::size_t>(parts->iov_len, PIPE_BUF));
+}
+
+bool LogFile::wait_for_room(Duration limit) noexcept { return has_room(fd_, static_cast<int>(limit / kMillisecond)); }
 
 }  // namespace evlua

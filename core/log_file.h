@@ -1,12 +1,19 @@
 // A file that lines are appended to, and that can be exchanged for a new one of its name while others write: what was
 // renamed (logrotate(8)) keeps what it has, and nothing is lost or written twice.
+//
+// It may also be a pipe, a socket or a terminal that nobody reads: writing never waits for that, and who wants to wait
+// says for how long.
 #pragma once
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "core/error.h"
+#include "core/time.h"
 
 namespace evlua {
 
@@ -28,13 +35,24 @@ class LogFile {
   /// Makes it that user's, if it is a plain file under its own name: what a link leads to may be anybody's.
   Result<void> give_to(uid_t user, gid_t group) noexcept;
 
-  int fd() const noexcept { return fd_; }
+  /// As writev(2); EAGAIN when a reader would have to be waited for. [any thread]
+  ssize_t write(const iovec* parts, int count) noexcept;
+  /// Until a reader has made room, or the time is over: false. [any thread]
+  bool wait_for_room(Duration limit) noexcept;
+
   const std::string& path() const noexcept { return path_; }
 
  private:
+  /// How to write without waiting: as to a file; not at all if poll(2) says so, else little; to a descriptor that says
+  /// EAGAIN; by a flag.
+  enum class Kind : std::uint8_t { file, polled, nonblocking, socket };
+
+  void look_at_kind() noexcept;
+
   std::string path_;
   int fd_ = -1;
   bool owned_ = false;
+  Kind kind_ = Kind::file;
 };
 
 }  // namespace evlua

@@ -54,6 +54,7 @@ struct Figures {
   std::uint64_t body_memory = 0;
   bool logs = false;  ///< there is an access log
   std::uint64_t log_lines = 0, log_dropped = 0;
+  std::uint64_t error_log_dropped = 0;
   struct SharedHistogram {
     std::string name;
     std::vector<double> bounds;

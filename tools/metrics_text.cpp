@@ -186,6 +186,8 @@ std::string metrics_text(const Figures& figures) {
     text.single("evlua_access_log_lines_total", "counter", "Lines of the access log.", figures.log_lines);
     text.single("evlua_access_log_dropped_total", "counter", "Lines that were dropped.", figures.log_dropped);
   }
+  text.single("evlua_error_log_dropped_total", "counter", "Lines of the error log that were dropped.",
+              figures.error_log_dropped);
   add_shared(text, figures);
   text.single("process_resident_memory_bytes", "gauge", "Memory in use.", figures.process.resident_bytes);
   text.single("process_open_fds", "gauge", "Descriptors in use.", figures.process.descriptors);

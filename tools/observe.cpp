@@ -188,6 +188,7 @@ Figures Observer::figures() {
   all.body_memory = http::BodyMemory::in_use();
   all.reloads = Reloader::counts().done.value();
   all.reload_failures = Reloader::counts().failed.value();
+  all.error_log_dropped = Log::dropped();
   all.slices = lua::Slice::cut_short();
   if (access_log_ != nullptr) {
     all.logs = true;

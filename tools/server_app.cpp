@@ -261,7 +261,9 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   watching.spawn(stop_when_handed_over(scheduler, options, *prepared.observer, listeners, server));
   announce(options, listeners, pid_file);  // who reads this may send SIGTERM
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();
+  Log::set_patient(false);  // from here on clients can make us say things
   co_await server.serve(descriptors);
+  Log::set_patient(true);
   notify_manager("STOPPING=1");
   reloadable.set(nullptr, nullptr);
   const Instant all_ended_by = deadline_after(Worker::current().backend().now(), options.stop_limit);

@@ -138,6 +138,7 @@ std::string status_json(const Figures& figures) {
   json.number("reloads", figures.reloads);
   json.number("reload_failures", figures.reload_failures);
   json.number("log_dropped", figures.log_dropped);
+  json.number("error_log_dropped", figures.error_log_dropped);
   add_sum(json, figures.sum());
   add_lists(json, figures);
   json.close('}');

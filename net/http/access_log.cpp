@@ -18,6 +18,9 @@ namespace {
 
 constexpr Duration kGatherTime = 50 * kMillisecond;
 constexpr Duration kTellInterval = 10 * kSecond;
+// For a reader, to take something.
+constexpr Duration kPatience = 100 * kMillisecond;
+constexpr Duration kLastPatience = kSecond;
 
 }  // namespace
 
@@ -105,8 +108,8 @@ Task<void> AccessLog::run(BlockingPool& pool) {
       TaskContext& context = co_await current_context();
       context.cancel = nullptr;  // the rest is written all the same
     }
-    auto writing = blocking(pool, [this] {
-      write_out();
+    auto writing = blocking(pool, [this, running] {
+      write_out(!running);
       return true;
     });
     (void)co_await writing;
@@ -114,19 +117,29 @@ Task<void> AccessLog::run(BlockingPool& pool) {
   }
 }
 
-void AccessLog::write_out() noexcept {
-  for (const auto& lane : lanes_) write_lane(*lane);
+/// The rest stays in the rings when the reader is slow, unless it is the `last` time.
+void AccessLog::write_out(bool last) noexcept {
+  bool goes_on = true;
+  for (const auto& lane : lanes_) {
+    if (goes_on) goes_on = write_lane(*lane, last);
+    if (!goes_on && last) drop_rest(*lane);
+  }
 }
 
-/// What is in the ring now; lines that come meanwhile are for the next time.
-void AccessLog::write_lane(Lane& lane) noexcept {
+/// What is in the ring now; lines that come meanwhile are for the next time. False: nobody reads.
+bool AccessLog::write_lane(Lane& lane, bool last) noexcept {
   std::array<std::string_view, 2> pieces = lane.ring().peek();
   std::size_t left = pieces[0].size() + pieces[1].size();
   while (left > 0) {
     std::array<iovec, 2> parts{};
     for (std::size_t i = 0; i < 2; ++i) parts[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
-    const ssize_t written = ::writev(file_.fd(), parts.data(), 2);
-    if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    const ssize_t written = file_.write(parts.data(), 2);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EAGAIN) {
+      if (file_.wait_for_room(last ? kLastPatience : kPatience)) continue;
+      write_error_ = EAGAIN;
+      return false;
+    }
     if (written <= 0) break;
     auto done = static_cast<std::size_t>(written);
     left -= done;
@@ -137,14 +150,21 @@ void AccessLog::write_lane(Lane& lane) noexcept {
       done -= part;
     }
   }
-  if (left == 0) return;
+  if (left == 0) return true;
   write_error_ = errno;
+  drop_rest(lane);
+  return true;
+}
+
+void AccessLog::drop_rest(Lane& lane) noexcept {
   std::uint64_t lost = 0;
-  for (const std::string_view piece : pieces) {
+  std::size_t size = 0;
+  for (const std::string_view piece : lane.ring().peek()) {
     lost += static_cast<std::uint64_t>(std::count(piece.begin(), piece.end(), '\n'));
+    size += piece.size();
   }
   lane.unwritten.fetch_add(lost);
-  lane.ring().consume(left);
+  lane.ring().consume(size);
 }
 
 void AccessLog::tell_losses(bool at_once) noexcept {
@@ -153,7 +173,9 @@ void AccessLog::tell_losses(bool at_once) noexcept {
   if (lost == told_ || (!at_once && told_at_ != 0 && now < told_at_ + kTellInterval)) return;
   const int error = std::exchange(write_error_, 0);
   Log::warn("access log: %llu lines were dropped: %s", static_cast<unsigned long long>(lost - told_),
-            error != 0 ? std::strerror(error) : "they come faster than they are written");
+            error == EAGAIN ? "nobody reads them"
+            : error != 0    ? std::strerror(error)
+                            : "they come faster than they are written");
   told_ = lost;
   told_at_ = now;
 }

@@ -1,6 +1,6 @@
 // The access log. A worker puts its finished lines into a ring of its own and goes on: it never waits for a file. A
 // task has the blocking pool write out what has gathered, many lines at a time. What a full ring has no room for is
-// dropped and counted.
+// dropped and counted; so is, at the end, what nobody reads for a second.
 #pragma once
 
 #include <atomic>
@@ -50,8 +50,9 @@ class AccessLog {
 
   AccessLog();
   bool all_empty() const noexcept;
-  void write_out() noexcept;
-  void write_lane(Lane& lane) noexcept;
+  void write_out(bool last) noexcept;
+  bool write_lane(Lane& lane, bool last) noexcept;
+  static void drop_rest(Lane& lane) noexcept;
   void tell_losses(bool at_once) noexcept;
 
   LogFile file_;

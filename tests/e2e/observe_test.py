@@ -285,5 +285,60 @@ def test_trace_and_ids():
     check(sum(" proxy-1234 " in line for line in server.end()) == 1, "the log has the client's id")
 
 
+def test_a_stalled_reader_of_errors_holds_up_nobody():
+    app = temporary('return function() error(("x"):rep(3000)) end')
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1")
+    with program:
+        admin = int(program.word_after("admin on http://127.0.0.1:"))
+        port = int(program.word_after("listening on http://127.0.0.1:"))
+        ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        for _ in range(100):  # some 300 KB that nobody reads
+            check(exchange(port, ask).startswith(b"HTTP/1.1 500"), "not answered")
+        figures = exchange(admin, ask.replace(b"/ ", b"/metrics ", 1).replace(b"Host: x", b"Host: localhost")).decode()
+        dropped = int(re.search(r"^evlua_error_log_dropped_total (\d+)$", figures, re.M)[1])
+        check(0 < dropped < 100, dropped)
+        os.set_blocking(program.stream.fileno(), False)
+        kept = b""
+        while part := program.stream.read():
+            kept += part
+        os.set_blocking(program.stream.fileno(), True)
+        check(kept.count(b"evluaserver: request ") == 100 - dropped, kept.count(b"evluaserver: request "), dropped)
+        check(exchange(port, ask).startswith(b"HTTP/1.1 500"))
+        program.wait_for(f"{dropped} lines were dropped, since nobody read them")
+        check(program.stop() == 0 and "stopping" in program.text, program.text)
+
+
+def test_an_access_log_that_nobody_reads_holds_up_nobody():
+    for blocking in (True, False):
+        reader, writer = os.pipe()
+        os.set_blocking(writer, blocking)
+        program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--workers", "1", "--access-log", "-",
+                          setup=lambda: os.dup2(writer, 1))
+        port = int(program.word_after("http://127.0.0.1:"))
+        os.close(writer)
+        count = 2000  # some 250 KB of lines
+        exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * (count - 1) +
+                 b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        used = processor_seconds(program.process.pid)
+        began = time.monotonic()
+        while time.monotonic() < began + 1:  # what is looked at is that nothing happens
+            time.sleep(0.1)
+        used = processor_seconds(program.process.pid) - used
+        check(used < 0.4, "it spins", used)
+        check(program.stop() == 0, program.text)
+        kept = b""
+        while part := os.read(reader, 65536):
+            kept += part
+        os.close(reader)
+        lost = sum(map(int, re.findall(r"access log: (\d+) lines were dropped: nobody reads them", program.text)))
+        check(lost > 0 and lost + kept.count(b"\n") == count, lost, kept.count(b"\n"), program.text)
+
+
+def processor_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 if __name__ == "__main__":
     main(globals())
