@@ -1,7 +1,9 @@
 #include "tools/admin.h"
 
 #include <pthread.h>
+#include <strings.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "backends/select.h"
@@ -12,6 +14,8 @@
 namespace evlua::tools {
 
 namespace {
+
+constexpr Duration kIdle = 3 * kSecond;  // the dashboard asks more often
 
 constexpr std::string_view kPolicy =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
@@ -30,16 +34,36 @@ void answer(http::Exchange& exchange, int status, std::string_view type, std::st
   static_cast<void>(exchange.send(body));
 }
 
+/// Without its port, and without the dot that may end a name.
+std::string_view without_port(std::string_view host) {
+  const std::size_t colon = host.rfind(':');
+  const bool inside = colon != std::string_view::npos && host.find(']', colon) != std::string_view::npos;
+  if (colon != std::string_view::npos && !inside) host = host.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) return host.substr(1, host.size() - 2);
+  if (host.ends_with('.')) host.remove_suffix(1);
+  return host;
+}
+
+bool same_name(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
 }  // namespace
 
 class AdminServer::Pages final : public http::Handler {
  public:
-  explicit Pages(std::function<Figures()> figures) : figures_(std::move(figures)) {}
+  /// `names` null: it may be asked for under any.
+  Pages(const std::vector<std::string>* names, std::function<Figures()> figures) : figures_(std::move(figures)) {
+    if (names != nullptr) names_ = *names;
+    any_name_ = names == nullptr;
+  }
 
   bool handle(http::Exchange& exchange) noexcept override {
     const std::string_view path = exchange.path();
     constexpr std::string_view kText = "text/plain; charset=utf-8";
-    if (exchange.method() != "GET" && !exchange.is_head()) {
+    if (!is_ours(exchange.host())) {
+      answer(exchange, 421, kText, "Misdirected Request: allow this name with --admin-host\n");
+    } else if (exchange.method() != "GET" && !exchange.is_head()) {
       set(exchange, "Allow", "GET, HEAD");
       answer(exchange, 405, kText, "Method Not Allowed\n");
     } else if (path == "/metrics") {
@@ -60,20 +84,31 @@ class AdminServer::Pages final : public http::Handler {
   }
 
  private:
+  /// A page whose name's address has been made ours (DNS rebinding) must not read us: its browser sends that name. Who
+  /// sends none is no browser.
+  bool is_ours(std::string_view host) const {
+    if (any_name_ || host.empty()) return true;
+    const std::string_view name = without_port(host);
+    if (same_name(name, "localhost") || net::Address::from_host(name, 0)) return true;
+    return std::any_of(names_.begin(), names_.end(), [&](const std::string& own) { return same_name(name, own); });
+  }
+
   const std::function<Figures()> figures_;
+  std::vector<std::string> names_;
+  bool any_name_ = false;
 };
 
 AdminServer::AdminServer() = default;
 
 AdminServer::Started AdminServer::start(const net::Address& address, const std::vector<int>& handed,
-                                        std::function<Figures()> figures) {
+                                        const std::vector<std::string>& names, std::function<Figures()> figures) {
   // The backend without rings: a kernel that has trouble with those must not keep us from being asked about it.
   auto backend = select_backend("libev");
   if (!backend) return tl::unexpected("--admin: " + backend.error());
   std::unique_ptr<AdminServer> made(new AdminServer);
   made->address_ = address;
   made->handed_ = handed;
-  made->pages_ = std::make_unique<Pages>(std::move(figures));
+  made->pages_ = std::make_unique<Pages>(address.is_unix() ? nullptr : &names, std::move(figures));
   made->scheduler_ = std::make_unique<Scheduler>(Scheduler::Options{1}, backend->factory);
   std::future<Result<void>> listening = made->listening_.get_future();
   made->thread_ = std::thread([&admin = *made] { admin.run_thread(); });
@@ -105,8 +140,10 @@ Task<int> AdminServer::main() {
   sockets_ = listeners.sockets();
   http::Server::Options options;
   options.grace = kSecond;
-  options.limits.connections = 64;
-  options.limits.keep_alive_timeout = 60 * kSecond;
+  // Connections that are kept, or only opened, must not keep out who comes to ask whether all is well.
+  options.limits.connections = 512;
+  options.limits.header_timeout = kIdle;
+  options.limits.keep_alive_timeout = kIdle;
   const std::vector<http::Handler*> handlers = {pages_.get()};
   server_ = std::make_unique<http::Server>(*scheduler_, options, handlers);
   const std::vector<std::vector<http::Listening>> descriptors = listeners.descriptors();

@@ -25,8 +25,10 @@ class AdminServer {
   using Started = tl::expected<std::unique_ptr<AdminServer>, std::string>;
 
   /// Listens, on the sockets that were `handed` to us if there are any, and returns when it does; `figures` is called
-  /// on its thread from then on. The error is what to print. It blocks.
-  static Started start(const net::Address& address, const std::vector<int>& handed, std::function<Figures()> figures);
+  /// on its thread from then on. `names` are those under which it may be asked for, besides addresses and localhost.
+  /// The error is what to print. It blocks.
+  static Started start(const net::Address& address, const std::vector<int>& handed,
+                       const std::vector<std::string>& names, std::function<Figures()> figures);
   /// Ends it. It blocks.
   ~AdminServer();
   AdminServer(const AdminServer&) = delete;

@@ -42,6 +42,9 @@ void define_observe(CLI::App& app, ObserveOptions& options) {
       ->check(CLI::IsMember({"off", "send", "trust"}));
   app.add_option("--admin", options.admin,
                  "ADDRESS:PORT or unix:PATH for /metrics, /healthz and a dashboard; not for the public");
+  app.add_option("--admin-host", options.admin_names,
+                 "name, repeatable, by which it may be asked for; addresses and localhost always may")
+      ->allow_extra_args(false);
   app.add_option("--slow-request", options.slow_seconds, "seconds from which a request is shown there as slow")
       ->check(seconds_from(0.001));
 }
@@ -127,7 +130,8 @@ Task<tl::expected<void, std::string>> Observer::start(BlockingPool& pool, http::
   const Result<net::Address> address = net::Address::parse(options_.admin);
   const std::vector<int> sockets = handed.take(*address);
   auto starting = blocking(
-      pool, [&] { return AdminServer::start(*address, sockets, [this] { return figures(); }); }, PoolJob::Class::slow);
+      pool, [&] { return AdminServer::start(*address, sockets, options_.admin_names, [this] { return figures(); }); },
+      PoolJob::Class::slow);
   std::optional<AdminServer::Started> started = co_await starting;
   if (!*started) co_return Outcome(tl::unexpected(std::move(started->error())));
   admin_ = std::move(**started);

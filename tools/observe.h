@@ -33,7 +33,8 @@ struct ObserveOptions {
   std::string error_log = "-";
   std::string log_level = "info";
   std::string request_ids = "off";
-  std::string admin;        ///< empty: none
+  std::string admin;  ///< empty: none
+  std::vector<std::string> admin_names;
   double slow_seconds = 1;  ///< from when a request is shown as slow
 };
 

@@ -43,7 +43,8 @@ class Server:
         self.port = int(self.program.word_after(f"listening on {scheme}://127.0.0.1:"))
 
     def get(self, target, port=None):
-        answer = exchange(port or self.port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        answer = exchange(port or self.port, request.encode())
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split(b" ")[1]), body.decode()
 
@@ -255,6 +256,37 @@ def test_dashboard():
     check("Uncaught" not in got.stderr and "Content Security Policy" not in got.stderr, got.stderr[-3000:])
     check("GET /sleep?0.2" in page and '<polyline class="curve"' in page and '<rect class="bar"' in page, page[-3000:])
     check(re.search(r'id="total">3 in all<', page) and "1 in Lua" in page, page[:6000])
+    server.end()
+
+
+def test_idle_connections_keep_nobody_out():
+    server = Server("--workers", "1")
+    idle = [socket.create_connection(("127.0.0.1", server.admin), LIMIT) for _ in range(70)]
+    check(server.look("/healthz") == (200, "serving\n"), "with idle ones")
+    for s in idle:
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        check(s.recv(1000).startswith(b"HTTP/1.1 200"), "an idle one is answered")
+    check(server.look("/healthz") == (200, "serving\n"), "with kept ones")
+    for s in idle:
+        check(s.recv(1000) == b"", "they are closed")  # soon: keep-alive would be over before LIMIT
+        s.close()
+    server.end()
+
+
+def test_only_for_its_own_names():
+    server = Server("--workers", "1", "--admin-host", "metrics.internal", "--admin-host", "other")
+
+    def ask(host):
+        request = f"GET /status.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        return int(exchange(server.admin, request.encode()).split(b" ")[1])
+
+    for host in ("127.0.0.1", f"127.0.0.1:{server.admin}", "[::1]:9100", "10.1.2.3", "localhost", "LOCALHOST:80",
+                 "localhost.", "metrics.internal:9100", "Other"):
+        check(ask(host) == 200, host)
+    for host in ("evil.example", "evil.example:9100", "localhost.evil.example", "127.0.0.1.evil.example", "metrics",
+                 "1.2.3.4.5", "[::1].evil.example"):
+        check(ask(host) in (400, 421), host, ask(host))
+    check(ask("evil.example") == 421, "which is how it is refused")
     server.end()
 
 

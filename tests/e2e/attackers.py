@@ -62,11 +62,11 @@ class Server:
         return s
 
     def status(self):
-        answer = exchange(self.admin, b"GET /status.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = exchange(self.admin, b"GET /status.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return json.loads(answer.split(b"\r\n\r\n", 1)[1])
 
     def metric(self, name):
-        answer = exchange(self.admin, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").decode()
+        answer = exchange(self.admin, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").decode()
         return float(answer.split(f"\n{name} ", 1)[1].split("\n", 1)[0])
 
     def __enter__(self):
