@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lua/bridge.h"
+#include "lua/channel_cycles.h"
 #include "lua/iterate.h"
 #include "lua/message.h"
 #include "lua/modules.h"
@@ -109,11 +110,7 @@ int make_channel(lua_State* L) {
   const lua_Integer capacity = lua_isnoneornil(L, 1) ? 0 : check_range(L, 1, 0, 1 << 24);
   auto* made = new (lua_newuserdata(L, sizeof(ChannelPtr))) ChannelPtr;
   luaL_setmetatable(L, kChannelType);
-  try {
-    *made = std::make_shared<MessageChannel>(static_cast<std::size_t>(capacity));
-  } catch (const std::bad_alloc&) {
-    *made = nullptr;
-  }
+  *made = make_message_channel(static_cast<std::size_t>(capacity));
   if (*made == nullptr) return luaL_error(L, "not enough memory");
   return 1;
 }
@@ -166,10 +163,13 @@ struct PushOne {
   }
 };
 
-/// Packs the value on top for `channel`, which must not hold itself: nothing would ever free it.
+/// Packs the value on top for `channel`.
 void pack_for(lua_State* L, const ChannelPtr& channel) {
   pack_message(L, -1);
-  if (!packed_message(L, -1)->mentions(channel.get())) return;
+  const Message& message = *packed_message(L, -1);
+  if (message.channels() == nullptr) return;
+  note_carrier(*channel);
+  if (!message.mentions(channel.get())) return;
   packed_message(L, -1) = nullptr;
   luaL_error(L, "a channel cannot be sent over itself");
 }
@@ -292,7 +292,9 @@ int size(lua_State* L) {
 }
 
 int collect_channel(lua_State* L) {
-  static_cast<ChannelPtr*>(lua_touserdata(L, 1))->~ChannelPtr();
+  auto* channel = static_cast<ChannelPtr*>(lua_touserdata(L, 1));
+  drop_channel(*channel);
+  channel->~ChannelPtr();
   return 0;
 }
 

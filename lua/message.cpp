@@ -9,6 +9,7 @@
 #include <new>
 
 #include "core/check.h"
+#include "lua/channel_cycles.h"
 #include "lua/stack.h"
 #include "lua/vm.h"
 
@@ -55,6 +56,12 @@ void push_user_position(lua_State* L) {
   lua_pushliteral(L, "");
 }
 
+/// Messages that are garbage may hold the memory that is missing: channels that nobody has any more are full of them.
+void collect_messages(lua_State* L) {
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  collect_channel_cycles();
+}
+
 }  // namespace
 
 // -- memory ---------------------------------------------------------------------------------------------------------
@@ -68,7 +75,11 @@ std::unique_ptr<Message> Message::create(const std::shared_ptr<MessageAccount>& 
 }
 
 Message::~Message() {
-  while (channels_ != nullptr) delete std::exchange(channels_, channels_->next);
+  while (channels_ != nullptr) {
+    ChannelLink* link = std::exchange(channels_, channels_->next);
+    drop_channel(link->channel);
+    delete link;
+  }
   std::free(data);
   discharge(charged_);
 }
@@ -142,10 +153,9 @@ struct Packer {
   void put(T value) {
     append(&value, sizeof value);
   }
-  /// Messages that are garbage may hold what is missing: channels that nobody has any more are full of them.
   void append(const void* data, std::size_t size) {
     if (message.append(data, size)) return;
-    lua_gc(L, LUA_GCCOLLECT, 0);
+    collect_messages(L);
     if (!message.append(data, size)) luaL_error(L, "%s", kNoMemory);
   }
   /// Writes to a place that was left for it.
@@ -479,7 +489,7 @@ void pack_message(lua_State* L, int first) {
   const Vm& vm = Vm::of(L);
   message = Message::create(vm.messages(), vm.keeps_limit());
   if (message == nullptr) {
-    lua_gc(L, LUA_GCCOLLECT, 0);
+    collect_messages(L);
     message = Message::create(vm.messages(), vm.keeps_limit());
   }
   if (message == nullptr) luaL_error(L, "%s", kNoMemory);

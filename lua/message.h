@@ -60,6 +60,7 @@ class Message {
   /// Null when there is no memory.
   ChannelLink* add_channel(const std::shared_ptr<MessageChannel>& channel) noexcept;
   bool mentions(const MessageChannel* channel) const noexcept;
+  const ChannelLink* channels() const noexcept { return channels_; }
 
   char* data = nullptr;  ///< see message.cpp
   std::size_t size = 0;

@@ -37,6 +37,41 @@ class Channel {
     Error error{};  ///< code 0: it happened
   };
 
+  /// Values in the order in which they were sent.
+  struct Queue {
+    Queue() = default;
+    Queue(const Queue&) = delete;
+    Queue& operator=(const Queue&) = delete;
+    ~Queue() {
+      while (!empty()) (void)pop();
+    }
+    bool empty() const noexcept { return first == nullptr; }
+    void push(T value) noexcept {
+      T& place = empty() ? first : last->next;
+      last = value.get();
+      place = std::move(value);
+      ++size;
+    }
+    /// REQUIRES: not empty.
+    T pop() noexcept {
+      T value = std::move(first);
+      first = std::move(value->next);
+      --size;
+      return value;
+    }
+
+    void append(Queue& other) noexcept {
+      if (other.empty()) return;
+      (empty() ? first : last->next) = std::move(other.first);
+      last = other.last;
+      size += std::exchange(other.size, 0);
+    }
+
+    T first;
+    typename T::element_type* last = nullptr;
+    std::size_t size = 0;
+  };
+
   explicit Channel(std::size_t capacity) : capacity_(capacity) {}
   ~Channel() { EVLUA_CHECK(senders_.empty() && receivers_.empty()); }
   Channel(const Channel&) = delete;
@@ -99,30 +134,14 @@ class Channel {
   }
   std::size_t capacity() const noexcept { return capacity_; }
 
- private:
-  struct Queue {
-    ~Queue() {
-      while (!empty()) (void)pop();
-    }
-    bool empty() const noexcept { return first == nullptr; }
-    void push(T value) noexcept {
-      T& place = empty() ? first : last->next;
-      last = value.get();
-      place = std::move(value);
-      ++size;
-    }
-    /// REQUIRES: not empty.
-    T pop() noexcept {
-      T value = std::move(first);
-      first = std::move(value->next);
-      --size;
-      return value;
-    }
+  // -- for whoever looks for channels that hold each other ------------------------------------------------------------
 
-    T first;
-    typename T::element_type* last = nullptr;
-    std::size_t size = 0;
-  };
+  /// Nobody else takes the locks of two channels at once.
+  FutexMutex& lock() noexcept { return lock_; }
+  /// What is queued. REQUIRES: the lock is held, or nobody else has the channel.
+  Queue& queue() noexcept { return queue_; }
+
+ private:
   struct Waiter {
     std::atomic<bool> taken{false};  // set by the one who makes a case happen
     Chosen chosen;

@@ -35,6 +35,41 @@ local acts = {
     for _ = 1, 300 do channel:send(s) assert(#channel:receive() == #s) end
     return "pumped"
   end,
+  cycles = function()  -- three that hold each other, 200 times
+    local s = ("x"):rep(1 << 20)
+    for _ = 1, 200 do
+      local a, b, c = thread.channel(1), thread.channel(1), thread.channel(1)
+      assert(a:send{b} and b:send{c, c, s} and c:send{a})
+    end
+    return "cycled"
+  end,
+  elsewhere = function()  -- the same, where the other two are let go of in another state
+    for _ = 1, 100 do
+      local a, b = thread.channel(1), thread.channel(1)
+      assert(a:send{b, ("x"):rep(1 << 20)})
+      thread.run(function(b, a) assert(b:send{a}) end, b, a)
+    end
+    return "cycled"
+  end,
+  chain = function()  -- each holds the one before
+    local last = thread.channel(1)
+    for _ = 1, 100000 do
+      local link = thread.channel(1)
+      link:send(last)
+      last = link
+    end
+    last = nil
+    collectgarbage()
+    return "chained"
+  end,
+  alive = function()  -- a circle that one still has
+    local a, b = thread.channel(1), thread.channel(1)
+    assert(a:send{b, "in a"} and b:send{a, "in b"})
+    b = nil
+    for _ = 1, 3 do collectgarbage() end
+    local got = a:receive()
+    return got[2] .. ", " .. got[1]:receive()[2]
+  end,
   pack = function() return #string.pack("z", ("x"):rep(40 << 20)) end,
   one = function() return #("x"):rep(30 << 20) end,
 }
@@ -77,6 +112,18 @@ def test_messages_count_for_their_sender():
         check(get(port, "pump") == (200, "pumped"), program.text)
         peak = peak_mib(program)
         check(SANITIZED or peak < 250, peak)
+        check(program.stop() == 0, program.text)
+
+
+def test_channels_that_hold_each_other_are_garbage():
+    program, port = serve(APP, "--workers", "1", "--vm-memory", "64")
+    with program:
+        acts = {"cycles": "cycled", "elsewhere": "cycled", "alive": "in a, in b", "chain": "chained"}
+        for path, told in acts.items():
+            check(get(port, path) == (200, told), path, program.text)
+        check(get(port, "pump") == (200, "pumped"), program.text)
+        peak = peak_mib(program)
+        check(SANITIZED or peak < 300, peak)
         check(program.stop() == 0, program.text)
 
 
