@@ -86,6 +86,8 @@ class Queue {
   }
 
  private:
+  friend struct Inspector;  // of tests/sim
+
   void forget() noexcept { head_ = tail_ = nullptr; }
 
   Runnable* head_ = nullptr;

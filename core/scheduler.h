@@ -51,6 +51,7 @@ class Scheduler final : public Executor {
 
  private:
   friend class Worker;
+  friend struct Inspector;  // of tests/sim
 
   void inject(Runnable& work) noexcept;
   Runnable* take_injected(Worker& worker) noexcept;

@@ -49,6 +49,8 @@ class Strand final : public Executor, private Runnable {
   bool is_current() const noexcept;
 
  private:
+  friend struct Inspector;  // of tests/sim
+
   bool try_enter() noexcept;
   void leave() noexcept;
   void run_share() noexcept;

@@ -64,6 +64,8 @@ class TimerHeap {
   bool empty() const noexcept { return entries_.empty(); }
 
  private:
+  friend struct Inspector;  // of tests/sim
+
   struct Entry {
     Instant deadline;
     TimerNode* node;

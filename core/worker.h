@@ -94,7 +94,8 @@ class Worker final : public BackendHost, private Executor {
 
  private:
   friend class Scheduler;
-  struct Closer;  // a close that nobody waits for
+  friend struct Inspector;  // of tests/sim
+  struct Closer;            // a close that nobody waits for
 
   void enqueue(Runnable& work) noexcept override;  // Executor: pinned
 

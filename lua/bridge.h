@@ -104,7 +104,7 @@ struct StepWait : OpWait {
 struct Park : OpWait {
   explicit Park(Instant until) : OpWait(OpCode::sleep, -1, until) {
     start = [](Suspension& self, Fiber& waiter) { static_cast<Park&>(self).begin_park(waiter); };
-    cancel = [](Suspension& self) noexcept { (void)static_cast<Park&>(self).end(End::cancelled); };
+    cancel = &ask_to_end;
   }
 
   /// True for the one caller who has ended the wait; nobody else may give what was waited for.
@@ -117,6 +117,11 @@ struct Park : OpWait {
   Error error() const noexcept {
     return Error{end_ == End::cancelled ? ECANCELED : ETIMEDOUT, ErrorDomain::system, OpCode::task};
   }
+
+  /// What `cancel` is in every Park, and nowhere else.
+  static void ask_to_end(Suspension& self) noexcept { (void)static_cast<Park&>(self).end(End::cancelled); }
+  /// Something outside of the Vm can end it as well.
+  bool waits_for_others() const noexcept { return awaits_others; }
 
  protected:
   enum class End : unsigned char { none, woken, cancelled, expired };

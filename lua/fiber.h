@@ -205,6 +205,7 @@ class Fiber final : public ListNode, private Runnable {
  private:
   friend class Vm;
   friend struct Deferred;
+  friend struct evlua::Inspector;  // of tests/sim
   enum class Starting : unsigned char { no, yes, completed };
 
   explicit Fiber(Vm& vm) : vm_(vm) {}

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "core/check.h"
+#include "core/refusal.h"
 #include "lua/channel_cycles.h"
 #include "lua/stack.h"
 #include "lua/vm.h"
@@ -85,6 +86,7 @@ Message::~Message() {
 }
 
 bool Message::charge(std::size_t bytes) noexcept {
+  if (memory_refused()) return false;
   if (!limited_) {
     account_->force(bytes);
   } else if (!account_->take(bytes)) {

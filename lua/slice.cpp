@@ -97,13 +97,17 @@ struct PreemptWait : Suspension, Runnable {
   Behind behind = Behind::nobody;
 };
 
-/// For tests: EVLUA_CUT_SLICES is the seed of where slices end, which is everywhere. In builds with checks only.
-bool cuts_at_random() noexcept {
+/// EVLUA_CUT_SLICES is the seed of where slices end, which is everywhere. In builds with checks only.
+Slice::CutAfter asked_for_by_environment() noexcept {
 #ifdef NDEBUG
-  return false;
+  return nullptr;
 #else
-  static const bool asked = ::getenv("EVLUA_CUT_SLICES") != nullptr;
-  return asked;
+  if (::getenv("EVLUA_CUT_SLICES") == nullptr) return nullptr;
+  return []() noexcept {
+    thread_local std::minstd_rand random(
+        static_cast<unsigned>(std::strtoul(::getenv("EVLUA_CUT_SLICES"), nullptr, 10)));
+    return static_cast<int>(random() % 40) + 1;
+  };
 #endif
 }
 
@@ -141,7 +145,8 @@ void on_hook(lua_State* L, lua_Debug* where) {
   // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
   // program has taken too long, and nothing shall be interrupted.
   const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
-  if (!cuts_at_random() && used < clock.share.load(std::memory_order_relaxed)) return;  // the monitor will ask again
+  const bool is_short = used < clock.share.load(std::memory_order_relaxed);
+  if (is_short && !Slice::cut_by_tests()) return;  // the monitor will ask again
   if (!vm.strand().has_queued() && !Worker::current().others_wait()) {
     Slice::began(L);
     return;
@@ -163,14 +168,18 @@ void on_signal_to_yield(int) {
 
 }  // namespace
 
-#ifndef NDEBUG
-void Slice::began(lua_State* L) noexcept {
-  if (!cuts_at_random()) return;
-  thread_local std::minstd_rand random(static_cast<unsigned>(std::strtoul(::getenv("EVLUA_CUT_SLICES"), nullptr, 10)));
+std::atomic<Slice::CutAfter> Slice::cut_after_{asked_for_by_environment()};
+
+void Slice::plan_cut(lua_State* L) noexcept {
+  const int after = cut_after_.load(std::memory_order_relaxed)();
+  if (after == 0) return;
   clock_.asked.store(clock_.number.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  if (lua_gethook(L) != on_hook) take_hook(L, static_cast<int>(random() % 40) + 1);
+  if (lua_gethook(L) != on_hook) take_hook(L, after);
 }
-#endif
+
+Slice::Saved Slice::exchange(const Saved& other) noexcept {
+  return {clock_.number.exchange(other.number), clock_.asked.exchange(other.asked), clock_.vm.exchange(other.vm)};
+}
 
 void Slice::interrupt(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) take_hook(L, 1);

@@ -75,11 +75,10 @@ class Slice {
 
   static SliceClock& clock() noexcept { return clock_; }
   /// A coroutine runs in it from now on.
-#ifdef NDEBUG
-  static void began(lua_State* /*L*/) noexcept {}
-#else
-  static void began(lua_State* L) noexcept;
-#endif
+  static void began(lua_State* L) noexcept {
+    if (cut_after_.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+      plan_cut(L);
+  }
   /// A coroutine has returned to its resumer, or yielded. True: it was about to be interrupted.
   static bool left(lua_State* L) noexcept;
   /// The slice's limits are looked at when the coroutine goes on.
@@ -89,17 +88,34 @@ class Slice {
   static std::uint64_t cut_short() noexcept { return cut_short_.load(std::memory_order_relaxed); }
   static void count_cut() noexcept { cut_short_.fetch_add(1, std::memory_order_relaxed); }
 
+  // -- for tests ----------------------------------------------------------------------------------------------------
+
+  /// After how many instructions the slice that begins shall end, whatever it has used; 0: not before it ends itself.
+  using CutAfter = int (*)() noexcept;
+  /// Null: the monitor decides.
+  static void set_cut_after(CutAfter decide) noexcept { cut_after_.store(decide, std::memory_order_relaxed); }
+  static bool cut_by_tests() noexcept { return cut_after_.load(std::memory_order_relaxed) != nullptr; }
+  /// What a thread knows of its slice: for a simulator that has several workers on one thread.
+  struct Saved {
+    std::uint64_t number = 0;
+    std::uint64_t asked = 0;
+    Vm* vm = nullptr;
+  };
+  static Saved exchange(const Saved& other) noexcept;
+
  private:
   void advance() noexcept {
     const std::uint64_t number = clock_.number.load(std::memory_order_relaxed);
     if (number == 0) enlist();
     clock_.number.store(number + (outer_ == nullptr ? 1 : 2), std::memory_order_relaxed);
   }
+  static void plan_cut(lua_State* L) noexcept;
   static void enlist();
   static void wake_monitor() noexcept;
 
   static thread_local constinit SliceClock clock_;
   static inline std::atomic<std::uint64_t> cut_short_{0};
+  static std::atomic<CutAfter> cut_after_;
 
   Vm* const outer_;
 };

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/lockfree/futex_mutex.h"
+#include "core/refusal.h"
 #include "lua/compat.h"
 #include "lua/fiber.h"
 #include "lua/finalizers.h"
@@ -109,6 +110,7 @@ Vm::Seed Vm::seed() {
 }
 
 std::unique_ptr<Vm> Vm::create(const Seed& seed) {
+  if (memory_refused()) return nullptr;
   std::unique_ptr<Vm> vm = create(*seed.scheduler, seed.options);
   if (vm == nullptr) return nullptr;
   vm->on_exit = seed.on_exit;
@@ -176,6 +178,7 @@ void Vm::collect_what_ran_short() {
 }
 
 Fiber* Vm::take_fiber() {
+  if (memory_refused()) return nullptr;
   collect_what_ran_short();
   Fiber* fiber = spare_.pop_front();
   if (fiber != nullptr) {

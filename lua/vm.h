@@ -27,6 +27,10 @@
 #include "lua/slice_load.h"
 #include "lua/task_errors.h"
 
+namespace evlua {
+struct Inspector;
+}
+
 namespace evlua::lua {
 
 class Fiber;
@@ -195,6 +199,7 @@ class Vm {
  private:
   friend class Fiber;
   friend class TaskErrors;
+  friend struct evlua::Inspector;  // of tests/sim
 
   static constexpr std::uintptr_t kHeld = 1;
   static constexpr std::size_t kSpareFibersMax = 1024;

@@ -6,6 +6,7 @@
 
 #include "backends/sim/driver.h"
 #include "core/check.h"
+#include "core/refusal.h"
 
 namespace evlua {
 namespace {
@@ -86,6 +87,7 @@ void SimBackend::submit(Op& op) noexcept {
   flight.op = &op;
   flight.backend = this;
   flight.number = state_.next_flight++;
+  ++state_.flying[static_cast<std::size_t>(op.code)];
   flight.file = state_.file(op.fd);
   op.res = 0;
   if (op.code == OpCode::recv && op.args.recv.data == nullptr) op.buffer = kNoBuffer;
@@ -205,6 +207,7 @@ void SimBackend::land(SimFlight& flight, ReadyList& ready) noexcept {
   state_.note("ready", flight);
   if (flight.file != nullptr) --flight.file->in_flight;
   Op& op = *flight.op;
+  --state_.flying[static_cast<std::size_t>(op.code)];
   flights_.erase(&op);
   ready.push_back(op);
 }
@@ -212,6 +215,7 @@ void SimBackend::land(SimFlight& flight, ReadyList& ready) noexcept {
 /// The result, if any, has no taker.
 void SimBackend::dispose(SimFlight& flight) noexcept {
   Op& op = *flight.op;
+  --state_.flying[static_cast<std::size_t>(op.code)];
   if (flight.scheduled) events_.erase(flight.when);
   if (flight.file != nullptr) --flight.file->in_flight;
   if (flight.stage != SimFlight::Stage::done) {
@@ -225,6 +229,7 @@ void SimBackend::dispose(SimFlight& flight) noexcept {
 
 bool SimBackend::lend(void* self, Op& op) noexcept {
   auto& buffers = static_cast<SimBackend*>(self)->buffers_;
+  if (memory_refused()) return false;
   op.buffer = buffers.lend();
   if (op.buffer != kNoBuffer) {
     op.args.recv.data = buffers.data(op.buffer);

@@ -58,6 +58,8 @@ class SimBackend final : public Backend {
   void schedule(SimFlight& flight, Instant at) noexcept;
 
  private:
+  friend struct Inspector;  // of tests/sim
+
   void run_due(ReadyList& ready) noexcept;
   void attempt(SimFlight& flight) noexcept;
   std::int32_t result_of_attempt(SimFlight& flight) noexcept;

@@ -1,6 +1,7 @@
 // The inside of a SimWorld: what the simulator's files share, and no one else sees. Everything is guarded by `mutex`.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -158,6 +159,7 @@ struct SimState {
   std::uint64_t next_event = 0;
   std::uint64_t next_flight = 1;
   std::uint64_t fallible_steps = 0;
+  std::array<std::size_t, 256> flying{};  // operations in flight, by their code
   bool single_thread = false;
   std::function<void()> on_deadlock;
   SimDriver* driver = nullptr;

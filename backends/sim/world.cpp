@@ -79,6 +79,20 @@ std::size_t SimWorld::open_descriptors() const noexcept {
   return state_->descriptors.size();
 }
 
+std::size_t SimWorld::open_sockets() const noexcept {
+  const Guard lock(state_->mutex);
+  std::size_t sockets = 0;
+  for (const auto& [fd, file] : state_->descriptors) {
+    if (file->kind == SimFile::Kind::stream || file->kind == SimFile::Kind::listener) ++sockets;
+  }
+  return sockets;
+}
+
+std::size_t SimWorld::in_flight(OpCode code) const noexcept {
+  const Guard lock(state_->mutex);
+  return state_->flying[static_cast<std::size_t>(code)];
+}
+
 // -- files ----------------------------------------------------------------------------------------------------------
 
 void SimWorld::make_file(std::string_view path, std::string_view contents) {

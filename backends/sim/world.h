@@ -24,6 +24,7 @@
 #include <string_view>
 
 #include "backends/sim/faults.h"
+#include "core/opcode.h"
 #include "core/time.h"
 
 namespace evlua {
@@ -60,6 +61,10 @@ class SimWorld {
   void reset(int fd);
   /// Descriptors now open: what is left at the end has leaked.
   std::size_t open_descriptors() const noexcept;
+  /// Of them, sockets.
+  std::size_t open_sockets() const noexcept;
+  /// Operations of this kind that have not ended.
+  std::size_t in_flight(OpCode code) const noexcept;
 
   // -- files. Paths begin at the root; a relative path does, too ----------------------------------------------------
 

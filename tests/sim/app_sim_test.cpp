@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/io_await.h"
@@ -16,124 +17,18 @@
 #include "lua/http_app.h"
 #include "lua/http_pool.h"
 #include "net/http/server.h"
+#include "tests/sim/failing_allocator.h"
+#include "tests/sim/simulated_app.h"
 #include "tests/sim/simulation.h"
 
 namespace evlua::test {
 namespace {
 
-constexpr const char* kApp = R"lua(
-local evlua, fs, thread, shared = require "evlua", require "evlua.fs", require "evlua.thread", require "evlua.shared"
-local counts = shared.dict("sim")
-
-local routes = {}
-
-function routes.plain(id) return "plain " .. id end
-
-function routes.sleep(id)
-  evlua.sleep(id % 7 / 100)
-  return "sleep " .. id
-end
-
-function routes.tasks(id)
-  local sum = 0
-  evlua.scope(function(scope)
-    for i = 1, 3 do
-      scope:spawn(function() evlua.sleep(i / 1000) evlua.yield() sum = sum + i end)
-    end
-  end)
-  return "tasks " .. id .. " " .. math.tointeger(sum)
-end
-
-function routes.race(id)
-  local late = evlua.spawn(evlua.sleep, 1000)
-  local done = evlua.timeout(id % 3 / 100 + 0.001, function() return late:join() end)
-  late:cancel()
-  late:wait()
-  return "race " .. id .. " " .. tostring(done)
-end
-
-function routes.coroutine(id)
-  local next_value = coroutine.wrap(function() for i = 1, 3 do evlua.sleep(0.001) coroutine.yield(i) end end)
-  return ("coroutine %s %d"):format(id, next_value() + next_value() + next_value())
-end
-
-function routes.file(id)
-  local path = "/f" .. id
-  local file = fs.open(path, "w+")
-  if not file then return nil end
-  local text = ("file %s "):format(id):rep(50)
-  local back = file:write(text) and ""
-  while back and #back < #text do
-    local piece = file:read_at(#text - #back, #back)
-    back = piece and back .. piece
-  end
-  file:close()
-  return back
-end
-
-function routes.shared(id)
-  local name = "lock" .. id % 3
-  local held = shared.lock(name, {timeout = 60})
-  if not held then return nil end
-  local before = counts:get(name) or 0
-  evlua.sleep(0.001)
-  counts:set(name, before + 1)
-  held:unlock()
-  return "shared " .. id
-end
-
-function routes.thread(id)
-  return thread.run(function(text)
-    local inner = require "evlua"
-    inner.sleep(0.001)
-    return "thread " .. text
-  end, id)
-end
-
-local function handle(req, res)
-  if req.method == "POST" then
-    local body = req:body(100000)
-    if body then res:text(body) else res:status(400):text("no body") end
-    return
-  end
-  local kind, id = req.path:match("^/(%a+)/(%d+)$")
-  if kind == "remote" then return res:text("remote " .. id .. " " .. req.remote) end
-  if kind == "stream" then
-    for i = 1, 5 do
-      if not res:write(("stream %s %d\n"):format(id, i)) then return end
-      evlua.sleep(i / 1000)
-    end
-    return
-  end
-  local answer = routes[kind](id)
-  if answer then res:text(answer) else res:status(500):text("failed") end
-end
-
-return function(req, res)
-  local ok, message = xpcall(handle, debug.traceback, req, res)
-  if ok then return end
-  for _, reason in ipairs{"cancelled", "the server stops", "not enough memory"} do
-    if message:find(reason) then error(message, 0) end
-  end
-  io.stderr:write("error in a handler: ", message, "\n")
-  evlua.exit(1)
-end
-)lua";
-
-std::string expected(const std::string& kind, const std::string& id) {
-  if (kind == "tasks") return "tasks " + id + " 6";
-  if (kind == "race") return "race " + id + " nil";
-  if (kind == "coroutine") return "coroutine " + id + " 6";
-  std::string text;
-  if (kind == "file") {
-    for (int i = 0; i < 50; ++i) text += "file " + id + " ";
-  } else if (kind == "stream") {
-    for (int i = 1; i <= 5; ++i) text += "stream " + id + " " + std::to_string(i) + "\n";
-  } else {
-    text = kind + " " + id;
-  }
-  return text;
-}
+constexpr std::string_view kPost = "post";
+constexpr std::string_view kRemote = "remote";
+constexpr const char* kKinds[] = {"plain",  "sleep",   "tasks",   "race",   "coroutine", "file", "shared",
+                                  "stream", "compute", "channel", "select", "mutex",     "once"};
+constexpr const char* kThreadKinds[] = {"thread", "pool", "threads"};
 
 struct Answer {
   long status = 0;  // 0: the connection ended before it
@@ -154,15 +49,43 @@ struct Site {
     bool threads = false;
     bool proxied = false;               ///< connections begin with a PROXY header
     std::uint64_t fail_allocation = 0;  ///< this one of those that Lua code makes; 0: none
+    const char* only = nullptr;         ///< each client asks just this, once
   };
 
   Site(Simulation& simulation, const Options& site_options) : sim(simulation), options(site_options) {
     address.sin_family = AF_INET;
     address.sin_port = htons(80);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sim.add_invariant([this] { return check(); });
+    sim.add_idle_invariant([this] { return check_idle(); });
+  }
+
+  const char* check() {
+    for (const auto& vm : vms) {
+      if (const char* broken = Inspector::check(*vm)) return broken;
+    }
+    return nullptr;
+  }
+  const char* check_idle() {
+    for (const auto& vm : vms) {
+      if (vm->main_state() == nullptr) continue;
+      if (const char* broken = Inspector::check_idle(*vm)) return broken;
+    }
+    return check_sockets();
+  }
+  /// The listener, the clients' and the connections'; those on their way in or out are neither, perhaps.
+  const char* check_sockets() const {
+    std::size_t expected = 1 + client_sockets;
+    for (std::size_t i = 0; server != nullptr && i < pools.size(); ++i) {
+      expected += server->station(i).connection_count();
+    }
+    const std::size_t moving = sim.world().in_flight(OpCode::accept) + sim.world().in_flight(OpCode::close);
+    return sim.world().open_sockets() <= expected + moving ? nullptr : "a socket has leaked";
   }
 
   std::uint64_t below(std::uint64_t limit) { return sim.random().below(limit); }
+  /// 1 to `most`.
+  std::uint64_t some(std::uint64_t most) { return options.only != nullptr ? 1 : 1 + below(most); }
 
   // -- the client ---------------------------------------------------------------------------------------------------
 
@@ -247,18 +170,17 @@ struct Site {
   }
 
   Question ask(const std::string& remote) {
-    static constexpr const char* kKinds[] = {"plain",     "sleep", "tasks",  "race",
-                                             "coroutine", "file",  "shared", "stream"};
     const std::string id = std::to_string(++asked);
-    if (below(5) == 0) {
+    if (options.only != nullptr ? options.only == kPost : below(5) == 0) {
       const std::string body(below(3000), static_cast<char>('a' + below(26)));
       const std::string length = std::to_string(body.size());
       return {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + length + "\r\n\r\n" + body, body};
     }
-    if (!remote.empty() && below(4) == 0) {
-      return {"GET /remote/" + id + " HTTP/1.1\r\nHost: a\r\n\r\n", "remote " + id + " " + remote};
-    }
-    const std::string kind = options.threads && below(8) == 0 ? "thread" : kKinds[below(std::size(kKinds))];
+    const bool asks_who = options.only == nullptr ? !remote.empty() && below(4) == 0 : options.only == kRemote;
+    if (asks_who) return {"GET /remote/" + id + " HTTP/1.1\r\nHost: a\r\n\r\n", "remote " + id + " " + remote};
+    const bool of_threads = options.threads && below(8) == 0;
+    std::string kind = of_threads ? kThreadKinds[below(3)] : kKinds[below(std::size(kKinds))];
+    if (options.only != nullptr) kind = options.only;
     return {"GET /" + kind + "/" + id + " HTTP/1.1\r\nHost: a\r\n\r\n", expected(kind, id)};
   }
 
@@ -266,7 +188,7 @@ struct Site {
   Task<bool> exchange(int fd, Incoming& in, const std::string& remote, const std::string& header) {
     std::vector<Question> questions;
     std::string text = header;
-    for (std::uint64_t i = 1 + below(3); i > 0; --i) {
+    for (std::uint64_t i = some(3); i > 0; --i) {
       questions.push_back(ask(remote));
       text += questions.back().text;
     }
@@ -276,8 +198,11 @@ struct Site {
     if (!options.strict && below(8) == 0) co_return false;
     for (const Question& question : questions) {
       const Answer answer = co_await read_answer(fd, in);
-      if (options.strict && answer.status != 200) sim.violation("a request was not answered");
-      if (answer.status == 200 && answer.body != question.answer) sim.violation("an answer to another question");
+      const bool wrong = answer.status == 200 && answer.body != question.answer;
+      if (wrong || (options.strict && answer.status != 200)) {
+        std::fprintf(stderr, "%s-> %ld %s\n", question.text.c_str(), answer.status, answer.body.c_str());
+        sim.violation(wrong ? "an answer to another question" : "a request was not answered");
+      }
       if (answer.status == 200) ++answered;
       if (answer.status == 0) co_return false;
     }
@@ -285,8 +210,9 @@ struct Site {
   }
 
   Task<void> client() {
-    for (std::uint64_t connections = 1 + below(2); connections > 0; --connections) {
+    for (std::uint64_t connections = some(2); connections > 0; --connections) {
       const int fd = sim.world().socket();
+      ++client_sockets;
       IoAwait op = io::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
       const Result<std::int32_t> connected = co_await op;
       if (!connected && options.strict) sim.violation("a client could not connect");
@@ -299,38 +225,14 @@ struct Site {
         remote = "192.0.2.1:" + std::to_string(port);
       }
       bool goes_on = connected.has_value();
-      for (std::uint64_t rounds = 1 + below(3); goes_on && rounds > 0; --rounds) {
+      for (std::uint64_t rounds = some(3); goes_on && rounds > 0; --rounds) {
         goes_on = co_await exchange(fd, in, remote, header);
         header.clear();
       }
       Worker::current().close_later(fd);
+      --client_sockets;
     }
   }
-
-  /// In front of a Vm's own allocator.
-  struct Memory {
-    void install(lua::Vm& of, std::uint64_t fails_at) {
-      vm = &of;
-      at = fails_at;
-      allocator = lua_getallocf(of.main_state(), &context);
-      lua_setallocf(of.main_state(), &Memory::allocate, this);
-    }
-    static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) {
-      auto& memory = *static_cast<Memory*>(self);
-      const bool grows = new_size > (block != nullptr ? old_size : 0);
-      // Twice in a row: Lua collects garbage after the first failure, and tries again.
-      if (grows && memory.vm->keeps_limit() && ++memory.count >= memory.at && memory.count <= memory.at + 1) {
-        if (memory.at != 0) return nullptr;
-      }
-      return memory.allocator(memory.context, block, old_size, new_size);
-    }
-
-    lua::Vm* vm = nullptr;
-    lua_Alloc allocator = nullptr;
-    void* context = nullptr;
-    std::uint64_t at = 0;
-    std::uint64_t count = 0;
-  };
 
   // -- the server ---------------------------------------------------------------------------------------------------
 
@@ -347,6 +249,8 @@ struct Site {
       if (!loaded) co_return false;
     }
     memory.install(*vms.front(), options.fail_allocation);
+    sim.begin_refusing();
+    loaded_at = sim.steps();
     for (unsigned index = 0; index < count; index += options.vms) {
       std::vector<lua::HttpApp*> some;
       for (unsigned i = 0; i < options.vms; ++i) some.push_back(apps[index + i].get());
@@ -394,11 +298,13 @@ struct Site {
   Simulation& sim;
   const Options options;
   sockaddr_in address{};
-  Memory memory;
+  FailingAllocator memory;
   std::vector<std::unique_ptr<lua::Vm>> vms;
   std::vector<std::unique_ptr<lua::HttpApp>> apps;
   std::vector<std::unique_ptr<lua::HttpPool>> pools;
   std::unique_ptr<http::Server> server;
+  std::size_t client_sockets = 0;
+  std::uint64_t loaded_at = 0;
   int asked = 0;
   int answered = 0;
 };
@@ -409,19 +315,24 @@ struct Run {
   unsigned workers = 2;
   Site::Options site{};
   std::uint64_t stop_at = 0;  ///< the step at which the server is told to stop
+  double cuts = 0;            ///< see Simulation::Options
+  std::uint64_t refuse_at = 0;
 };
 
 struct Outcome {
   std::uint64_t digest = 0;
   std::uint64_t steps = 0;
+  std::uint64_t loaded = 0;  ///< steps when the app was
   std::uint64_t fallible = 0;
   std::uint64_t allocations = 0;
+  std::uint64_t refusable = 0;
   int asked = 0;
   int answered = 0;
 };
 
 Outcome run_site(const Run& run) {
-  Simulation sim({.seed = run.seed, .workers = run.workers, .faults = run.faults});
+  Simulation sim(
+      {.seed = run.seed, .workers = run.workers, .faults = run.faults, .cuts = run.cuts, .refuse_at = run.refuse_at});
   Site site(sim, run.site);
   if (run.stop_at != 0) {
     sim.at_step(run.stop_at, [&] {
@@ -429,8 +340,14 @@ Outcome run_site(const Run& run) {
     });
   }
   CHECK(sim.run(site.main()) == 0);
-  return {sim.world().digest(), sim.steps(), sim.world().fallible_steps(),
-          site.memory.count,    site.asked,  site.answered};
+  return {.digest = sim.world().digest(),
+          .steps = sim.steps(),
+          .loaded = site.loaded_at,
+          .fallible = sim.world().fallible_steps(),
+          .allocations = site.memory.count,
+          .refusable = sim.refusable_steps(),
+          .asked = site.asked,
+          .answered = site.answered};
 }
 
 TEST_CASE("random clients are answered") {
@@ -446,6 +363,7 @@ TEST_CASE("random clients are answered") {
     run.site.clients = 1 + static_cast<unsigned>(random.below(6));
     run.site.threads = random.below(4) == 0;
     run.site.proxied = random.below(4) == 0;
+    run.cuts = random.below(2) == 0 ? 0.4 : 0;
     const Outcome outcome = run_site(run);
     CHECK(outcome.asked == outcome.answered);
     answered += outcome.answered;
@@ -462,6 +380,7 @@ TEST_CASE("random faults, clients that give up, and a stop at any time break not
     run.site = {.strict = false, .vms = 1 + static_cast<unsigned>(random.below(2)), .clients = 4};
     run.site.threads = random.below(4) == 0;
     run.site.proxied = random.below(4) == 0;
+    run.cuts = random.below(2) == 0 ? 0.4 : 0;
     if (random.below(2) == 0) run.stop_at = 1 + random.below(20'000);
     run_site(run);
   });
@@ -476,52 +395,72 @@ TEST_CASE("a seed decides everything") {
   });
 }
 
+/// A client or two that ask for one thing: so small that everything can be tried at each of its steps.
+template <class Body>
+void for_each_kind(const char* what, unsigned clients, Body body) {
+  for_each_seed(what, 1, [&](std::uint64_t seed) {
+    const auto ask = [&](const char* kind) {
+      CAPTURE(kind);
+      name_part(kind);
+      body(Run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = clients, .only = kind}});
+    };
+    for (const char* kind : kKinds) ask(kind);
+    for (const char* kind : kThreadKinds) ask(kind);
+    ask(kPost.data());
+  });
+}
+
 TEST_CASE("torture: each fallible operation fails once") {
-  for_each_seed("app, each operation failing", 4, [](std::uint64_t seed) {
-    const Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2}};
-    const Outcome whole = run_site(run);
-    for_each_step(whole.fallible, 1000, [&](std::uint64_t step) {
-      Run failing = run;
-      failing.faults.fail_at = step;
-      run_site(failing);
+  for_each_kind("app, each operation failing", 2, [](Run run) {
+    const std::uint64_t count = run_site(run).fallible;
+    for_each_step(count, [&](std::uint64_t step) {
+      run.faults.fail_at = step;
+      run_site(run);
     });
   });
 }
 
 TEST_CASE("torture: behind a proxy, each fallible operation fails once") {
   for_each_seed("app behind a proxy, each operation failing", 2, [](std::uint64_t seed) {
-    Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2}};
+    Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2, .only = kRemote.data()}};
     run.site.proxied = true;
-    const Outcome whole = run_site(run);
-    for_each_step(whole.fallible, 500, [&](std::uint64_t step) {
-      Run failing = run;
-      failing.faults.fail_at = step;
-      run_site(failing);
+    const std::uint64_t count = run_site(run).fallible;
+    for_each_step(count, [&](std::uint64_t step) {
+      run.faults.fail_at = step;
+      run_site(run);
     });
   });
 }
 
 TEST_CASE("torture: each allocation of Lua code fails once") {
-  for_each_seed("app, each allocation failing", 4, [](std::uint64_t seed) {
-    Run run{.seed = seed, .faults = SimFaults::none(), .workers = 1, .site = {.strict = false, .clients = 5}};
-    const Outcome whole = run_site(run);
-    CHECK(whole.allocations > 0);
-    for_each_step(whole.allocations, 1500, [&](std::uint64_t step) {
-      Run failing = run;
-      failing.site.fail_allocation = step;
-      run_site(failing);
+  for_each_kind("app, each allocation failing", 1, [](Run run) {
+    run.workers = 1;
+    const std::uint64_t count = run_site(run).allocations;
+    CHECK(count > 0);
+    for_each_step(count, [&](std::uint64_t step) {
+      run.site.fail_allocation = step;
+      run_site(run);
+    });
+  });
+}
+
+TEST_CASE("torture: each task, message and buffer is refused its memory once") {
+  for_each_kind("app, each refusal", 2, [](Run run) {
+    const std::uint64_t count = run_site(run).refusable;
+    CHECK(count > 0);
+    for_each_step(count, [&](std::uint64_t step) {
+      run.refuse_at = step;
+      run_site(run);
     });
   });
 }
 
 TEST_CASE("torture: the server is stopped at every step") {
-  for_each_seed("app, stopped", 4, [](std::uint64_t seed) {
-    const Run run{.seed = seed, .site = {.strict = false, .clients = 3}};
+  for_each_kind("app, stopped", 1, [](Run run) {
     const Outcome whole = run_site(run);
-    for_each_step(whole.steps, 500, [&](std::uint64_t step) {
-      Run stopped = run;
-      stopped.stop_at = step;
-      run_site(stopped);
+    for_each_step(whole.steps - whole.loaded, [&](std::uint64_t step) {
+      run.stop_at = whole.loaded + step;
+      run_site(run);
     });
   });
 }

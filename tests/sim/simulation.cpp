@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -13,6 +14,7 @@
 #include "backends/sim/backend.h"
 #include "core/frame_pool.h"
 #include "core/lockfree/pause.h"
+#include "core/refusal.h"
 
 namespace evlua::test {
 
@@ -24,16 +26,22 @@ Simulation::Simulation(const Options& options)
       frames_before_(frame_pool_live()),
       world_(options.seed, options.faults),
       scheduler_(std::make_unique<Scheduler>(Scheduler::Options{.workers = options.workers},
-                                             [this] { return make_sim_backend(world_); })) {
+                                             [this] { return make_sim_backend(world_); })),
+      cuts_(options.cuts),
+      refuse_at_(options.refuse_at) {
   constexpr double kRestlessness[] = {0, 0.05, 0.3, 0.9};
   constexpr double kFineness[] = {0, 0.1, 0.5, 1};
   restlessness_ = kRestlessness[chance_.below(4)];
   fineness_ = kFineness[chance_.below(4)];
+  add_invariant([this] { return check_owners(); });
+  add_invariant([this] { return Inspector::check(*scheduler_); });
+  add_idle_invariant([this] { return Inspector::check_idle(*scheduler_); });
 }
 
 Simulation::~Simulation() {
   for (unsigned index = 0; index < scheduler_->worker_count(); ++index) {
     if (scheduler_->worker(index).in_flight() != 0) violation("an operation is left in flight");
+    if (scheduler_->worker(index).backend().buffers().lent() != 0) violation("a buffer was not given back");
   }
   scheduler_.reset();
   if (world_.open_descriptors() != 0) violation("a descriptor was left open");
@@ -50,13 +58,30 @@ int Simulation::run(Task<int> main) {
     track.thread = std::exchange(this_thread, {});
   }
   world_.set_driver(this);
-  active_ = this;
-  turn_to_another_worker.store(&Simulation::may_turn);
+  install(this);
   switch_to(choose(true));
-  turn_to_another_worker.store(nullptr);
-  active_ = nullptr;
+  install(nullptr);
   world_.set_driver(nullptr);
   return main.take();
+}
+
+/// What is simulated asks `simulation` for its decisions; null: nobody.
+void Simulation::install(Simulation* simulation) noexcept {
+  active_ = simulation;
+  const bool on = simulation != nullptr;
+  turn_to_another_worker.store(on ? &Simulation::may_turn : nullptr);
+  refuse_memory.store(on ? &Simulation::refuses : nullptr);
+  lua::Slice::set_cut_after(on ? &Simulation::cut_after : nullptr);
+}
+
+int Simulation::cut_after() noexcept {
+  Simulation& self = *active_;
+  return self.chance_.chance(self.cuts_) ? static_cast<int>(1 + self.chance_.below(60)) : 0;
+}
+
+bool Simulation::refuses() noexcept {
+  Simulation& self = *active_;
+  return self.refusing_ && ++self.refusable_steps_ == self.refuse_at_;
 }
 
 void Simulation::at_step(std::uint64_t step, std::function<void()> body) {
@@ -165,12 +190,35 @@ void Simulation::check_asleep() noexcept {
   for (unsigned index = 0; index < scheduler_->worker_count(); ++index) {
     if (scheduler_->worker(index).has_own_work()) violation("lost wake-up: a worker sleeps that has work");
   }
+  for (const auto& invariant : idle_invariants_) {
+    if (const char* broken = invariant()) violation(broken);
+  }
+}
+
+/// A strand is one worker's at a time, and then it is not idle for the others.
+const char* Simulation::check_owners() const noexcept {
+  std::array<const Strand*, 64> owned;
+  std::size_t count = 0;
+  for (const Track& track : tracks_) {
+    const Strand* strand = &track == running_ ? this_thread.strand : track.thread.strand;
+    for (; strand != nullptr; strand = Inspector::outer(*strand)) {
+      if (Inspector::seems_idle(*strand)) return "a worker is on a strand that anybody may enter";
+      if (std::find(owned.begin(), owned.begin() + count, strand) != owned.begin() + count) {
+        return "two workers are on one strand";
+      }
+      EVLUA_CHECK(count < owned.size());
+      owned[count++] = strand;
+    }
+  }
+  return nullptr;
 }
 
 void Simulation::switch_to(Track* next) noexcept {
   Track* before = std::exchange(running_, next);
   if (before != nullptr) before->thread = this_thread;
   this_thread = next != nullptr ? next->thread : ThisThread();
+  const lua::Slice::Saved slice = lua::Slice::exchange(next != nullptr ? next->slice : lua::Slice::Saved());
+  if (before != nullptr) before->slice = slice;
   Context::switch_to(before != nullptr ? before->stack : main_, next != nullptr ? next->stack : main_);
 }
 
@@ -180,11 +228,14 @@ namespace {
 
 constexpr unsigned kShare = EVLUA_TSAN ? 8 : EVLUA_ASAN ? 4 : 1;
 std::uint64_t current_seed = 0;
+std::uint64_t current_step = 0;
+const char* current_part = "";
 
 void tell_seed() {
-  char line[96];
-  const int size = std::snprintf(line, sizeof(line), "simulator: run again with EVLUA_SIM_SEED=%llu\n",
-                                 static_cast<unsigned long long>(current_seed));
+  char line[160];
+  const int size = std::snprintf(line, sizeof(line), "simulator: run again with EVLUA_SIM_SEED=%llu (%s, step %llu)\n",
+                                 static_cast<unsigned long long>(current_seed), current_part,
+                                 static_cast<unsigned long long>(current_step));
   (void)!::write(STDERR_FILENO, line, static_cast<std::size_t>(size));
 }
 
@@ -203,6 +254,7 @@ void for_each_seed(const char* what, unsigned count, const std::function<void(st
 #endif
   const auto run = [&](std::uint64_t seed) {
     current_seed = seed;
+    current_part = what;
     CAPTURE(what);
     CAPTURE(seed);
     body(seed);
@@ -221,12 +273,18 @@ void for_each_seed(const char* what, unsigned count, const std::function<void(st
   for (unsigned i = 0; i < count; ++i) run(unseen + i);
 }
 
-void for_each_step(std::uint64_t count, std::uint64_t most, const std::function<void(std::uint64_t)>& body) {
-  const std::uint64_t stride = std::max<std::uint64_t>(1, count / std::max<std::uint64_t>(1, most / kShare));
-  for (std::uint64_t step = 1; step <= count; step += stride) {
+void name_part(const char* part) { current_part = part; }
+
+void for_each_step(std::uint64_t count, const std::function<void(std::uint64_t)>& body) {
+  static unsigned turn = std::random_device{}();
+  const bool is_replay = std::getenv("EVLUA_SIM_SEED") != nullptr;
+  const unsigned stride = is_replay ? 1 : kShare;
+  for (std::uint64_t step = 1 + turn++ % stride; step <= count; step += stride) {
     CAPTURE(step);
+    current_step = step;
     body(step);
   }
+  current_step = 0;
 }
 
 SimFaults some_faults(SimRandom& random, bool visible) {

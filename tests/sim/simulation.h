@@ -7,8 +7,9 @@
 //   });
 //
 // Workers take turns at every call of their backends, at spinning locks, and wherever a scenario calls interleave().
-// Whenever all of them sleep, nothing may be left to do; when the run ends, no operation, coroutine frame or
-// descriptor may be left. What is broken aborts the program with the seed and the latest events.
+// After each step the invariants are looked at: those of inspector.h, and what a scenario adds. Whenever all workers
+// sleep, nothing may be left to do; when the run ends, no operation, coroutine frame or descriptor may be left. What is
+// broken aborts the program with the seed and the latest events.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,8 @@
 #include "core/scheduler.h"
 #include "core/task.h"
 #include "core/this_thread.h"
+#include "lua/slice.h"
+#include "tests/sim/inspector.h"
 #include "tests/support/context.h"
 #include "tests/support/doctest.h"
 
@@ -35,6 +38,8 @@ class Simulation final : private SimDriver {
     std::uint64_t seed = 1;
     unsigned workers = 2;
     SimFaults faults{};
+    double cuts = 0;              ///< how often a slice of Lua ends at any instruction
+    std::uint64_t refuse_at = 0;  ///< this one of the places that can be refused memory is (core/refusal.h); 0: none
   };
 
   explicit Simulation(const Options& options);
@@ -53,8 +58,19 @@ class Simulation final : private SimDriver {
   void at_step(std::uint64_t step, std::function<void()> body);
   /// So far.
   std::uint64_t steps() const noexcept { return steps_; }
+  /// Memory can be refused from now on.
+  void begin_refusing() noexcept { refusing_ = true; }
+  void end_refusing() noexcept { refusing_ = false; }
+  /// How often it could have been, so far: the range of Options::refuse_at.
+  std::uint64_t refusable_steps() const noexcept { return refusable_steps_; }
   /// Is called after each step: null, or what is wrong.
   void add_invariant(std::function<const char*()> check) { invariants_.push_back(std::move(check)); }
+  /// Is called whenever all workers sleep, and nothing is due: null, or what is wrong.
+  void add_idle_invariant(std::function<const char*()> check) { idle_invariants_.push_back(std::move(check)); }
+  /// Nothing may be left to do on it when all workers sleep. It must outlive the run.
+  void watch(const Strand& strand) {
+    add_idle_invariant([&strand] { return Inspector::check_idle(strand); });
+  }
 
   void interleave() noexcept override;
   [[noreturn]] void violation(const char* what) const noexcept { world_.violation(what); }
@@ -69,6 +85,7 @@ class Simulation final : private SimDriver {
     SimBackend* sleeper = nullptr;  // its backend, while it sleeps
     bool ended = false;
     ThisThread thread;
+    lua::Slice::Saved slice;
     Context stack;
   };
 
@@ -78,11 +95,15 @@ class Simulation final : private SimDriver {
   void sleep(SimBackend& sleeper) noexcept override;
   static void enter();
   static void may_turn(bool must) noexcept;
+  static int cut_after() noexcept;
+  static bool refuses() noexcept;
+  static void install(Simulation* simulation) noexcept;
   void turn(bool may_stay) noexcept;
   Track* choose(bool may_stay) noexcept;
   bool pass_time() noexcept;
   bool can_run(const Track& track) const noexcept;
   void switch_to(Track* next) noexcept;
+  const char* check_owners() const noexcept;
   void check_asleep() noexcept;
 
   static inline Simulation* active_ = nullptr;
@@ -93,12 +114,17 @@ class Simulation final : private SimDriver {
   SimWorld world_;
   std::unique_ptr<Scheduler> scheduler_;
   std::vector<std::function<const char*()>> invariants_;
+  std::vector<std::function<const char*()>> idle_invariants_;
+  const double cuts_;
+  const std::uint64_t refuse_at_;
   double restlessness_ = 0;  // how often a turn ends where it need not
   double fineness_ = 0;      // how often an access to shared memory is such a place
   std::deque<Track> tracks_;
   Context main_;
   Track* running_ = nullptr;  // null: outside of the run
   bool deciding_ = false;     // the simulation itself uses what is simulated
+  bool refusing_ = false;
+  std::uint64_t refusable_steps_ = 0;
   std::uint64_t steps_ = 0;
 };
 
@@ -106,8 +132,11 @@ class Simulation final : private SimDriver {
 /// runs one seed, EVLUA_SIM_SEEDS=N so many of either kind.
 void for_each_seed(const char* what, unsigned count, const std::function<void(std::uint64_t seed)>& body);
 
-/// Calls `body` with 1 to `count`, or with `most` of them, evenly spread; fewer under sanitizers.
-void for_each_step(std::uint64_t count, std::uint64_t most, const std::function<void(std::uint64_t step)>& body);
+/// What a failure shall be told to have happened in.
+void name_part(const char* part);
+
+/// Calls `body` with each number from 1 to `count`; under sanitizers with some of them, others each time.
+void for_each_step(std::uint64_t count, const std::function<void(std::uint64_t step)>& body);
 
 /// Some faults that a seed picks: none at all, those that callers never see, or all of them.
 SimFaults some_faults(SimRandom& random, bool visible);

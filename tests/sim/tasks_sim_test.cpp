@@ -2,9 +2,11 @@
 // whatever the kernel answers. Random programs of tasks run under many seeds; each checks what it can know.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "core/cancel.h"
 #include "core/event.h"
@@ -27,7 +29,27 @@ struct Guarded {
 
 struct Program {
   explicit Program(Simulation& simulation) : sim(simulation), outermost(sim.scheduler()) {
-    for (int i = 0; i < 3; ++i) guarded.emplace_back(sim.scheduler());
+    for (int i = 0; i < 3; ++i) sim.watch(guarded.emplace_back(sim.scheduler()).strand);
+    sim.add_invariant([this] { return check_descriptors(); });
+    sim.add_idle_invariant([this] { return check_waiters(); });
+  }
+
+  /// Those that tasks have, those that an open may have made already, and those that are about to be closed.
+  const char* check_descriptors() const {
+    const std::size_t open = sim.world().open_descriptors();
+    if (open < descriptors) return "a descriptor was closed that is in use";
+    const std::size_t closing = sim.world().in_flight(OpCode::close);
+    return open <= descriptors + opening + closing ? nullptr : "a descriptor has leaked";
+  }
+  const char* check_waiters() const {
+    for (Event* event : waited_for) {
+      if (event->is_set()) return "lost wake-up: a task waits for what has happened";
+    }
+    return nullptr;
+  }
+  void close(int fd) {
+    Worker::current().close_later(fd);
+    --descriptors;
   }
 
   std::uint64_t below(std::uint64_t limit) { return sim.random().below(limit); }
@@ -69,8 +91,7 @@ struct Program {
       }
       if (sent < *got) break;
     }
-    sim.scheduler();  // the worker may be another one now
-    Worker::current().close_later(fd);
+    close(fd);
   }
 
   /// What is sent comes back, unless the connection breaks or the task is stopped.
@@ -100,11 +121,12 @@ struct Program {
     }
     if (text.compare(0, back.size(), back) != 0) sim.violation("other bytes came back than were sent");
     if (!broken) ++talks_ended;
-    Worker::current().close_later(fd);
+    close(fd);
   }
 
   Task<void> connection() {
     const std::array<int, 2> ends = sim.world().socket_pair();
+    descriptors += 2;
     TaskScope scope(sim.scheduler());
     scope.spawn(echo(ends[0]));
     scope.spawn(talk(ends[1]));
@@ -114,8 +136,11 @@ struct Program {
   Task<void> file(int number) {
     std::string path = "/file" + std::to_string(number);
     IoAwait open = io::open(AT_FDCWD, path.c_str(), O_CREAT | O_RDWR | O_TRUNC, 0600);
+    ++opening;
     const Result<std::int32_t> fd = co_await open;
+    --opening;
     if (!fd) co_return;
+    ++descriptors;
     std::string text(1 + below(2000), static_cast<char>('A' + number % 26));
     std::size_t written = 0;
     while (written < text.size()) {
@@ -127,7 +152,7 @@ struct Program {
     }
     if (sim.world().contents(path)->substr(0, written) != text.substr(0, written))
       sim.violation("a file has other bytes");
-    Worker::current().close_later(*fd);
+    close(*fd);
   }
 
   /// Sets an event that others wait for, some of them with less patience.
@@ -143,7 +168,9 @@ struct Program {
   }
   Task<void> wait_for(Event& event, int& woken) {
     Event::Wait wait = event.wait(below(3) == 0 ? soon() : kNever);
+    waited_for.push_back(&event);
     const Result<void> result = co_await wait;
+    waited_for.erase(std::find(waited_for.begin(), waited_for.end(), &event));
     if (result) ++woken;
   }
 
@@ -205,8 +232,8 @@ struct Program {
   }
 
   Task<int> main() {
-    outermost.spawn(some(0));
-    outermost.spawn(some(0));
+    outermost.spawn(some(small ? 2 : 0));
+    if (!small) outermost.spawn(some(0));
     Event::Wait wait = all_came.wait();
     (void)co_await wait;
     co_await outermost.join();
@@ -219,9 +246,13 @@ struct Program {
 
   Simulation& sim;
   std::deque<Guarded> guarded;
+  bool small = false;
   TaskScope outermost;  // outlives the run: whoever cancels it may be late
   int to_come = 0;
   Event all_came;
+  std::vector<Event*> waited_for;
+  std::size_t descriptors = 0;
+  std::size_t opening = 0;
   int files = 0;
   int talks_ended = 0;
   int parts_ended = 0;
@@ -234,14 +265,23 @@ struct Outcome {
   int talks = 0;
 };
 
-Outcome run_program(std::uint64_t seed, const SimFaults& faults, unsigned workers, std::uint64_t cancel_at = 0) {
-  Simulation sim({.seed = seed, .workers = workers, .faults = faults});
+struct Run {
+  std::uint64_t seed;
+  SimFaults faults{};
+  unsigned workers = 2;
+  bool small = false;
+  std::uint64_t cancel_at = 0;
+};
+
+Outcome run_program(const Run& run) {
+  Simulation sim({.seed = run.seed, .workers = run.workers, .faults = run.faults});
   Program program(sim);
-  const std::uint64_t senders = sim.random().below(6);
+  program.small = run.small;
+  const std::uint64_t senders = sim.random().below(run.small ? 2 : 6);
   if (senders == 0) program.all_came.set();
-  for (std::uint64_t i = 0; i < senders; ++i) program.send_from_outside(sim.random().below(20000));
-  if (cancel_at != 0) {
-    sim.at_step(cancel_at, [&] { program.outermost.cancel(); });
+  for (std::uint64_t i = 0; i < senders; ++i) program.send_from_outside(sim.random().below(run.small ? 500 : 20000));
+  if (run.cancel_at != 0) {
+    sim.at_step(run.cancel_at, [&] { program.outermost.cancel(); });
   }
   CHECK(sim.run(program.main()) == 0);
   return {sim.world().digest(), sim.steps(), sim.world().fallible_steps(), program.talks_ended};
@@ -252,35 +292,40 @@ TEST_CASE("random programs of tasks keep every promise") {
   for_each_seed("tasks", 12000, [&](std::uint64_t seed) {
     SimRandom random(seed);
     const SimFaults faults = some_faults(random, random.chance(0.5));
-    talks += run_program(seed, faults, 1 + static_cast<unsigned>(random.below(4))).talks;
+    const unsigned workers = 1 + static_cast<unsigned>(random.below(4));
+    talks += run_program({.seed = seed, .faults = faults, .workers = workers}).talks;
   });
   CHECK(talks > 0);
 }
 
 TEST_CASE("a seed decides everything") {
   for_each_seed("tasks, twice", 500, [](std::uint64_t seed) {
-    const Outcome first = run_program(seed, {}, 3);
-    const Outcome second = run_program(seed, {}, 3);
+    const Outcome first = run_program({.seed = seed, .workers = 3});
+    const Outcome second = run_program({.seed = seed, .workers = 3});
     CHECK(first.digest == second.digest);
     CHECK(first.steps == second.steps);
   });
 }
 
 TEST_CASE("torture: each fallible operation fails once") {
-  for_each_seed("tasks, each operation failing", 20, [](std::uint64_t seed) {
-    const Outcome whole = run_program(seed, SimFaults::none(), 2);
-    for_each_step(whole.fallible, 1000, [&](std::uint64_t step) {
-      SimFaults faults = SimFaults::none();
-      faults.fail_at = step;
-      run_program(seed, faults, 2);
+  for_each_seed("tasks, each operation failing", 40, [](std::uint64_t seed) {
+    Run run{.seed = seed, .faults = SimFaults::none(), .small = seed % 8 != 0};
+    const std::uint64_t count = run_program(run).fallible;
+    for_each_step(count, [&](std::uint64_t step) {
+      run.faults.fail_at = step;
+      run_program(run);
     });
   });
 }
 
 TEST_CASE("torture: all is cancelled at every step") {
-  for_each_seed("tasks, cancelled", 12, [](std::uint64_t seed) {
-    const Outcome whole = run_program(seed, {}, 2);
-    for_each_step(whole.steps, 1000, [&](std::uint64_t step) { run_program(seed, {}, 2, step); });
+  for_each_seed("tasks, cancelled", 40, [](std::uint64_t seed) {
+    Run run{.seed = seed, .small = true};
+    const std::uint64_t count = run_program(run).steps;
+    for_each_step(count, [&](std::uint64_t step) {
+      run.cancel_at = step;
+      run_program(run);
+    });
   });
 }
 
