@@ -147,7 +147,7 @@ struct Stage {
   }
 
   Task<int> main() {
-    vm = lua::Vm::create(sim.scheduler(), {.memory_max = 1 << 30});
+    vm = lua::Vm::create(sim.scheduler(), {.memory_max = 1 << 30, .compat = {}});
     vm->on_exit = [](int) { std::abort(); };
     lua_State* L = vm->main_state();
     EVLUA_CHECK(luaL_loadstring(L, kLuaPrograms) == LUA_OK && lua_pcall(L, 0, 0, 0) == LUA_OK);
