@@ -80,8 +80,9 @@ def end(pid):
 
 def run_with(environment, *options, **more):
     command = [EVLUASERVER, *options]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("EVLUASERVER_")}
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False,
-                          env=dict(os.environ, **environment), **more)
+                          env={**own, **environment}, **more)
 
 
 def test_another_process_takes_over_and_no_request_fails():

@@ -118,7 +118,7 @@ def test_unit():
     check(f"AssertPathExists={place}" in unit, "which file has to be there?")
     options[options.index(place)] = example
     printed = output_of(installed(f"usr/bin/{program}"), *options, "--print-config")
-    check('app="/srv/site/app.lua"' in printed, printed)
+    check('app = "/srv/site/app.lua"' in printed, printed)
     with open(example, encoding="utf-8") as f:
         check(place in f.readline(), "the example says where it belongs")
 
