@@ -4,13 +4,26 @@
 
 #include "core/check.h"
 #include "lua/set_hooks.h"
+#include "lua/slice.h"
 #include "lua/stack.h"
+#include "lua/vm.h"
 
 namespace evlua::lua {
 
 namespace {
 
 constexpr int kInstructionsToLook = 100'000;
+
+int set_hook(lua_State* L) {
+  if (Brief::runs()) return luaL_error(L, "debug.sethook is not for code that nobody waits for, as this __gc");
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/// With the hook that is its own.
+lua_State* without_slice(lua_State* L) noexcept {
+  if (Slice::is_hook(lua_gethook(L))) Vm::of(L).set_hooks().give_back(L, 0);
+  return L;
+}
 
 }  // namespace
 
@@ -19,8 +32,29 @@ thread_local constinit Instant Brief::ends_ = kNever;
 Brief::Limit::Limit(Duration time) noexcept : outer_ends_(ends_) { ends_ = std::min(ends_, thread_cpu_time() + time); }
 
 Brief::Scope::Scope(lua_State* L, Duration time) noexcept
-    : limit_(time), state_(L), hook_(lua_gethook(L)), mask_(lua_gethookmask(L)), count_(lua_gethookcount(L)) {
+    : limit_(time),
+      state_(without_slice(L)),
+      hook_(lua_gethook(L)),
+      mask_(lua_gethookmask(L)),
+      count_(lua_gethookcount(L)),
+      left_(evlua_hook_left(L)) {
   lua_sethook(L, on_hook, LUA_MASKCOUNT, kInstructionsToLook);
+}
+
+Brief::Scope::~Scope() {
+  if (Vm* vm = Vm::find(state_)) {
+    vm->set_hooks().set(state_, hook_, mask_, count_, left_);
+  } else {
+    lua_sethook(state_, hook_, mask_, count_);
+  }
+}
+
+void Brief::replace_set_hook(lua_State* L) {
+  lua_getglobal(L, "debug");
+  lua_getfield(L, -1, "sethook");
+  lua_pushcclosure(L, set_hook, 1);
+  lua_setfield(L, -2, "sethook");
+  lua_pop(L, 1);
 }
 
 int Brief::resume(lua_State* L, lua_State* from, int arguments) noexcept {

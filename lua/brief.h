@@ -26,7 +26,7 @@ class Brief {
   class Scope {
    public:
     Scope(lua_State* L, Duration time) noexcept;
-    ~Scope() { lua_sethook(state_, hook_, mask_, count_); }
+    ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
@@ -36,12 +36,15 @@ class Brief {
     const lua_Hook hook_;
     const int mask_;
     const int count_;
+    const int left_;
   };
 
   static bool runs() noexcept { return ends_ != kNever; }
   static bool is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
   /// lua_resume for code that runs so.
   static int resume(lua_State* L, lua_State* from, int arguments) noexcept;
+  /// From now on L's `debug.sethook` is refused to code that runs so: it would take the bound away.
+  static void replace_set_hook(lua_State* L);
   /// What the code has to be ended with; null as long as it may go on.
   static const char* check() noexcept;
 

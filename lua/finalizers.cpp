@@ -29,7 +29,7 @@ int begins(lua_State* L) {
   if (Brief::is_hook(hook)) return with_hooks;
   if (vm->running() != nullptr) {
     if (vm->closing()) return without_hooks;  // at the end of the program they may take their time, as in lua
-    if (L == vm->current_state()) return hook == nullptr || Slice::is_hook(hook) ? with_hooks : without_hooks;
+    if (L == vm->current_state() && (hook == nullptr || Slice::is_hook(hook))) return with_hooks;
   }
   vm->brief_finalizer().emplace(L, kSecond);
   return brief;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "lua/brief.h"
 #include "lua/bytecode.h"
 #include "lua/compat.h"
 #include "lua/embedded.h"
@@ -64,6 +65,7 @@ void open_modules(lua_State* L) {
   open_random(L);
   lua_pop(L, 1);
   replace_load(L);
+  Brief::replace_set_hook(L);
   lua_pushglobaltable(L);
   open_base(L);
   lua_pop(L, 1);

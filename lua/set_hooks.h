@@ -47,6 +47,14 @@ class SetHooks {
     if ((hook.mask & LUA_MASKCOUNT) != 0) evlua_set_hook_left(L, std::max(hook.left - passed, 1));
   }
 
+  /// Sets that hook in L and forgets what `ours` is in the place of.
+  void set(lua_State* L, lua_Hook function, int mask, int count, int left) noexcept {
+    const Busy busy(busy_);
+    if (Kept* place = find(L)) place->state = nullptr;
+    lua_sethook(L, function, mask, count);
+    if ((mask & LUA_MASKCOUNT) != 0) evlua_set_hook_left(L, left);
+  }
+
   /// Instructions until the hook is called that L has, or had before `ours` took its place.
   int left(lua_State* L, lua_Hook ours) noexcept {
     const Busy busy(busy_);

@@ -139,7 +139,9 @@ void on_hook(lua_State* L, lua_Debug* where) {
   }
   if (!fiber.may_wait(L) || in_own_code(L, where)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
-    take_hook(L, kInstructionsToRetry);
+    // A count hook that is due before we look again must get its turn, or it never would. The monitor asks again.
+    const bool is_due = (lua_gethookmask(L) & LUA_MASKCOUNT) != 0 && evlua_hook_left(L) <= kInstructionsToRetry;
+    if (!is_due) take_hook(L, kInstructionsToRetry);
     return;
   }
   // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the

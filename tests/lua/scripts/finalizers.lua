@@ -65,12 +65,27 @@ for _, f in ipairs{endless, function() while true do pcall(endless) end end} do
   assert(nothing == nil and why == "ELIMIT", why)
 end
 
+-- So does one where a debugger's hook is, which goes on afterwards as if nothing had been.
+local counted = 0
+local co = coroutine.create(function()
+  with_finalizer(endless)
+  local _, message = pcall(collectgarbage)
+  for _ = 1, 1e5 do end
+  return message
+end)
+debug.sethook(co, function() counted = counted + 1 end, "", 1000)
+local _, message = coroutine.resume(co)
+assert(message:find("it takes too long", 1, true), message)
+assert(counted >= 100 and debug.gethook(co), counted)
+
 -- The text of an error that nobody handles is asked for when no task runs.
 local co = coroutine.wrap(function() while true do coroutine.yield() endless() end end)
 co()
 for _, f in ipairs{
   endless, co, function() while true do pcall(coroutine.wrap(function() for _ = 1, 1e5 do end end)) end end,
   function() return ("x"):rep(50000):find(".-.-.-y") end,
+  function() pcall(debug.sethook) endless() end,
+  function() pcall(debug.sethook, co, endless, "", 1) coroutine.wrap(endless)() end,
 } do
   local task = evlua.spawn(function() error(setmetatable({}, {__tostring = f})) end)
   assert(not pcall(task.join, task))
@@ -79,7 +94,11 @@ end
 -- A state that closes ends them all.
 local result = thread.run(function()
   for _ = 1, 3 do
-    for _, f in ipairs{endless, error, function() coroutine.wrap(endless)() end} do
+    local function without_hook()
+      assert(not pcall(debug.sethook))
+      endless()
+    end
+    for _, f in ipairs{endless, error, without_hook, function() coroutine.wrap(endless)() end} do
       LAST = setmetatable({LAST}, {__gc = function()
         while true do pcall(f) end
       end})
