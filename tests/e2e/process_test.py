@@ -56,7 +56,7 @@ def content(name):
 
 
 def get(port, target="/"):
-    answer = exchange(port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = exchange(port, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     check(answer.startswith(b"HTTP/1.1 200"), answer)
     return answer.split(b"\r\n\r\n", 1)[1].decode()
 

@@ -63,7 +63,7 @@ class Simulation final : private SimDriver {
   void end_refusing() noexcept { refusing_ = false; }
   /// How often it could have been, so far: the range of Options::refuse_at.
   std::uint64_t refusable_steps() const noexcept { return refusable_steps_; }
-  /// Is called after each step: null, or what is wrong.
+  /// Is called after each step, when no worker is halfway through one: null, or what is wrong.
   void add_invariant(std::function<const char*()> check) { invariants_.push_back(std::move(check)); }
   /// Is called whenever all workers sleep, and nothing is due: null, or what is wrong.
   void add_idle_invariant(std::function<const char*()> check) { idle_invariants_.push_back(std::move(check)); }
@@ -84,6 +84,7 @@ class Simulation final : private SimDriver {
     std::uint64_t from_step = 0;
     SimBackend* sleeper = nullptr;  // its backend, while it sleeps
     bool ended = false;
+    bool halfway = false;  // between two accesses of the same function
     ThisThread thread;
     lua::Slice::Saved slice;
     Context stack;
