@@ -42,6 +42,30 @@ function names.port(value, is_datagram)
   return nil, is_datagram and kUnknown or "service not supported for socket type"
 end
 
+-- Calls call(self, address, port) with the addresses of the host in turn, those of one family, until one does.
+function names.with_addresses(self, state, call, host, port)
+  local number, message = names.port(port, state.kind.is_datagram)
+  if not number then return nil, message end
+  local list
+  state.closes = false
+  if host == "*" then
+    list = {{addr = "0.0.0.0", family = "inet"}, {addr = "::", family = "inet6"}}
+  else
+    list, message = names.find(host, state.family)
+    if not list then return nil, message end
+  end
+  if state.closes then return nil, "closed" end
+  for _, entry in ipairs(list) do
+    if not state.family or state.family == entry.family then
+      local done
+      done, message = object.open(self, state, entry.family)
+      if done then done, message = call(self, entry.addr, number) end
+      if done then return true end
+    end
+  end
+  return nil, message
+end
+
 local dns = {}
 names.dns = dns
 

@@ -54,6 +54,24 @@ function object.new(kind, class)
   return native.make(class.meta, object.new_state(kind, class))
 end
 
+-- Opens a descriptor of that family, unless there is one.
+function object.open(self, state, family)
+  if native.descriptor(self) >= 0 and (not state.family or state.family == family) then return true end
+  local done, message = native.open(self, family, state.kind.is_datagram)
+  if done then state.family = family end
+  return done, message
+end
+
+-- A socket of that kind and class; with a family: with a descriptor.
+function object.create(kind, class, family)
+  local self = object.new(kind, class)
+  if family then
+    local done, message = object.open(self, native.state(self), family)
+    if not done then return nil, message end
+  end
+  return self
+end
+
 function object.become(self, state, class)
   state.class = class
   set_class(self, class.meta)
@@ -113,7 +131,7 @@ function object.add_common(methods, kind)
     return state.block, state.total
   end
   function methods:close()
-    check(self, "close")
+    check(self, "close").closes = true  -- what another task is about to open it for
     native.close(self)
     return 1.0
   end

@@ -9,33 +9,18 @@ local tcp = {}
 local kind = {name = "tcp", options = "stream"}
 local methods = {}
 
--- Opens a descriptor of that family unless there is one.
-local function open(self, state, family)
-  if native.descriptor(self) >= 0 and state.family == family then return true end
-  local done, message = native.open(self, family, false)
-  if done then state.family = family end
-  return done, message
-end
-
-local function create(family)
-  local self = object.new(kind, kind.master)
-  if family then
-    local done, message = open(self, native.state(self), family)
-    if not done then return nil, message end
-  end
-  return self
-end
-
 -- Tries the addresses of the host in turn; with a family given, those only.
 local function connect(self, state, host, port)
   local number, message = names.port(port)
   if not number then return nil, message end
   local list
+  state.closes = false
   list, message = names.find(host, state.family)
   if not list then return nil, message end
   for _, entry in ipairs(list) do
+    if state.closes then return nil, "closed" end
     local done
-    done, message = open(self, state, entry.family)
+    done, message = object.open(self, state, entry.family)
     if done then
       done, message = stream.connect(self, state, entry.addr, number)
       if done then return true end
@@ -46,26 +31,7 @@ local function connect(self, state, host, port)
 end
 
 local function bind(self, state, host, port)
-  local number, message = names.port(port)
-  if not number then return nil, message end
-  local list
-  if host == "*" then
-    list = {{addr = "0.0.0.0", family = "inet"}, {addr = "::", family = "inet6"}}
-  else
-    list, message = names.find(host, state.family)
-    if not list then return nil, message end
-  end
-  for _, entry in ipairs(list) do
-    if not state.family or state.family == entry.family then
-      local done
-      done, message = open(self, state, entry.family)
-      if done then
-        done, message = native.bind(self, entry.addr, number)
-        if done then return true end
-      end
-    end
-  end
-  return nil, message
+  return names.with_addresses(self, state, native.bind, host, port)
 end
 
 stream.add(methods, kind, function(peer, server) peer.family = server.family end)
@@ -106,9 +72,9 @@ end
 
 object.define(kind, {"master", "client", "server"}, methods)
 
-function tcp.tcp() return create() end
-function tcp.tcp4() return create("inet") end
-function tcp.tcp6() return create("inet6") end
+function tcp.tcp() return object.create(kind, kind.master) end
+function tcp.tcp4() return object.create(kind, kind.master, "inet") end
+function tcp.tcp6() return object.create(kind, kind.master, "inet6") end
 
 local families = {unspec = false, inet = "inet", inet6 = "inet6"}
 
@@ -121,13 +87,15 @@ function tcp.connect(host, port, local_host, local_port, family)
   local self = object.new(kind, kind.master)
   local state = native.state(self)
   state.family = families[family] or nil
-  local done, message
+  local done, message = true, nil
   if local_host ~= nil then
     done, message = bind(self, state, check_string(local_host, 3, "connect"), check_string(local_port, 4, "connect"))
-    if not done then return nil, message end
   end
-  done, message = connect(self, state, host, port)
-  if not done then return nil, message end
+  if done then done, message = connect(self, state, host, port) end
+  if not done then
+    native.close(self)  -- rather than when the collector comes by
+    return nil, message
+  end
   object.become(self, state, kind.client)
   return self
 end

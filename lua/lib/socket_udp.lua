@@ -6,7 +6,7 @@ local now = require("evlua").now
 local check_string = object.check_string
 
 local udp = {_DATAGRAMSIZE = 8192}
-local kind = {name = "udp", options = "datagram"}
+local kind = {name = "udp", options = "datagram", is_datagram = true}
 local methods = {}
 
 -- Repeats call(self, ...) until it need not wait any more.
@@ -55,22 +55,6 @@ function udp.send_to(self, state, ...)
   return sent + 0.0
 end
 
-local function open(self, state, family)
-  if native.descriptor(self) >= 0 then return true end
-  local done, message = native.open(self, family, true)
-  if done then state.family = family end
-  return done, message
-end
-
-local function create(family)
-  local self = object.new(kind, kind.unconnected)
-  if family then
-    local done, message = open(self, native.state(self), family)
-    if not done then return nil, message end
-  end
-  return self
-end
-
 udp.add(methods, kind)
 
 function methods:sendto(data, host, port)
@@ -82,32 +66,12 @@ function methods:sendto(data, host, port)
   if state.family and state.family ~= family then return nil, "Address family for hostname not supported" end
   local number, message = names.port(port, true)
   if not number then return nil, message end
-  local done
-  done, message = open(self, state, family)
-  if not done then return nil, message end
-  return udp.send_to(self, state, data, address, number)
-end
-
--- Calls call(self, address, port) with the addresses of the host in turn, until one does.
-local function with_addresses(self, state, call, host, port)
-  local number, message = names.port(port, true)
-  if not number then return nil, message end
-  local list
-  if host == "*" then
-    list = {{addr = state.family == "inet6" and "::" or "0.0.0.0", family = state.family or "inet"}}
-  else
-    list, message = names.find(host, state.family)
-    if not list then return nil, message end
-  end
-  for _, entry in ipairs(list) do
+  if not state.family then  -- else it is open, or closed for good
     local done
-    done, message = open(self, state, entry.family)
-    if done and state.family == entry.family then
-      done, message = call(self, entry.addr, number)
-      if done then return true end
-    end
+    done, message = object.open(self, state, family)
+    if not done then return nil, message end
   end
-  return nil, message
+  return udp.send_to(self, state, data, address, number)
 end
 
 function methods:setpeername(host, port)
@@ -118,7 +82,8 @@ function methods:setpeername(host, port)
     object.become(self, state, kind.unconnected)
     return 1.0
   end
-  local done, message = with_addresses(self, state, native.connect, host, check_string(port, 3, "setpeername"))
+  port = check_string(port, 3, "setpeername")
+  local done, message = names.with_addresses(self, state, native.connect, host, port)
   if not done then return nil, message end
   object.become(self, state, kind.connected)
   return 1.0
@@ -127,7 +92,7 @@ end
 function methods:setsockname(host, port)
   local state = object.check(self, kind, kind.unconnected, "setsockname")
   host, port = check_string(host, 2, "setsockname"), check_string(port, 3, "setsockname")
-  local done, message = with_addresses(self, state, native.bind, host, port)
+  local done, message = names.with_addresses(self, state, native.bind, host, port)
   if not done then return nil, message end
   return 1.0
 end
@@ -148,8 +113,8 @@ end
 
 object.define(kind, {"connected", "unconnected"}, methods)
 
-function udp.udp() return create() end
-function udp.udp4() return create("inet") end
-function udp.udp6() return create("inet6") end
+function udp.udp() return object.create(kind, kind.unconnected) end
+function udp.udp4() return object.create(kind, kind.unconnected, "inet") end
+function udp.udp6() return object.create(kind, kind.unconnected, "inet6") end
 
 return udp

@@ -11,64 +11,44 @@ local function check_path(path, position, name)
   return path
 end
 
+-- A method of sockets of `class`: call(self, state, path), after which they are of class `becomes`.
+local function with_path(name, kind, class, call, becomes)
+  return function(self, path)
+    local state = object.check(self, kind, class and kind[class], name)
+    local done, message = check_path(path, 2, name)
+    if done then done, message = call(self, state, done) end
+    if not done then return nil, message end
+    if becomes then object.become(self, state, kind[becomes]) end
+    return 1.0
+  end
+end
+
+local function bind(self, _, path) return native.bind(self, path) end
+
 -- -- streams -------------------------------------------------------------------------------------------------------
 
 local streams = {name = "unixstream", options = "unix"}
 local methods = {}
 stream.add(methods, streams, function() end)
 
-function methods:bind(path)
-  object.check(self, streams, streams.master, "bind")
-  local known, message = check_path(path, 2, "bind")
-  if not known then return nil, message end
-  local done
-  done, message = native.bind(self, known)
-  if not done then return nil, message end
-  return 1.0
-end
+methods.bind = with_path("bind", streams, "master", bind)
 methods.setsockname = methods.bind
-
-function methods:connect(path)
-  local state = object.check(self, streams, streams.master, "connect")
-  local known, message = check_path(path, 2, "connect")
-  if not known then return nil, message end
-  local done
-  done, message = stream.connect(self, state, known)
-  if not done then return nil, message end
-  object.become(self, state, streams.client)
-  return 1.0
-end
+methods.connect = with_path("connect", streams, "master", stream.connect, "client")
 methods.setpeername = methods.connect
 
 object.define(streams, {"master", "client", "server"}, methods)
 
 -- -- datagrams -----------------------------------------------------------------------------------------------------
 
-local datagrams = {name = "unixdgram", options = "unix"}
+local datagrams = {name = "unixdgram", options = "unix", is_datagram = true}
 local datagram = {}
 udp.add(datagram, datagrams)
 
-function datagram:bind(path)
-  object.check(self, datagrams, datagrams.unconnected, "bind")
-  local known, message = check_path(path, 2, "bind")
-  if not known then return nil, message end
-  local done
-  done, message = native.bind(self, known)
-  if not done then return nil, message end
-  return 1.0
-end
+datagram.bind = with_path("bind", datagrams, "unconnected", bind)
 datagram.setsockname = datagram.bind
-
-function datagram:connect(path)
-  local state = object.check(self, datagrams, nil, "connect")
-  local known, message = check_path(path, 2, "connect")
-  if not known then return nil, message end
-  local done
-  done, message = native.connect(self, known)
-  if not done then return nil, message end
-  object.become(self, state, datagrams.connected)
-  return 1.0
-end
+datagram.connect = with_path("connect", datagrams, nil, function(self, _, path)
+  return native.connect(self, path)
+end, "connected")
 datagram.setpeername = datagram.connect
 
 function datagram:sendto(data, path)
@@ -83,15 +63,8 @@ object.define(datagrams, {"connected", "unconnected"}, datagram)
 
 -- -- the module ----------------------------------------------------------------------------------------------------
 
-local function create(kind, class, is_datagram)
-  local self = object.new(kind, class)
-  local done, message = native.open(self, "unix", is_datagram)
-  if not done then return nil, message end
-  return self
-end
-
-local function new_stream() return create(streams, streams.master, false) end
-local function new_datagram() return create(datagrams, datagrams.unconnected, true) end
+local function new_stream() return object.create(streams, streams.master, "unix") end
+local function new_datagram() return object.create(datagrams, datagrams.unconnected, "unix") end
 
 -- Older programs call the module.
 return setmetatable({stream = new_stream, tcp = new_stream, dgram = new_datagram, udp = new_datagram},
