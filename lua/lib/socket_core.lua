@@ -3,6 +3,7 @@ local native = require "evlua.compat.native"
 local tcp = require "evlua.compat.tcp"
 local udp = require "evlua.compat.udp"
 local names = require "evlua.compat.names"
+local object = require "evlua.compat.object"
 local evlua = require "evlua"
 
 local core = {
@@ -24,10 +25,12 @@ function core.sleep(seconds)
   if not number then
     error(("bad argument #1 to 'sleep' (number expected, got %s)"):format(type(seconds)), 2)
   end
-  evlua.sleep(math.max(number, 0))
+  evlua.sleep(math.max(0, number))
 end
 
-function core.skip(count, ...) return select(count + 1, ...) end
+function core.skip(count, ...)
+  return select(math.min(math.max(0, object.check_int(count, 1, "skip")), select("#", ...)) + 1, ...)
+end
 
 -- -- exceptions ----------------------------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ function core.select(receivers, senders, seconds)
     if not number then
       error(("bad argument #3 to 'select' (number expected, got %s)"):format(type(seconds)), 2)
     end
-    seconds = number >= 0 and number or nil
+    seconds = not (number < 0) and math.max(0, number) or nil
   end
   local bits, owners, readable, writable = {}, {}, {}, {}
   collect(receivers, 1, kReadable, bits, owners)

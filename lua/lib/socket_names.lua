@@ -36,7 +36,7 @@ end
 -- A port, given as a number, as digits, or as the name of a service.
 function names.port(value, is_datagram)
   local number = math.tointeger(tonumber(value))
-  if number then return number & 0xffff end
+  if number and number >= 0 then return number & 0xffff end
   local port = native.service(value, is_datagram)
   if port then return port end
   return nil, is_datagram and kUnknown or "service not supported for socket type"

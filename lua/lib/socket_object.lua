@@ -31,6 +31,11 @@ function object.check_number(value, position, name)
   if number then return number end
   return bad_argument(position, name, "number expected, got " .. (value == nil and "no value" or type(value)))
 end
+-- Rounded down to what C's int holds; what is no number counts as the least.
+function object.check_int(value, position, name, least)
+  local number = object.check_number(value, position, name)
+  return math.floor(math.min(math.max(least or -2^31, number), 2^31 - 1))
+end
 
 -- The classes of a kind: names in braces, all with the methods of the kind.
 --   kind: {name = "tcp", options = "stream"}; classes: {"master", "client"}
@@ -86,16 +91,17 @@ end
 
 -- -- time ----------------------------------------------------------------------------------------------------------
 
--- Seconds until the call that has begun at `start` must be over, or nil.
+-- Seconds until the call that has begun at `start` must be over, or nil. What is no number is 0: max and min keep the
+-- first of two that do not compare.
 local function time_left(state, start)
   local block, total = state.block, state.total
   if total < 0 then
     if block < 0 then return nil end
-    return math.max(block - (now() - start), 0)
+    return math.max(0, block - (now() - start))
   end
-  local left = math.max(total - (now() - start), 0)
+  local left = math.max(0, total - (now() - start))
   if block < 0 then return left end
-  return math.min(block, left)
+  return math.min(left, block)
 end
 
 -- Waits until a call that has given "again" is worth another try: true, or nil and LuaSocket's message.
@@ -141,7 +147,7 @@ function object.add_common(methods, kind)
   end
   function methods:setfd(fd)
     check(self, "setfd")
-    native.set_descriptor(self, math.tointeger(object.check_number(fd, 2, "setfd")) or -1)
+    native.set_descriptor(self, object.check_int(fd, 2, "setfd", -1))
   end
   function methods:dirty()
     local state = check(self, "dirty")

@@ -71,8 +71,9 @@ local function receive_all(self, state, parts, call)
   end
 end
 
+-- Asks the socket even when nothing is wanted: that is how programs learn whether the peer is still there.
 local function receive_bytes(self, state, parts, call, wanted)
-  while wanted > 0 do
+  repeat
     if state.at > #state.buffer then
       local filled, message = fill(self, state, math.max(kChunk, math.min(wanted, kChunkMax)), call)
       if not filled then return message end
@@ -80,7 +81,7 @@ local function receive_bytes(self, state, parts, call, wanted)
     local piece = take(state, math.min(wanted, #state.buffer - state.at + 1))
     wanted = wanted - #piece
     parts[#parts + 1] = piece
-  end
+  until wanted <= 0
 end
 
 local function receive(self, state, pattern, prefix)
@@ -190,7 +191,7 @@ function stream.add(methods, kind, adopt)
   end
   function methods:listen(backlog)
     local state = object.check(self, kind, kind.master, "listen")
-    backlog = backlog == nil and 32 or math.floor(object.check_number(backlog, 2, "listen"))
+    backlog = backlog == nil and 32 or object.check_int(backlog, 2, "listen")
     local done, message = native.listen(self, backlog)
     if not done then return nil, message end
     object.become(self, state, kind.server)
