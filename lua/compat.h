@@ -26,8 +26,14 @@ int open_compat(lua_State* L);
 
 // -- what of them is in other files ---------------------------------------------------------------------------------
 
+/// The socket at `index`, or null.
+net::PlainSocket* to_plain_socket(lua_State* L, int index);
 /// The socket at index 1, or raises.
 net::PlainSocket& check_plain_socket(lua_State* L);
+inline int push_true(lua_State* L) {
+  lua_pushboolean(L, 1);
+  return 1;
+}
 /// Pushes nil and what LuaSocket says for that errno, and returns 2.
 int push_socket_error(lua_State* L, int error);
 
@@ -40,7 +46,8 @@ int close_plain_socket(lua_State* L);
 /// wait(socket, for_writing [, seconds]): true when the call may be tried again; nil, message and code as of any wait,
 /// or nil and "closed" when the socket was closed meanwhile.
 int wait_plain_socket(lua_State* L);
-/// select({fd, bits, fd, bits ..}, false): how many are ready, and which bits in the list itself.
+/// select({socket, bits, fd, bits ..}, false): how many are ready, and which bits in the list itself. A socket that has
+/// been closed is ready for everything: it says so.
 /// select(list, true [, seconds]): waits until some may be; then ask again.
 int select_plain_sockets(lua_State* L);
 

@@ -31,11 +31,6 @@ const char kSocketMark = 0;
 
 constexpr lua_Integer kReceiveMax = 65536;
 
-int push_true(lua_State* L) {
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
 int push_outcome(lua_State* L, const Result<void>& done) {
   return done ? push_true(L) : push_socket_error(L, done.error().code);
 }
@@ -74,14 +69,6 @@ int make(lua_State* L) {
   return 1;
 }
 
-PlainSocket* to_socket(lua_State* L) {
-  void* value = lua_touserdata(L, 1);
-  if (value == nullptr || lua_getmetatable(L, 1) == 0) return nullptr;
-  const bool marked = lua_rawgetp(L, -1, &kSocketMark) != LUA_TNIL;
-  lua_pop(L, 2);
-  return marked ? static_cast<PlainSocket*>(value) : nullptr;
-}
-
 int collect(lua_State* L) {
   check_plain_socket(L).close();
   return 0;
@@ -89,7 +76,7 @@ int collect(lua_State* L) {
 
 /// state(value): what belongs to a socket, or nil for anything else.
 int state(lua_State* L) {
-  if (to_socket(L) == nullptr) {
+  if (to_plain_socket(L, 1) == nullptr) {
     lua_pushnil(L);
   } else {
     lua_getuservalue(L, 1);
@@ -328,8 +315,16 @@ int names(lua_State* L) {
 
 }  // namespace
 
+PlainSocket* to_plain_socket(lua_State* L, int index) {
+  void* value = lua_touserdata(L, index);
+  if (value == nullptr || lua_getmetatable(L, index) == 0) return nullptr;
+  const bool marked = lua_rawgetp(L, -1, &kSocketMark) != LUA_TNIL;
+  lua_pop(L, 2);
+  return marked ? static_cast<PlainSocket*>(value) : nullptr;
+}
+
 PlainSocket& check_plain_socket(lua_State* L) {
-  PlainSocket* socket = to_socket(L);
+  PlainSocket* socket = to_plain_socket(L, 1);
   luaL_argcheck(L, socket != nullptr, 1, "socket expected");
   return *socket;
 }

@@ -50,7 +50,7 @@ void PlainSocket::adopt(int fd) noexcept {
 }
 
 int PlainSocket::release() noexcept {
-  dismiss_waiters(false);
+  dismiss_waiters();
   return std::exchange(fd_, -1);
 }
 
@@ -59,19 +59,19 @@ int PlainSocket::detach() noexcept {
   if (fd < 0) return -1;
   forbid_lingering(fd);
   bool awaited = false;
-  waiters_.for_each([&](const Waiter& waiter) { awaited = awaited || waiter.op->fd == fd; });
-  if (!awaited) return fd;
-  dismiss_waiters(true);
-  return -1;
+  waiters_.for_each([&](Waiter& waiter) {  // some may have been dismissed before, and still be there
+    if (waiter.op->fd == fd) waiter.closes = awaited = true;
+  });
+  dismiss_waiters();
+  return awaited ? -1 : fd;
 }
 
 void PlainSocket::close() noexcept { Socket(detach()).reset(); }
 
-void PlainSocket::dismiss_waiters(bool closing) noexcept {
+void PlainSocket::dismiss_waiters() noexcept {
   waiters_.for_each([&](Waiter& waiter) {
     if (waiter.dismissed) return;
     waiter.dismissed = true;
-    waiter.closes = closing;
     Worker::cancel(*waiter.op);
   });
 }

@@ -19,7 +19,7 @@ class PlainSocket {
   struct Waiter : ListNode {
     Op* op = nullptr;
     bool dismissed = false;  ///< the socket was closed or released meanwhile
-    bool closes = false;     ///< the last of those who wait is to close the descriptor
+    bool closes = false;     ///< of the socket's own descriptor: the last of those who wait is to close it
   };
 
   PlainSocket() = default;
@@ -54,13 +54,13 @@ class PlainSocket {
   /// `to` null: to whom it is connected.
   Result<std::uint32_t> send(const void* data, std::uint32_t size, const Address* to = nullptr) noexcept;
 
-  /// `op` is a poll of `fd` and about to be submitted.
+  /// `op` is a poll of `fd`, or of a set with `fd` in it, and about to be submitted.
   void enter(Waiter& waiter, Op& op) noexcept;
   /// `op` is over.
   void leave(Waiter& waiter) noexcept;
 
  private:
-  void dismiss_waiters(bool closing) noexcept;
+  void dismiss_waiters() noexcept;
 
   int fd_ = -1;
   List<Waiter> waiters_;

@@ -128,7 +128,10 @@ function core.select(receivers, senders, seconds)
   local order, asked = {}, {}
   for fd in pairs(bits) do order[#order + 1] = fd end
   table.sort(order)
-  for i, fd in ipairs(order) do asked[2 * i - 1], asked[2 * i] = fd, bits[fd] end
+  for i, fd in ipairs(order) do
+    -- Of ours the socket itself: it may be closed meanwhile, and another one get its number.
+    asked[2 * i - 1], asked[2 * i] = native.state(owners[fd]) and owners[fd] or fd, bits[fd]
+  end
   local count = wait_for(asked, table.move(asked, 1, #asked, 1, {}), dirty and 0 or seconds)
   if count == 0 and not dirty then return readable, writable, "timeout" end
   for i, fd in ipairs(order) do

@@ -56,6 +56,13 @@ local readable, _, message = socket.select({b, a}, nil, 5)
 show("select", #readable, readable[1] == b, message)
 show("received", b:receive())
 
+-- What is closed stays so; a name gives it another descriptor.
+local done = socket.udp()
+show("sent", done:sendto("x", host2, port2), b:receive())
+show("close", done:close(), done:sendto("x", host2, port2))
+show("its descriptor", done:getfd(), done:setsockname("127.0.0.1", 0), done:getfd() >= 0)
+done:close()
+
 show("broadcast", a:setoption("broadcast", true), a:getoption("broadcast"))
 show("loop", a:setoption("ip-multicast-loop", false), a:getoption("ip-multicast-loop"))
 show("ttl", a:setoption("ip-multicast-ttl", 3))

@@ -1,5 +1,5 @@
 -- What LuaSocket does not have: several tasks. Waits suspend one task, close and cancellation end them, nothing leaks.
-local evlua, socket = require "evlua", require "evlua.compat.socket"
+local evlua, socket, fs = require "evlua", require "evlua.compat.socket", require "evlua.fs"
 local unix = require "socket.unix"
 
 local server = assert(socket.bind("127.0.0.1", 0))
@@ -140,6 +140,61 @@ do
   assert(select(2, socket.connect("127.0.0.1", "no-such-service")) == "service not supported for socket type")
 end
 
+-- A connect that fails leaves no descriptor behind, also without the collector.
+do
+  local function descriptors() return #assert(fs.list("/proc/self/fd")) end
+  local nobody = assert(socket.bind("127.0.0.1", 0))
+  local _, at = nobody:getsockname()
+  nobody:close()
+  collectgarbage("stop")
+  local before = descriptors()
+  for _ = 1, 20 do
+    assert(select(2, socket.connect("127.0.0.1", at)) == "connection refused")
+    assert(select(2, socket.connect("127.0.0.1", at, "192.0.2.1", 0)))
+  end
+  assert(descriptors() == before, "descriptors were left open")
+  collectgarbage("restart")
+end
+
+-- A close while the name is looked up stays one.
+do
+  local client = socket.tcp()
+  local connecting = evlua.spawn(function() return client:connect("localhost", port) end)
+  if connecting:status() ~= "waiting" then evlua.yield() end
+  if connecting:status() == "waiting" then
+    client:close()
+    assert(select(2, connecting:join()) == "closed" and client:getfd() == -1)
+  end
+  client:close()
+end
+
+-- What is no number, or too large a one.
+do
+  local nan = 0 / 0
+  local client, there = pair()
+  client:settimeout(nan)
+  assert(select(2, client:receive()) == "timeout")
+  client:settimeout(1, "t")
+  client:settimeout(nan, "b")
+  assert(select(2, client:receive()) == "timeout")
+  assert(select(3, socket.select({client}, nil, nan)) == "timeout")
+  socket.sleep(nan)
+  assert(socket.skip(nan, "a") == "a" and socket.skip(2^70, "a") == nil)
+  for _, wrong in ipairs{"skip", "sleep"} do
+    local _, message = pcall(socket[wrong], "x")
+    assert(message:find("bad argument #1", 1, true) and not message:find("[evlua", 1, true), message)
+  end
+  local master = assert(socket.tcp4())
+  assert(master:bind("127.0.0.1", 0) and master:listen(nan))
+  master:close()
+  master:setfd(2^40)
+  assert(not master:getsockname())
+  master:setfd(nan)
+  assert(master:getfd() == -1)
+  client:close()
+  there:close()
+end
+
 -- select in several tasks, with sockets of theirs.
 do
   local clients, peers, tasks = {}, {}, {}
@@ -167,6 +222,40 @@ do
   end
   for _, task in ipairs(tasks) do assert(task:join() == 5) end
   for i = 1, 20 do clients[i]:close() peers[i]:close() end
+end
+
+-- A socket that is closed while others wait for it in select is ready: it says "closed" to whoever calls it.
+do
+  local client, there = pair()
+  local other, there2 = pair()
+  for _, seconds in ipairs{false, 30} do
+    local waiting = evlua.spawn(function() return socket.select({client, other}, {}, seconds or nil) end)
+    local both = evlua.spawn(function() return socket.select({other}, {client}, seconds or nil) end)
+    wait_until_waiting(waiting)
+    assert(both:join()[1] == nil)  -- client is writable at once
+    client:close()
+    local again = assert(socket.tcp4())  -- has most likely got the number
+    local readable, writable, message = waiting:join()
+    assert(#readable == 1 and readable[1] == client and #writable == 0 and message == nil)
+    assert(select(2, client:receive()) == "closed")
+    assert(select(3, socket.select({client}, nil, 0)) == "timeout", "closed ones are left out")
+    again:close()
+    there:close()
+    client, there = pair()
+  end
+  -- setfd(-1) as well; and a reader of the same socket.
+  local reading = evlua.spawn(function() return client:receive() end)
+  local waiting = evlua.spawn(socket.select, {client})
+  wait_until_waiting(waiting)
+  wait_until_waiting(reading)
+  local descriptor = client:getfd()
+  client:setfd(-1)
+  client:setfd(descriptor)
+  client:close()  -- while the waits are ending
+  assert(select(2, reading:join()) == "closed" and #waiting:join() == 1)
+  there:settimeout(30)
+  assert(select(2, there:receive()) == "closed", "the descriptor is still open")
+  for _, one in ipairs{there, other, there2} do one:close() end
 end
 
 -- Datagrams, and sockets of both kinds over a path.
