@@ -11,7 +11,6 @@
 
 #include "core/io_await.h"
 #include "fs/file.h"
-#include "fs/pooled.h"
 
 namespace evlua::fs {
 
@@ -41,17 +40,15 @@ AlignedMemory aligned_memory(std::size_t alignment, std::size_t size) noexcept {
 
 }  // namespace
 
-Task<Result<void>> File::learn_alignment() {
+int File::learn_alignment() noexcept {
   struct statx info {};
-  const Result<void> asked = co_await pooled(
-      [this, &info] { return ::statx(fd_, "", AT_EMPTY_PATH, STATX_TYPE | STATX_DIOALIGN, &info) == 0 ? 0 : errno; });
-  if (!asked) co_return fail(asked.error().code, OpCode::open);
+  if (::statx(fd_, "", AT_EMPTY_PATH, STATX_TYPE | STATX_DIOALIGN, &info) != 0) return errno;
   if ((info.stx_mask & STATX_DIOALIGN) == 0) info.stx_dio_offset_align = info.stx_dio_mem_align = kUsualAlignment;
-  if (info.stx_dio_offset_align == 0 || info.stx_dio_mem_align == 0) co_return fail(EOPNOTSUPP, OpCode::open);
+  if (info.stx_dio_offset_align == 0 || info.stx_dio_mem_align == 0) return EOPNOTSUPP;
   // Not 0 bits, which stand for files that are not open so.
   alignment_bits_ = std::max(bits_of(info.stx_dio_offset_align), std::uint8_t{1});
   memory_alignment_bits_ = bits_of(info.stx_dio_mem_align);
-  co_return Result<void>();
+  return 0;
 }
 
 Task<Result<std::size_t>> File::read_direct(void* data, std::size_t size, std::int64_t offset, Instant deadline) {

@@ -11,6 +11,7 @@
 #include "core/io_await.h"
 #include "core/worker.h"
 #include "fs/path_ops.h"
+#include "fs/pooled.h"
 
 namespace evlua::fs {
 
@@ -84,8 +85,8 @@ Task<Result<File>> File::open(std::string path, OpenMode mode, mode_t permission
   if (!fd) co_return fail(mode.direct && fd.error().is(EINVAL) ? EOPNOTSUPP : fd.error().code, OpCode::open);
   File file(*fd, mode.append);
   if (mode.direct) {
-    const Result<void> learned = co_await file.learn_alignment();
-    if (!learned) co_return fail(learned.error());
+    const Result<void> learned = co_await pooled([&file] { return file.learn_alignment(); });
+    if (!learned) co_return fail(learned.error().code, OpCode::open);
   }
   co_return file;
 }

@@ -58,8 +58,10 @@ class File {
   Task<Result<void>> truncate(std::int64_t size, Instant deadline = kNever);
   Task<Result<void>> close();
 
+  /// Asks the system how a descriptor that came open `direct` is to be read and written; 0 or an errno. [pool]
+  int learn_alignment() noexcept;
+
  private:
-  Task<Result<void>> learn_alignment();
   Task<Result<std::size_t>> read_direct(void* data, std::size_t size, std::int64_t offset, Instant deadline);
   Task<Result<void>> write_direct(std::string_view bytes, std::int64_t offset, Instant deadline);
 

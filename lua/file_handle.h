@@ -22,6 +22,13 @@ class ReadAhead {
     taken_ = kept_ = 0;
   }
 
+  /// In front of what is to be taken next.
+  void put_back(std::string_view bytes) {
+    bytes_.replace(0, taken_, bytes);
+    kept_ = kept_ - taken_ + bytes.size();
+    taken_ = 0;
+  }
+
   /// Room for `size` more, valid until the next call of anything but `view`; then `keep` says how many came.
   char* grow(std::size_t size) {
     bytes_.erase(0, taken_);
@@ -83,6 +90,9 @@ class FileInUse {
   FileHandle& handle_;
   FileUse use_;
 };
+
+/// Pushes the failure of a write that is no multiple of what a `direct` file takes; returns 3.
+int push_unaligned(lua_State* L, const FileHandle& handle, std::size_t size, std::int64_t offset);
 
 /// The file at `index`, open or closed; null when it is none.
 FileHandle* to_file_handle(lua_State* L, int index);

@@ -67,8 +67,8 @@ struct PushInfo : About {
 
 /// A new object of this file.
 void push_file(lua_State* L, fs::File& file);
-/// A new object of the file that came from elsewhere, at its position.
-void push_received_file(lua_State* L, net::Socket& descriptor, bool appends);
+/// A new object of the file that came from elsewhere, at its position; `flags` as F_GETFL has them.
+void push_received_file(lua_State* L, net::Socket& descriptor, int flags);
 /// Adds to the module's table on top what is in lib_paths.cpp.
 void add_path_functions(lua_State* L);
 /// Adds `watch` to it.

@@ -48,10 +48,19 @@ void push_file(lua_State* L, fs::File& file) {
   if (::lseek(handle->file.fd(), 0, SEEK_CUR) < 0) handle->position = -1;
 }
 
-void push_received_file(lua_State* L, net::Socket& descriptor, bool appends) {
+int push_unaligned(lua_State* L, const FileHandle& handle, std::size_t size, std::int64_t offset) {
+  const auto unit = static_cast<lua_Integer>(handle.file.alignment());
+  const char* message = lua_pushfstring(
+      L, "write: this file is open for direct writing, of multiples of %I bytes at multiples of %I: not %I at %I", unit,
+      unit, static_cast<lua_Integer>(size), static_cast<lua_Integer>(offset));
+  return push_failure(L, message, "EINVAL");
+}
+
+void push_received_file(lua_State* L, net::Socket& descriptor, int flags) {
   auto* handle = new (lua_newuserdata(L, sizeof(FileHandle))) FileHandle;
   luaL_setmetatable(L, kFileType);
-  handle->file = fs::File(descriptor.release(), appends);
+  handle->file = fs::File(descriptor.release(), (flags & O_APPEND) != 0);
+  if ((flags & O_DIRECT) != 0) (void)handle->file.learn_alignment();
   handle->position = ::lseek(handle->file.fd(), 0, SEEK_CUR);
 }
 
@@ -265,10 +274,7 @@ Task<Result<void>> write_sequential(FileHandle& handle, std::string_view bytes, 
 bool refuse_unaligned(lua_State* L, const FileHandle& handle, std::size_t size, std::int64_t offset) {
   const auto unit = static_cast<lua_Integer>(handle.file.alignment());
   if (offset % unit == 0 && static_cast<lua_Integer>(size) % unit == 0) return false;
-  const char* message = lua_pushfstring(
-      L, "write: this file is open for direct writing, of multiples of %I bytes at multiples of %I: not %I at %I", unit,
-      unit, static_cast<lua_Integer>(size), static_cast<lua_Integer>(offset));
-  push_failure(L, message, "EINVAL");
+  (void)push_unaligned(L, handle, size, offset);
   return true;
 }
 
@@ -352,11 +358,16 @@ struct PushPosition : About {
   }
 };
 
+/// From `begin`; negative where there is no such position.
+std::int64_t moved(std::int64_t begin, std::int64_t offset) noexcept {
+  return offset > std::numeric_limits<std::int64_t>::max() - begin ? -1 : begin + offset;
+}
+
 Task<Result<std::int64_t>> seek_from_end(FileHandle& handle, std::int64_t offset) {
   const FileInUse guard(handle, FileUse::in_sequence);
   const Result<fs::FileInfo> info = co_await fs::stat(handle.file.fd());
   if (!info) co_return fail(info.error());
-  const std::int64_t target = static_cast<std::int64_t>(info->size) + offset;
+  const std::int64_t target = moved(static_cast<std::int64_t>(info->size), offset);
   if (target < 0) co_return fail(EINVAL);
   handle.ahead.clear();
   handle.position = target;
@@ -370,13 +381,12 @@ int seek(lua_State* L) {
   const int whence = luaL_checkoption(L, 2, "cur", names);
   const lua_Integer offset = luaL_optinteger(L, 3, 0);
   if (refuse(L, handle, FileUse::in_sequence)) return 3;
-  if (refuse(L, handle, FileUse::in_sequence)) return 3;
   if (handle.position < 0) return push_failure(L, Error{ESPIPE, ErrorDomain::system});
   if (whence == 2) {
     return suspend_task<std::int64_t>(
         L, [&handle, offset] { return seek_from_end(handle, offset); }, PushPosition());
   }
-  const lua_Integer target = whence == 0 ? offset : handle.tell() + offset;
+  const std::int64_t target = moved(whence == 0 ? 0 : handle.tell(), offset);
   if (target < 0) return push_failure(L, Error{EINVAL, ErrorDomain::system});
   if (target != handle.tell()) {
     handle.ahead.clear();

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -63,6 +64,8 @@ Parcel check_parcel(lua_State* L) {
     if (socket->is_open()) parcel.fd = socket->socket().fd();
   } else if (const FileHandle* file = to_file_handle(L, 2)) {
     if (!file->closed) parcel.fd = file->file.fd();
+    // Ours is not in the descriptor otherwise.
+    if (parcel.fd >= 0 && file->position >= 0) (void)::lseek(parcel.fd, file->tell(), SEEK_SET);
   } else {
     const char* what = luaL_tolstring(L, 2, nullptr);
     luaL_argerror(L, 2,
@@ -129,7 +132,7 @@ bool push_object(lua_State* L, net::Socket& descriptor) {
     return true;
   }
   if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode) && !S_ISBLK(info.st_mode)) return false;
-  push_received_file(L, descriptor, (flags & O_APPEND) != 0);
+  push_received_file(L, descriptor, flags);
   return true;
 }
 

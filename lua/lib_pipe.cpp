@@ -37,9 +37,15 @@ bool refuse(lua_State* L, const TransferEnd& end, bool is_target) {
 
 /// bytes; or nil, message, code, bytes
 struct PushTransferred {
+  const FileHandle* to;
+
   static const char* subject() noexcept { return nullptr; }
   int operator()(lua_State* L, const Transferred& done) const {
-    if (done.error) (void)push_wait_failure(L, *done.error);
+    if (done.unaligned > 0) {
+      (void)push_unaligned(L, *to, done.unaligned, to->tell());
+    } else if (done.error) {
+      (void)push_wait_failure(L, *done.error);
+    }
     lua_pushinteger(L, static_cast<lua_Integer>(done.bytes));
     return done.error ? 4 : 1;
   }
@@ -67,7 +73,7 @@ int pipe_bytes(lua_State* L) {
   if (refuse(L, from, false) || refuse(L, to, true)) return 4;
   if (from.file != nullptr && from.file == to.file) return luaL_argerror(L, 2, "the same file as the first");
   return suspend_task<Transferred>(
-      L, [=] { return transfer(from, to, count, deadline); }, PushTransferred());
+      L, [=] { return transfer(from, to, count, deadline); }, PushTransferred{to.file});
 }
 
 }  // namespace evlua::lua

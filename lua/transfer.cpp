@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "core/worker.h"
+
 namespace evlua::lua {
 
 namespace {
@@ -47,6 +49,7 @@ Result<void> Transfer::hold() {
   }
   to_in_use_.emplace(*to_.file, to_.file->position < 0 ? FileUse::anywhere : FileUse::in_sequence);
   to_.file->drop_ahead();
+  if (block() > 1 && from_.file != nullptr) from_.file->drop_ahead();
   return {};
 }
 
@@ -63,18 +66,25 @@ Task<Transferred> Transfer::run() {
   if (from_.stream != nullptr) from_.stream->release_reading();
   if (to_.stream != nullptr) to_.stream->release_writing();
   outcome.bytes = moved_;
+  outcome.unaligned = unaligned_;
   if (!worked) outcome.error = worked.error();
   co_return outcome;
 }
 
 Task<Result<void>> Transfer::work() {
-  Result<void> outcome = co_await write_buffered();
+  Result<void> outcome;
+  if (block() == 1) outcome = co_await write_buffered();
   while (outcome && left_ > 0 && !ended_) {
     if (from_.stream != nullptr && from_.stream->at_end()) break;
     if (splices_) {
       outcome = co_await splice_piece();
     } else {
       outcome = co_await copy_piece();
+    }
+    // Where both ends are always ready, no operation ever waits for its deadline.
+    const bool goes_on = outcome && left_ > 0 && !ended_;
+    if (goes_on && Worker::current().now() >= deadline_) {
+      outcome = fail(ETIMEDOUT, from_.stream != nullptr ? OpCode::recv : OpCode::read);
     }
   }
   co_return outcome;
@@ -83,20 +93,26 @@ Task<Result<void>> Transfer::work() {
 /// What has been received or read ahead goes first.
 Task<Result<void>> Transfer::write_buffered() {
   while (left_ > 0) {
-    const std::size_t most = next_size(kCopyPiece);
-    const std::string_view there =
-        from_.stream != nullptr ? from_.stream->peek_buffered(most) : from_.file->ahead.view().substr(0, most);
+    const std::string_view there = buffered(next_size(kCopyPiece));
     if (there.empty()) break;
     std::size_t written = 0;
     const Result<void> wrote = co_await write_all(there, written);
-    if (from_.stream != nullptr) {
-      from_.stream->drop_buffered(written);
-    } else {
-      from_.file->ahead.take(written);
-    }
+    drop_buffered(written);
     if (!wrote) co_return wrote;
   }
   co_return Result<void>();
+}
+
+std::string_view Transfer::buffered(std::size_t most) const noexcept {
+  return from_.stream != nullptr ? from_.stream->peek_buffered(most) : from_.file->ahead.view().substr(0, most);
+}
+
+void Transfer::drop_buffered(std::size_t size) {
+  if (from_.stream != nullptr) {
+    from_.stream->drop_buffered(size);
+  } else {
+    from_.file->ahead.take(size);
+  }
 }
 
 std::size_t Transfer::next_size(std::size_t most) const noexcept {
@@ -118,9 +134,8 @@ void Transfer::note_written(std::size_t size) noexcept {
 void Transfer::put_back(std::string_view bytes) {
   if (from_.stream != nullptr) {
     from_.stream->put_back(bytes);
-  } else if (from_.file->position < 0 && !bytes.empty()) {
-    std::copy(bytes.begin(), bytes.end(), from_.file->ahead.grow(bytes.size()));
-    from_.file->ahead.keep(bytes.size());
+  } else if (from_.file->position < 0) {
+    from_.file->ahead.put_back(bytes);
   }
 }
 
@@ -251,36 +266,63 @@ void Transfer::take_back(std::size_t size) {
 
 Task<Result<void>> Transfer::copy_piece() {
   buffer_.resize(kCopyPiece);
-  const Result<std::size_t> got = co_await read_piece(next_size(kCopyPiece));
+  const Result<std::size_t> got = co_await gather();
   if (!got) co_return fail(got.error());
-  if (*got == 0) {
-    ended_ = true;
-    if (from_.stream != nullptr) from_.stream->note_end();
-    co_return Result<void>();
-  }
   const std::string_view piece(buffer_.data(), *got);
+  const auto unit = static_cast<std::int64_t>(block());
+  const bool fits = unit == 1 || to_.file->position % unit == 0;
+  const std::size_t whole = fits ? piece.size() / block() * block() : 0;
   std::size_t written = 0;
-  const Result<void> wrote = co_await write_all(piece, written);
+  const Result<void> wrote = co_await write_all(piece.substr(0, whole), written);
   if (from_.file != nullptr && from_.file->position >= 0) {
     from_.file->position += static_cast<std::int64_t>(written);
   }
   put_back(piece.substr(written));
-  co_return wrote;
+  if (!wrote || whole == piece.size()) co_return wrote;
+  unaligned_ = piece.size() - whole;
+  co_return fail(EINVAL, OpCode::write);
 }
 
-Task<Result<std::size_t>> Transfer::read_piece(std::size_t most) {
+/// Some bytes into `buffer_`: whole blocks, unless `from` ends before. None: it has ended.
+Task<Result<std::size_t>> Transfer::gather() {
+  const std::size_t most = next_size(kCopyPiece);
+  std::size_t there = 0;
+  do {
+    const Result<std::size_t> got = co_await read_piece(there, most - there);
+    if (!got) {
+      put_back({buffer_.data(), there});
+      co_return fail(got.error());
+    }
+    ended_ = *got == 0;
+    if (ended_) break;
+    there += *got;
+  } while (there < most && there % block() != 0);
+  if (ended_ && from_.stream != nullptr) from_.stream->note_end();
+  co_return there;
+}
+
+/// To `at` in the buffer.
+Task<Result<std::size_t>> Transfer::read_piece(std::size_t at, std::size_t most) {
+  char* const data = buffer_.data() + at;
+  if (const std::string_view there = buffered(most); !there.empty()) {
+    const std::size_t size = there.size();
+    std::copy(there.begin(), there.end(), data);
+    drop_buffered(size);
+    co_return size;
+  }
+  const bool has_position = from_.file != nullptr && from_.file->position >= 0;
+  const std::int64_t offset = has_position ? from_.file->position + static_cast<std::int64_t>(at) : -1;
   if (from_.file != nullptr && from_.file->file.is_direct()) {
     const Result<std::size_t> read =
-        co_await from_.file->file.read_at(buffer_.data(), most, from_.file->position, deadline_);
+        co_await from_.file->file.read_at(data, most, offset, deadline_);
     co_return read;
   }
   const bool is_socket = from_.stream != nullptr && !from_.stream->is_pipe();
   OpArgs args{};
   if (is_socket) {
-    args.recv = {buffer_.data(), static_cast<std::uint32_t>(most), 0, false};
+    args.recv = {data, static_cast<std::uint32_t>(most), 0, false};
   } else {
-    const std::int64_t offset = from_.file != nullptr ? from_.file->position : -1;
-    args.read = {buffer_.data(), static_cast<std::uint32_t>(most), offset};
+    args.read = {data, static_cast<std::uint32_t>(most), offset};
   }
   const OpCode code = is_socket ? OpCode::recv : OpCode::read;
   const Result<std::size_t> got = co_await carry_out(code, from_.fd(), args, code);

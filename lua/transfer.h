@@ -34,6 +34,7 @@ struct TransferEnd {
 struct Transferred {
   std::uint64_t bytes = 0;
   std::optional<Error> error;  ///< why it has ended before the end
+  std::size_t unaligned = 0;   ///< EINVAL: so many bytes make no whole blocks for a `direct` file, and are put back
 };
 
 class Transfer {
@@ -62,7 +63,8 @@ class Transfer {
 
   // Through a buffer.
   Task<Result<void>> copy_piece();
-  Task<Result<std::size_t>> read_piece(std::size_t most);
+  Task<Result<std::size_t>> gather();
+  Task<Result<std::size_t>> read_piece(std::size_t at, std::size_t most);
   Task<Result<void>> write_all(std::string_view bytes, std::size_t& written);
   Task<Result<std::size_t>> write_some(std::string_view bytes);
 
@@ -70,6 +72,10 @@ class Transfer {
   Task<Result<void>> wait_until(std::uint32_t events, const TransferEnd& end, OpCode what);
   void note_written(std::size_t size) noexcept;
   void put_back(std::string_view bytes);
+  std::string_view buffered(std::size_t most) const noexcept;
+  void drop_buffered(std::size_t size);
+  /// What `to` takes multiples of only.
+  std::size_t block() const noexcept { return to_.file != nullptr ? to_.file->file.alignment() : 1; }
   /// Somebody is closing one of the ends, and waits for us.
   bool is_interrupted() const noexcept { return !from_.is_open() || !to_.is_open(); }
   std::size_t next_size(std::size_t most) const noexcept;
@@ -79,6 +85,7 @@ class Transfer {
   std::uint64_t left_;
   std::uint64_t moved_ = 0;
   bool ended_ = false;
+  std::size_t unaligned_ = 0;
   bool splices_ = true;
   IoAwait op_;  // whatever is in flight: what closing one of the streams ends
   const Instant deadline_;

@@ -35,15 +35,17 @@ collectgarbage()
 evlua.sleep(0.01)
 local usual = descriptors()
 
--- A file: its position and its content are shared, and it is closed in programs that we start.
+-- A file: it arrives at its position, its content is shared, and it is closed in programs that we start.
 do
   local file = assert(fs.open(folder .. "/file", "w+"))
-  assert(file:write("0123456789"))
+  assert(file:write("01234\n6789"))
+  assert(file:seek("set", 0) == 0 and file:read("l") == "01234")
   assert(a:send_handle(file, "the file"))
-  file:close()
   local got, data = b:receive_handle{timeout = 20}
+  assert(got:seek() == 6 and got:read(2) == "67" and file:read(1) == "6" and got:read(1) == "8")
+  file:close()
   assert(data == "the file" and tostring(got):find("^file"))
-  assert(got:read_at(4, 3) == "3456")
+  assert(got:read_at(4, 3) == "34\n6")
   assert(got:write_at("x", 0) and got:sync())
   local number = tostring(got):match("descriptor (%d+)")
   local flags = tonumber(fs.read("/proc/self/fdinfo/" .. number):match("flags:%s*(%d+)"), 8)
@@ -56,6 +58,21 @@ do
   assert(fs.read(folder .. "/log") == "one\ntwo\nthree\n")
   log:close()
   got:close()
+  wait_for_descriptors(usual)
+end
+
+-- One that is open `direct` stays so.
+do
+  local file = fs.open(folder .. "/direct", "w+", {direct = true})
+  if file then
+    local unit = file:alignment()
+    assert(file:write(("0123456789abcdef"):rep(unit // 16)) and a:send_handle(file))
+    file:close()
+    local got = assert(b:receive_handle{timeout = 20})
+    assert(got:alignment() == unit and got:read_at(3, 5) == "567" and got:seek() == unit)
+    assert(got:write(("x"):rep(unit)))
+    got:close()
+  end
   wait_for_descriptors(usual)
 end
 

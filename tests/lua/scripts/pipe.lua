@@ -285,6 +285,71 @@ do
   reader:close()
 end
 
+-- Time runs out, too, where both ends are always ready; and others get their turn.
+do
+  local zero, null = assert(fs.open("/dev/zero")), assert(fs.open("/dev/null", "w"))
+  local turns = 0
+  local other = evlua.spawn(function() while true do turns = turns + 1 evlua.sleep(0.001) end end)
+  local none, message, code, moved = evlua.pipe(zero, null, {timeout = 0.1, count = 1 << 45})
+  assert(none == nil and code == "ETIMEDOUT" and moved > 0 and message == "read: timed out", message)
+  assert(turns > 1)
+  other:cancel()
+  local task = evlua.spawn(evlua.pipe, zero, null)
+  wait_until(function() return task:status() == "waiting" end)
+  task:cancel()
+  task:join()
+  zero:close()
+  null:close()
+end
+
+-- A `direct` file takes whole blocks, however the bytes come.
+local function direct()
+  local name = folder .. "/direct"
+  local file, _, code = fs.open(name, "w", {direct = true})
+  if not file then
+    assert(code == "EOPNOTSUPP")
+    io.stderr:write("SKIPPED: this file system has no direct I/O\n")
+    return
+  end
+  local unit = file:alignment()
+  local data = big:sub(1, 20 * unit)
+  -- From a stream, the first bytes of which have been read ahead.
+  local writer, from = pair()
+  assert(writer:write("line\n" .. data:sub(1, 1000)))
+  assert(from:read("l") == "line")
+  local moving = evlua.spawn(evlua.pipe, from, file)
+  wait_until(function() return moving:status() == "waiting" end)
+  assert(writer:write(data:sub(1001) .. "rest") and writer:shutdown("write"))
+  local none, message, why, moved = moving:join()
+  assert(none == nil and why == "EINVAL" and moved == #data, message)
+  assert(message == ("write: this file is open for direct writing, of multiples of %d bytes at multiples of %d: not 4 at %d")
+    :format(unit, unit, #data), message)
+  assert(from:read("a") == "rest" and file:seek() == #data and fs.read(name) == data)
+  writer:close()
+  from:close()
+  -- From a file, with something read ahead, and with `count`.
+  assert(fs.write(folder .. "/plain", "line\n" .. data .. "rest"))
+  local plain = assert(fs.open(folder .. "/plain"))
+  assert(plain:read("l") == "line" and file:seek("set", 0) == 0)
+  assert(evlua.pipe(plain, file, {count = 3 * unit}) == 3 * unit and plain:seek() == 5 + 3 * unit)
+  none, _, why, moved = evlua.pipe(plain, file, {count = unit + 1})
+  assert(none == nil and why == "EINVAL" and moved == unit and plain:seek() == 5 + 4 * unit)
+  assert(evlua.pipe(plain, file, {count = 16 * unit}) == 16 * unit and fs.read(name) == data)
+  assert(plain:read("a") == "rest" and evlua.pipe(plain, file) == 0)
+  plain:close()
+  -- From a FIFO: what is no block stays, in order.
+  assert(os.execute("mkfifo " .. folder .. "/direct_fifo"))
+  local opened = evlua.spawn(fs.open, folder .. "/direct_fifo", "w")
+  local fifo = assert(fs.open(folder .. "/direct_fifo"))
+  local feeder = assert(opened:join())
+  assert(feeder:write("line\nabcdefghij") and feeder:close() and fifo:read("l") == "line")
+  none, _, why, moved = evlua.pipe(fifo, file, {count = 5})
+  assert(none == nil and why == "EINVAL" and moved == 0 and fifo:read("a") == "abcdefghij")
+  fifo:close()
+  file:close()
+end
+direct()
+
 -- Wrong arguments.
 do
   local a, b = pair()
