@@ -7,9 +7,12 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "lua/compat.h"
 #include "lua/stack.h"
@@ -85,6 +88,16 @@ int fail_argument(lua_State* L, int position, const char* what) {
   return lua_error(L);
 }
 
+/// The number at `index` as the nearest T; 0 for what is none.
+template <class T>
+T to_number(lua_State* L, int index) {
+  const lua_Number number = lua_tonumber(L, index);
+  if (std::isnan(number)) return 0;
+  constexpr auto kLeast = static_cast<lua_Number>(std::numeric_limits<T>::min());
+  constexpr auto kMost = static_cast<lua_Number>(std::numeric_limits<T>::max());
+  return static_cast<T>(std::clamp(number, kLeast, kMost));
+}
+
 /// The option named at index 3, for sockets of the kind at index 2; raises when they have none of that name.
 const Option& check_option(lua_State* L, bool to_set) {
   static const char* const kinds[] = {"stream", "datagram", "unix", nullptr};
@@ -121,7 +134,7 @@ void read_linger(lua_State* L, linger& value) {
   value.l_onoff = lua_toboolean(L, -1);
   lua_getfield(L, 4, "timeout");
   if (lua_isnumber(L, -1) == 0) fail_value(L, "number 'timeout' field expected");
-  value.l_linger = static_cast<int>(lua_tonumber(L, -1));
+  value.l_linger = to_number<int>(L, -1);
 }
 
 void read_membership(lua_State* L, ip_mreq& value) {
@@ -140,7 +153,7 @@ void read_membership_v6(lua_State* L, ipv6_mreq& value) {
   }
   if (lua_getfield(L, 4, "interface") == LUA_TNIL) return;
   if (lua_isnumber(L, -1) == 0) fail_value(L, "number 'interface' field expected");
-  value.ipv6mr_interface = static_cast<unsigned>(lua_tonumber(L, -1));
+  value.ipv6mr_interface = to_number<unsigned>(L, -1);
 }
 
 /// Takes the value at index 4; its size.
@@ -166,7 +179,7 @@ socklen_t read_value(lua_State* L, Kind kind, Value& value) {
     case Kind::membership: read_membership(L, value.membership); return sizeof value.membership;
     case Kind::membership_v6: read_membership_v6(L, value.membership_v6); return sizeof value.membership_v6;
     case Kind::error:
-    case Kind::number: value.number = static_cast<int>(lua_tonumber(L, 4)); break;
+    case Kind::number: value.number = to_number<int>(L, 4); break;
   }
   return sizeof value.number;
 }

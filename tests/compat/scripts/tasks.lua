@@ -1,5 +1,6 @@
 -- What LuaSocket does not have: several tasks. Waits suspend one task, close and cancellation end them, nothing leaks.
 local evlua, socket, fs = require "evlua", require "evlua.compat.socket", require "evlua.fs"
+local dns, sync = require "evlua.dns", require "evlua.sync"
 local unix = require "socket.unix"
 
 local server = assert(socket.bind("127.0.0.1", 0))
@@ -158,14 +159,24 @@ end
 
 -- A close while the name is looked up stays one.
 do
-  local client = socket.tcp()
-  local connecting = evlua.spawn(function() return client:connect("localhost", port) end)
-  if connecting:status() ~= "waiting" then evlua.yield() end
-  if connecting:status() == "waiting" then
-    client:close()
-    assert(select(2, connecting:join()) == "closed" and client:getfd() == -1)
+  local client, listener = socket.tcp(), assert(socket.bind("127.0.0.1", 0))
+  local _, at = listener:getsockname()
+  local lookup, found = dns.lookup, sync.event()
+  function dns.lookup(...)
+    found:wait()
+    return lookup(...)
   end
-  client:close()
+  for _, call in ipairs{client.connect, client.bind} do
+    found:clear()
+    local task = evlua.spawn(call, client, "localhost", at)
+    wait_until_waiting(task)
+    assert(client:close())
+    found:set()
+    assert(select(2, task:join()) == "closed" and client:getfd() == -1)
+    client = socket.tcp()
+  end
+  dns.lookup = lookup
+  listener:close()
 end
 
 -- What is no number, or too large a one.
@@ -191,6 +202,12 @@ do
   assert(not master:getsockname())
   master:setfd(nan)
   assert(master:getfd() == -1)
+  -- The nearest that the system takes, where C's conversion is undefined.
+  for _, number in ipairs{1e300, -1e300, nan} do
+    client:setoption("recv-buffer-size", number)
+    client:setoption("linger", {on = false, timeout = number})
+  end
+  assert(client:setoption("tcp-keepidle", 5.9) and client:getoption("tcp-keepidle") == 5)
   client:close()
   there:close()
 end
