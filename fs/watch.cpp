@@ -35,6 +35,9 @@ const char* type_of(std::uint32_t mask) noexcept {
   return nullptr;
 }
 
+/// So many entries are looked at before somebody looks whether it is still wanted.
+constexpr std::size_t kLookAtOnce = 1000;
+
 std::string below(const std::string& folder, const char* name) { return folder.empty() ? name : folder + "/" + name; }
 
 bool is_at_or_below(const std::string& name, const std::string& folder) noexcept {
@@ -68,9 +71,14 @@ Task<Result<std::unique_ptr<Watch>>> Watch::open(std::string path, bool recursiv
     watch->file_ = File(fd, false);
     watch->root_ = ::inotify_add_watch(fd, watch->path_.c_str(), kInteresting);
     if (watch->root_ < 0) return errno;
-    return watch->recursive_ ? watch->watch_tree({"", false}) : 0;
+    return 0;
   });
   if (!done) co_return fail(done.error());
+  if (recursive) watch->to_look_at_.push_back({"", false});
+  while (!watch->to_look_at_.empty()) {
+    const Result<void> looked = co_await watch->look();
+    if (!looked) co_return fail(looked.error());
+  }
   co_return watch;
 }
 
@@ -84,21 +92,25 @@ int Watch::watch_directory(const std::string& name) noexcept {
   return watch >= 0 || errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES ? 0 : errno;
 }
 
-/// Watches a directory and all below it. First the watch, then the look: what comes between is seen twice. [pool]
-int Watch::watch_tree(const Found& found) {
-  std::deque<std::string> folders{found.name};
-  while (!folders.empty()) {
-    const std::string folder = std::move(folders.front());
-    folders.pop_front();
-    if (const int error = watch_directory(folder); error != 0) return error;
-    const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path_of(folder).c_str()));
+/// Watches directories that have appeared, and finds those in them. First the watch, then the look: what comes between
+/// is seen twice. [pool]
+int Watch::look_at_some() {
+  for (std::size_t seen = 0; !to_look_at_.empty() && seen < kLookAtOnce; ++seen) {
+    const Found folder = std::move(to_look_at_.front());
+    to_look_at_.pop_front();
+    if (const int error = watch_directory(folder.name); error != 0) {
+      to_look_at_.clear();  // there is no watch left for these either
+      return error;
+    }
+    const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path_of(folder.name).c_str()));
     if (directory == nullptr) continue;
     while (const dirent* entry = ::readdir(directory.get())) {
       if (is_dots(entry->d_name)) continue;
+      ++seen;
       const bool is_folder = is_directory(directory.get(), *entry);
-      std::string name = below(folder, entry->d_name);
-      if (found.tells && told_.insert(name).second) found_events_.push_back({"created", name, is_folder, 0});
-      if (is_folder) folders.push_back(std::move(name));
+      std::string name = below(folder.name, entry->d_name);
+      if (folder.tells && told_.insert(name).second) found_events_.push_back({"created", name, is_folder, 0});
+      if (is_folder) to_look_at_.push_back({std::move(name), folder.tells});
     }
   }
   return 0;
@@ -120,7 +132,7 @@ void Watch::forget_tree(const std::string& name) noexcept {
 /// Keeps the tree's watches in step, and gives the event its whole name. False: nobody needs to know of it.
 bool Watch::take_from_tree(const inotify_event& head, WatchEvent& event) {
   if ((head.mask & IN_Q_OVERFLOW) != 0) {
-    to_look_at_.push_back({"", false});  // who is told of this looks at everything anyway
+    if (!moved_) to_look_at_.push_back({"", false});  // who is told of this looks at everything anyway
     return true;
   }
   const auto folder = watched_.find(head.wd);
@@ -130,13 +142,14 @@ bool Watch::take_from_tree(const inotify_event& head, WatchEvent& event) {
     watched_.erase(folder);
     return false;
   }
+  moved_ = moved_ || (is_root && (head.mask & IN_MOVE_SELF) != 0);
   if (event.name.empty()) return is_root;  // the directory above tells it of others
   event.name = below(folder->second, event.name.c_str());
   if ((head.mask & IN_CREATE) != 0 && told_.erase(event.name) > 0) return false;
   if ((head.mask & (IN_DELETE | IN_MOVED_FROM)) != 0) told_.erase(event.name);
   if (!event.is_directory) return true;
   if ((head.mask & (IN_DELETE | IN_MOVED_FROM)) != 0) forget_tree(event.name);
-  if ((head.mask & (IN_CREATE | IN_MOVED_TO)) != 0) to_look_at_.push_back({event.name, true});
+  if (!moved_ && (head.mask & (IN_CREATE | IN_MOVED_TO)) != 0) to_look_at_.push_back({event.name, true});
   return true;
 }
 
@@ -189,8 +202,9 @@ bool Watch::try_next(Result<WatchEvent>& out) {
   return ended_;
 }
 
-Task<Result<void>> Watch::look_into(Found found) {
-  const Result<void> looked = co_await pooled([this, &found] { return watch_tree(found); });
+/// Cancelled before it has begun, it is still to be done.
+Task<Result<void>> Watch::look() {
+  const Result<void> looked = co_await pooled([this] { return look_at_some(); });
   co_return looked;
 }
 
@@ -198,16 +212,17 @@ Task<Result<WatchEvent>> Watch::next(Instant deadline) {
   if (!is_open()) co_return fail(EBADF);
   if (reading_) co_return fail(EBUSY);
   reading_ = true;
+  bool looked = false;
   Result<WatchEvent> event = fail(EAGAIN);
   while (!try_next(event)) {
     Result<void> ready;
     if (to_look_at_.empty()) {
       ready = co_await wait(deadline);
+    } else if (looked && Worker::current().now() >= deadline) {
+      ready = fail(ETIMEDOUT);
     } else {
-      const Found found = to_look_at_.front();
-      ready = co_await look_into(found);
-      // Cancelled, it is still to be done.
-      if (ready || !ready.error().is(ECANCELED)) to_look_at_.pop_front();
+      ready = co_await look();
+      looked = true;
     }
     if (closed_) {
       event = fail(ECANCELED);

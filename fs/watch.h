@@ -34,7 +34,8 @@ struct WatchEvent {
 /// of the same then is left out.
 class Watch {
  public:
-  /// Of a tree, without following links. ENOSPC: no more watches are allowed (fs.inotify.max_user_watches).
+  /// Of a tree, without following links. ENOSPC: no more watches are allowed (fs.inotify.max_user_watches). Cancelled
+  /// within one job of the pool, however large the tree is.
   static Task<Result<std::unique_ptr<Watch>>> open(std::string path, bool recursive);
 
   /// The next event; one without a type when what was watched is no more. Errors: EBADF, EBUSY; ENOSPC when a directory
@@ -58,8 +59,8 @@ class Watch {
   bool take_from_tree(const inotify_event& head, WatchEvent& event);
   void forget_tree(const std::string& name) noexcept;
   Task<Result<void>> wait(Instant deadline);
-  Task<Result<void>> look_into(Found found);
-  int watch_tree(const Found& found);
+  Task<Result<void>> look();
+  int look_at_some();
   int watch_directory(const std::string& name) noexcept;
   std::string path_of(const std::string& name) const;
 
@@ -67,6 +68,7 @@ class Watch {
   std::string path_;
   bool recursive_ = false;
   int root_ = -1;                                 // its watch
+  bool moved_ = false;                            // nobody knows where it is: no directory can be added
   std::unordered_map<int, std::string> watched_;  // of a tree: the name of each directory
   std::unordered_set<std::string> told_;          // found by looking; the kernel may tell it once more
   std::deque<WatchEvent> found_events_;

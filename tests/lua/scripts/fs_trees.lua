@@ -442,6 +442,51 @@ function tests.watch_trees()
   refused("unknown option", fs.watch, root, {deep = true})
 end
 
+-- A large tree: whoever begins to watch it can be cancelled, and what is large and appears is found piece by piece.
+function tests.watch_large()
+  local root = tree("watch_large", {})
+  local function fill(top, count)
+    for i = 1, count do assert(fs.mkdir(("%s/%d/in"):format(top, i), {parents = true})) end
+  end
+  fill(root .. "/outside", 1500)
+  local attempts = 0
+  repeat  -- on a busy machine it may be over before the cancellation
+    attempts = attempts + 1
+    assert(attempts < 50, "it is never cancelled")
+    local task = evlua.spawn(fs.watch, root .. "/outside", {recursive = true})
+    evlua.sleep(0.001)  -- it has begun
+    task:cancel()
+    local early, _, code = task:join()
+    if early then early:close() end
+  until code == "ECANCELED"
+  assert(fs.mkdir(root .. "/top"))
+  local watcher = assert(fs.watch(root .. "/top", {recursive = true}))
+  assert(fs.rename(root .. "/outside", root .. "/top/inside"))
+  local left = 1500
+  while left > 0 do
+    local event = assert(watcher:read{timeout = 20})
+    if event.type == "created" and event.name:find("^inside/%d+/in$") then left = left - 1 end
+  end
+  assert(fs.write(root .. "/top/inside/1500/in/file", ""))
+  gather(watcher, function(s) return s["created inside/1500/in/file"] end)
+  watcher:close()
+end
+
+-- A tree whose top gets another name: what is watched stays so, and no directory at the old name is mistaken for one.
+function tests.watch_moved()
+  local root = tree("watch_moved", {"top/known/file"})
+  local watcher = assert(fs.watch(root .. "/top", {recursive = true}))
+  assert(fs.rename(root .. "/top", root .. "/moved"))
+  gather(watcher, function(s) return s["moved nil"] end)
+  assert(fs.mkdir(root .. "/top/new", {parents = true}))
+  assert(fs.mkdir(root .. "/moved/new"))
+  gather(watcher, function(s) return s["created new"] end)
+  assert(fs.write(root .. "/top/new/other", "") and fs.write(root .. "/moved/known/file", "x"))
+  local seen = gather(watcher, function(s) return s["written known/file"] end)
+  assert(not seen["created new/other"])
+  watcher:close()
+end
+
 function tests.watch()
   local root = tree("watch", {"inside", "before"})
   local watcher = assert(fs.watch(root))
