@@ -313,8 +313,7 @@ Task<Result<std::size_t>> Transfer::read_piece(std::size_t at, std::size_t most)
   const bool has_position = from_.file != nullptr && from_.file->position >= 0;
   const std::int64_t offset = has_position ? from_.file->position + static_cast<std::int64_t>(at) : -1;
   if (from_.file != nullptr && from_.file->file.is_direct()) {
-    const Result<std::size_t> read =
-        co_await from_.file->file.read_at(data, most, offset, deadline_);
+    const Result<std::size_t> read = co_await from_.file->file.read_at(data, most, offset, deadline_);
     co_return read;
   }
   const bool is_socket = from_.stream != nullptr && !from_.stream->is_pipe();

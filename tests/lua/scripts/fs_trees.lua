@@ -448,7 +448,7 @@ function tests.watch_large()
   local function fill(top, count)
     for i = 1, count do assert(fs.mkdir(("%s/%d/in"):format(top, i), {parents = true})) end
   end
-  fill(root .. "/outside", 1500)
+  fill(root .. "/outside", 700)
   local attempts = 0
   repeat  -- on a busy machine it may be over before the cancellation
     attempts = attempts + 1
@@ -462,13 +462,13 @@ function tests.watch_large()
   assert(fs.mkdir(root .. "/top"))
   local watcher = assert(fs.watch(root .. "/top", {recursive = true}))
   assert(fs.rename(root .. "/outside", root .. "/top/inside"))
-  local left = 1500
+  local left = 700
   while left > 0 do
     local event = assert(watcher:read{timeout = 20})
     if event.type == "created" and event.name:find("^inside/%d+/in$") then left = left - 1 end
   end
-  assert(fs.write(root .. "/top/inside/1500/in/file", ""))
-  gather(watcher, function(s) return s["created inside/1500/in/file"] end)
+  assert(fs.write(root .. "/top/inside/700/in/file", ""))
+  gather(watcher, function(s) return s["created inside/700/in/file"] end)
   watcher:close()
 end
 
