@@ -384,6 +384,13 @@ void Exchange::break_off(const Error& error) noexcept {
   if (wake) drained_.set();
 }
 
+bool Exchange::has_output() noexcept {
+  lock_.lock();
+  const bool any = !pending_.empty();
+  lock_.unlock();
+  return any;
+}
+
 bool Exchange::awaits_body() noexcept {
   lock_.lock();
   const bool awaited = awaited_ && !delivered_;

@@ -288,6 +288,8 @@ class Exchange {
   void deliver(std::string_view bytes, bool ended) noexcept;
   /// HTTP/2: a field that came behind the body. False: too much of them.
   bool deliver_trailer(std::string_view name, std::string_view value) noexcept;
+  /// HTTP/2: there is some of the response that its stream has not taken yet.
+  bool has_output() noexcept;
   /// HTTP/2: the handler waits for the client to send more of the body.
   bool awaits_body() noexcept;
   /// HTTP/2: the client has taken too long to. The handler's read fails.

@@ -15,33 +15,60 @@ bool Http2Session::awaits_body(Http2Stream& stream) noexcept {
   return !stream.closed && stream.exchange != nullptr && stream.handled && stream.exchange->awaits_body();
 }
 
-/// There is some of its response that the client does not let go.
-bool Http2Session::is_held(const Http2Stream& stream) noexcept {
-  return !stream.closed && stream.send_deadline != kNever;
+/// Why some of a response is not on its way.
+enum class Http2Session::Holdup : std::uint8_t {
+  none,        // or it is none of the client's doing
+  stream,      // the client takes no more of this one
+  connection,  // the client takes no more of anything; when it does, others may be first
+};
+
+Http2Session::Holdup Http2Session::holdup(const Http2Stream& stream) const noexcept {
+  if (stream.closed || !stream.submitted) return Holdup::none;
+  const bool waits = stream.out_at < stream.out.size() || (stream.exchange != nullptr && stream.exchange->has_output());
+  if (!waits) return Holdup::none;
+  if (nghttp2_session_get_stream_remote_window_size(session_.get(), stream.id) <= 0) return Holdup::stream;
+  return nghttp2_session_get_remote_window_size(session_.get()) <= 0 ? Holdup::connection : Holdup::none;
 }
 
-/// A client whose window is shut by handlers that do not read, whom we do not read ourselves, or who is given nothing
-/// because the socket is full, is not the one we wait for.
 void Http2Session::watch_rates(Instant now) noexcept {
-  const Limits& limits = station_.limits();
   const Duration passed = now - std::exchange(watched_, now);
+  if (station_.limits().min_rate != 0) watch_bodies(passed);
+  watch_responses(passed);
+}
+
+/// A client whose window is shut by handlers that do not read, or whom we do not read ourselves, is not the one we wait
+/// for.
+void Http2Session::watch_bodies(Duration passed) noexcept {
+  const Limits& limits = station_.limits();
   const bool may_send = !pausing_ && nghttp2_session_get_effective_recv_data_length(session_.get()) <
                                          nghttp2_session_get_effective_local_window_size(session_.get());
-  const bool may_take = connection_.waiting_ == nullptr;
   std::uint32_t awaited = 0;
-  std::uint32_t held = 0;
-  streams_.for_each([&awaited, &held](Http2Stream& stream) {
-    awaited += awaits_body(stream) ? 1 : 0;
-    held += is_held(stream) ? 1 : 0;
-  });
+  streams_.for_each([&awaited](Http2Stream& stream) { awaited += awaits_body(stream) ? 1 : 0; });
   streams_.for_each([&](Http2Stream& stream) {
     if (stream.closed) return;
     const bool waits = awaits_body(stream);
     if (stream.body.is_late(passed, waits && may_send ? awaited : 0, limits.body_timeout, limits.min_rate) && waits) {
       stream.exchange->give_up_body();
     }
-    const std::uint32_t holding = is_held(stream) && may_take ? held : 0;
-    if (stream.response.is_late(passed, holding, limits.send_timeout, limits.min_rate)) stream.send_deadline = now;
+  });
+}
+
+/// A client who is given nothing because the socket is full is watched by Connection. One who takes other streams
+/// first, as it may, is fast enough if those are.
+void Http2Session::watch_responses(Duration passed) noexcept {
+  const Limits& limits = station_.limits();
+  const std::uint64_t sent = std::exchange(sent_, 0);
+  const bool may_take = connection_.waiting_ == nullptr;
+  std::uint32_t held = 0;
+  streams_.for_each([&](Http2Stream& stream) { held += holdup(stream) != Holdup::none ? 1 : 0; });
+  streams_.for_each([&](Http2Stream& stream) {
+    if (stream.closed) return;
+    const Holdup why = may_take ? holdup(stream) : Holdup::none;
+    const bool late =
+        why == Holdup::connection
+            ? stream.response.is_late_in_line(passed, sent, limits.send_timeout, limits.min_rate)
+            : stream.response.is_late(passed, why == Holdup::stream ? held : 0, limits.send_timeout, limits.min_rate);
+    if (late) time_out(stream);
   });
 }
 

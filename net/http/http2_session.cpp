@@ -123,10 +123,7 @@ struct Http2Session::Callbacks {
     auto& stream = *static_cast<Http2Stream*>(source->ptr);
     if (stream.out_at == stream.out.size() && !stream.last) self(user).take_output(stream);
     const std::size_t left = stream.out.size() - stream.out_at;
-    if (left == 0 && !stream.last) {
-      stream.send_deadline = kNever;
-      return NGHTTP2_ERR_DEFERRED;
-    }
+    if (left == 0 && !stream.last) return NGHTTP2_ERR_DEFERRED;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (left <= size && stream.last) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(std::min(left, size));
@@ -142,7 +139,7 @@ struct Http2Session::Callbacks {
     output.append(stream.out.view().substr(stream.out_at, size));
     stream.out_at += size;
     stream.response.moved(size);
-    stream.send_deadline = deadline_after(own.station_.worker().now(), own.station_.limits().send_timeout);
+    own.sent_ += size;
     return 0;
   }
 
@@ -356,10 +353,10 @@ void Http2Session::abandon() noexcept {
 void Http2Session::check_deadlines(Instant now) noexcept {
   if (lost_) return;
   if (noticed_ || (streams_.empty() && now >= idle_deadline_)) end_politely();
-  if (station_.limits().min_rate != 0) watch_rates(now);
+  watch_rates(now);
   streams_.for_each([this, now](Http2Stream& stream) {
     if (stream.closed) return;
-    if (now >= stream.head_deadline || now >= stream.send_deadline) time_out(stream);
+    if (now >= stream.head_deadline) time_out(stream);
     if (now >= stream.linger_deadline) {
       stream.linger_deadline = kNever;
       reset(stream.id, NGHTTP2_NO_ERROR);
@@ -380,7 +377,7 @@ void Http2Session::check_deadlines(Instant now) noexcept {
 /// and not on others: that costs it the connection only when it has no other.
 void Http2Session::time_out(Http2Stream& stream) noexcept {
   if (stream.head_deadline != kNever) end_politely();
-  stream.head_deadline = stream.send_deadline = kNever;
+  stream.head_deadline = kNever;
   timed_out_ = true;
   reset(stream.id, NGHTTP2_CANCEL);
 }
@@ -460,6 +457,7 @@ void Http2Session::answer(Http2Stream& stream, bool has_body) noexcept {
   stream.head_deadline = kNever;
   const bool good = exchange.parser_.end_fields(exchange.head_bytes_, has_body) == RequestParser::Outcome::complete;
   exchange.start(exchange.head_bytes_.view(), station_.next_id(), true);
+  if (!good || !exchange.header("priority")) take_turns(stream);
   if (++connection_.requests_ == limits.requests_per_connection) give_notice();
   bool complete = true;
   if (good) {
@@ -475,6 +473,13 @@ void Http2Session::answer(Http2Stream& stream, bool has_body) noexcept {
   if (limits.handler_timeout != kNever) {
     stream.handler_deadline = deadline_after(station_.worker().now(), limits.handler_timeout);
   }
+}
+
+/// Its client does not say in which order it would like to have what it asks for (RFC 9218). nghttp2 would then send
+/// one response after the other: an event stream, or a page, would wait until all of a download is there.
+void Http2Session::take_turns(const Http2Stream& stream) noexcept {
+  const nghttp2_extpri priority = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+  nghttp2_session_change_extpri_stream_priority(session_.get(), stream.id, &priority, 0);
 }
 
 /// The exchange is ours again.
@@ -521,9 +526,6 @@ void Http2Session::take_output(Http2Stream& stream) noexcept {
   exchange.sending_ = !stream.out.empty();
   const bool wake = std::exchange(exchange.waiting_, false);
   exchange.lock_.unlock();
-  if (!stream.out.empty()) {
-    stream.send_deadline = deadline_after(station_.worker().now(), station_.limits().send_timeout);
-  }
   if (wake) exchange.drained_.set();
 }
 

@@ -38,7 +38,6 @@ struct Http2Stream : ListNode {
   Instant handler_deadline = kNever;
   Instant examine_at = kNever;
   Instant linger_deadline = kNever;  // of an answered request's body
-  Instant send_deadline = kNever;    // until the client lets some of `out` go
   RateWatch body;                    // of the request
   RateWatch response;
   bool handled = false;    // the handler has been called
@@ -77,10 +76,14 @@ class Http2Session final : private Runnable {
   void wake_reader() noexcept;
   void watch_rates(Instant now) noexcept;
   static bool awaits_body(Http2Stream& stream) noexcept;
-  static bool is_held(const Http2Stream& stream) noexcept;
+  enum class Holdup : std::uint8_t;
+  Holdup holdup(const Http2Stream& stream) const noexcept;
+  void watch_bodies(Duration passed) noexcept;
+  void watch_responses(Duration passed) noexcept;
   void lose() noexcept;
   void end_politely() noexcept;
   void time_out(Http2Stream& stream) noexcept;
+  void take_turns(const Http2Stream& stream) noexcept;
   void give_notice() noexcept;
   bool finished() const noexcept { return streams_.empty() && (lost_ || ending_); }
 
@@ -115,6 +118,7 @@ class Http2Session final : private Runnable {
   std::coroutine_handle<> reader_parked_;
   Instant idle_deadline_ = kNever;
   Instant watched_ = 0;          // when watch_rates last looked
+  std::uint64_t sent_ = 0;       // since then, of all bodies
   std::uint32_t exchanges_ = 0;  // with handlers, closed streams included
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;

@@ -23,8 +23,12 @@ class RateWatch {
   /// Since the last look so much time has passed, in which the client was waited for, on `sharing` streams with this
   /// one; 0: not on this one. True: it is too slow, and what comes then is measured anew.
   bool is_late(Duration passed, std::uint32_t sharing, Duration full, std::uint32_t rate) noexcept;
+  /// As is_late, of one whose turn it is not, so that it gets nothing: what moved of all of them counts.
+  bool is_late_in_line(Duration passed, std::uint64_t moved, Duration full, std::uint32_t rate) noexcept;
 
  private:
+  bool spend(Duration waited, std::uint64_t moved, Duration full, std::uint32_t rate) noexcept;
+
   Patience patience_;
   std::uint64_t moved_ = 0;  // since the last look
 };

@@ -117,8 +117,8 @@ def frame(kind, flags=0, stream=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def head(stream, method, path, ends=True):
-    fields = ((":method", method), (":scheme", "http"), (":path", path), (":authority", "x"))
+def head(stream, method, path, ends=True, more=()):
+    fields = ((":method", method), (":scheme", "http"), (":path", path), (":authority", "x"), *more)
     block = b"".join(b"\0" + bytes([len(part[0])]) + part[0].encode() + bytes([len(part[1])]) + part[1].encode()
                      for part in fields)
     return frame(1, 4 | (1 if ends else 0), stream, block)

@@ -297,6 +297,32 @@ def test_one_slow_stream_ends_alone():
             frames.until(lambda: len(frames.body) >= before + 4000, take)
 
 
+def test_a_connections_window_that_trickles():
+    """Those of its streams are open: each may wait for the others, but not all of them for the client."""
+    wide = struct.pack(">HI", 4, 1 << 24)
+    both = b"".join(head(stream, "GET", "/big", more=(("priority", "u=3"),)) for stream in (1, 3))
+    for rate in ("1000", "0"):
+        with Server("--send-timeout", "1", "--min-rate", rate) as server:
+            for grows in (0, 5, 400):
+                with server.connect(PREFACE + frame(SETTINGS, 0, 0, wide)) as s:
+                    frames = Frames(s)
+                    s.sendall(both)
+                    frames.until(lambda: len(frames.body) >= 65535)
+
+                    def take():
+                        if grows:
+                            s.sendall(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", grows)))
+
+                    if grows == 400 or (grows and rate == "0"):
+                        for _ in range(50):
+                            take()
+                            frames.more(0.05)
+                        check(not frames.has(RST_STREAM) and not frames.has(GOAWAY), rate, grows, frames.seen[-3:])
+                        check(all(at == 1 for kind, at, payload in frames.seen if kind == DATA and payload))
+                    else:
+                        frames.until(lambda: frames.has(RST_STREAM, 1) and frames.has(RST_STREAM, 3), take)
+
+
 def test_a_slow_client_may_have_many_streams():
     """Each of these is slower than it would have to be alone."""
     with Server("--body-timeout", "1", "--min-rate", "2000") as server:

@@ -89,8 +89,12 @@ def head(path="/", method="GET", more=()):
 class Client:
     """Speaks frames. HEADERS of responses are told apart by their stream only."""
 
-    def __init__(self, port, settings=b""):
-        self.socket = socket.create_connection(("127.0.0.1", port), LIMIT)
+    def __init__(self, port, settings=b"", receive_buffer=None):
+        self.socket = socket.socket()
+        self.socket.settimeout(LIMIT)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
         self.input = b""
         self.send(PREFACE + frame(4, 0, 0, settings))
 
@@ -338,6 +342,67 @@ def test_flow_control():
                 pass
             frames = client.until(lambda kind, flags, at, payload: kind in (3, 7))
             check(frames[-1][3][-4:] == struct.pack(">I", 3), "more than the window was taken", frames)
+        check(program.stop() == 0, program.text)
+
+
+def take(client, got, enough, rate):
+    """Takes bodies at that rate, all in all, giving back to the windows; None in `got` for a stream that was reset."""
+    began, total = time.monotonic(), 0
+    while not enough():
+        frame_read = client.read()
+        check(frame_read is not None, "the connection has ended", got)
+        kind, flags, at, payload = frame_read
+        if kind == 3:
+            got[at] = None
+        if kind == 0 and payload:
+            got[at] = got.get(at, 0) + len(payload)
+            total += len(payload)
+            time.sleep(max(0, began + total / rate - time.monotonic()))
+            more = struct.pack(">I", len(payload))
+            client.send(frame(8, 0, 0, more) + (b"" if flags & 1 else frame(8, 0, at, more)))
+
+
+def test_who_waits_for_other_streams_is_not_slow():
+    """One response after the other, as the client wants it; the last ones wait for longer than a client may pause."""
+    size = 16 << 18
+    program, port = serve("--workers", "1", "--send-timeout", "0.5", "--min-rate", "100000")
+    with program:
+        for window in (None, 1 << 24):  # what they wait for: the window of the connection, or the socket
+            with Client(port, struct.pack(">HI", 4, window or 1 << 20), receive_buffer=window and 8192) as client:
+                if window:
+                    client.send(frame(8, 0, 0, struct.pack(">I", window)))
+                for stream in (1, 3, 5):
+                    client.request(stream, "/big", more=[("priority", "u=3")])
+                got = {}
+                began = time.monotonic()
+                for stream, after in ((1, {1: size}), (3, {1: size, 3: size}), (5, {1: size, 3: size, 5: size})):
+                    take(client, got, lambda: None in got.values() or got.get(stream) == size, 3e6)
+                    check(got == after, stream, got)
+                check(time.monotonic() - began > 3, "that was too fast to see anything")
+        check(program.stop() == 0, program.text)
+
+
+def test_streams_take_turns():
+    """Unless the client wants it otherwise."""
+    size = 16 << 18
+    program, port = serve("--workers", "1")
+    with program:
+        with Client(port, struct.pack(">HI", 4, 1 << 24)) as client:
+            got = {}
+            client.request(1, "/big")
+            take(client, got, lambda: got.get(1, 0) > 100_000, 1e9)
+            client.request(3, "/big")
+            client.request(5, "/")
+            take(client, got, lambda: got.get(5) == 5, 1e9)
+            check(got[1] < size / 2, "a page waits for a download", got)
+            take(client, got, lambda: size in got.values(), 1e9)
+            check(got[1] == size and got[3] > size / 2, "a download waits for another one", got)
+            take(client, got, lambda: got[3] == size, 1e9)
+            client.request(7, "/big")
+            take(client, got, lambda: got.get(7, 0) > 100_000, 1e9)
+            client.request(9, "/big", more=[("priority", "u=1")])
+            take(client, got, lambda: got.get(9) == size, 1e9)
+            check(got[7] < size / 2, "the more urgent one comes first", got)
         check(program.stop() == 0, program.text)
 
 

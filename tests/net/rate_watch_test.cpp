@@ -51,6 +51,27 @@ TEST_CASE("a rate that is enough for the connection is enough for all of its str
   CHECK(last(std::vector<std::uint64_t>(60, 2)) == std::vector<int>(60, 59));
 }
 
+TEST_CASE("one whose turn does not come has time as long as all together keep to the rate") {
+  RateWatch watch;
+  watch.begin(kFull);
+  for (int look = 0; look < 2 * 3600; ++look) CHECK(!watch.is_late_in_line(kLook, kRate / 2, kFull, kRate));
+  for (int look = 1; look < 2 * 60; ++look) CHECK(!watch.is_late_in_line(kLook, kRate / 4, kFull, kRate));
+  CHECK(watch.is_late_in_line(kLook, kRate / 4, kFull, kRate));
+  watch.moved(1'000'000);  // is part of what moved, and counts once
+  for (int look = 1; look < 2 * 30; ++look) CHECK(!watch.is_late_in_line(kLook, 0, kFull, kRate));
+  CHECK(watch.is_late(kLook, 1, kFull, kRate));
+}
+
+TEST_CASE("without a rate any byte is enough") {
+  RateWatch watch;
+  watch.begin(kFull);
+  CHECK(!watch.is_late(29 * kSecond, 1, kFull, 0));
+  watch.moved(1);
+  CHECK(!watch.is_late(29 * kSecond, 1, kFull, 0));
+  CHECK(!watch.is_late_in_line(29 * kSecond, 1, kFull, 0));
+  CHECK(watch.is_late_in_line(30 * kSecond, 0, kFull, 0));
+}
+
 TEST_CASE("who is not waited for has time, and what was sent before is no credit") {
   RateWatch watch;
   watch.begin(kFull);
