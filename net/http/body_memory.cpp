@@ -1,5 +1,6 @@
 #include "net/http/body_memory.h"
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <unordered_map>
@@ -49,7 +50,17 @@ void close_account(std::uint64_t network) noexcept {
 
 }  // namespace
 
+std::uint32_t BodyAllowance::take(std::uint64_t bytes) noexcept {
+  std::uint32_t left = left_.load(std::memory_order_relaxed);
+  std::uint32_t taken = 0;
+  do {
+    taken = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, left));
+  } while (!left_.compare_exchange_weak(left, left - taken, std::memory_order_relaxed));
+  return taken;
+}
+
 BodyMemory::~BodyMemory() {
+  allowance_.give_back(allowed_);
   if (held_ != 0) all().fetch_sub(held_, std::memory_order_relaxed);
   if (account_ == nullptr) return;
   account_->held.fetch_sub(held_, std::memory_order_relaxed);
@@ -57,6 +68,17 @@ BodyMemory::~BodyMemory() {
 }
 
 BodyMemory::Outcome BodyMemory::hold(std::uint64_t more, std::uint64_t most, std::uint64_t share) noexcept {
+  const std::uint32_t allowed = allowance_.take(more);
+  const Outcome outcome = more == allowed ? Outcome::held : count(more - allowed, most, share);
+  if (outcome == Outcome::held) {
+    allowed_ += allowed;
+  } else {
+    allowance_.give_back(allowed);
+  }
+  return outcome;
+}
+
+BodyMemory::Outcome BodyMemory::count(std::uint64_t more, std::uint64_t most, std::uint64_t share) noexcept {
   if (all().fetch_add(more, std::memory_order_relaxed) + more > most) {
     all().fetch_sub(more, std::memory_order_relaxed);
     return Outcome::full;

@@ -7,11 +7,26 @@
 
 namespace evlua::http {
 
+/// What the bodies of one connection may hold before they count, so that small ones find room whatever others hold.
+/// [any thread]
+class BodyAllowance {
+ public:
+  static constexpr std::uint32_t kBytes = 16 * 1024;
+
+  /// As much of `bytes` as there is left.
+  std::uint32_t take(std::uint64_t bytes) noexcept;
+  void give_back(std::uint32_t bytes) noexcept { left_.fetch_add(bytes, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint32_t> left_{kBytes};
+};
+
 /// One body's part. What it holds is given back at its end. [any thread]
 class BodyMemory {
  public:
-  /// `network`: whose it is, see client_network; 0 is nobody, who has no share to keep to.
-  explicit BodyMemory(std::uint64_t network) noexcept : network_(network) {}
+  /// `network`: whose it is, see client_network; 0 is nobody, who has no share to keep to. `allowance`: its
+  /// connection's, which has to live as long.
+  BodyMemory(std::uint64_t network, BodyAllowance& allowance) noexcept : network_(network), allowance_(allowance) {}
   BodyMemory(const BodyMemory&) = delete;
   BodyMemory& operator=(const BodyMemory&) = delete;
   ~BodyMemory();
@@ -30,8 +45,12 @@ class BodyMemory {
   struct Account;  ///< what one client holds
 
  private:
+  Outcome count(std::uint64_t more, std::uint64_t most, std::uint64_t share) noexcept;
+
   const std::uint64_t network_;
-  std::uint64_t held_ = 0;
+  BodyAllowance& allowance_;
+  std::uint32_t allowed_ = 0;   // of the allowance
+  std::uint64_t held_ = 0;      // beyond that
   Account* account_ = nullptr;  // once it holds something that counts
 };
 

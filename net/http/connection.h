@@ -20,6 +20,7 @@
 #include "core/task.h"
 #include "net/address.h"
 #include "net/http/address_count.h"
+#include "net/http/body_memory.h"
 #include "net/http/exchange.h"
 #include "net/http/http2_session.h"
 #include "net/http/patience.h"
@@ -85,6 +86,8 @@ class Connection final : public ListNode, private Runnable {
   /// Gives the receive buffer back when nothing in it is needed.
   void release_consumed_input() noexcept;
   Bytes& output() noexcept { return output_; }
+  /// Of its requests' bodies. [any thread, while one of its exchanges is with a handler]
+  BodyAllowance& body_allowance() noexcept { return body_allowance_; }
   /// Null for a connection that is not encrypted.
   const tls::Session* tls() const noexcept { return secure_ != nullptr ? &secure_->engine.session() : nullptr; }
 
@@ -205,6 +208,7 @@ class Connection final : public ListNode, private Runnable {
   std::uint32_t taken_ahead_ = 0;     // the peer was credited with, but the kernel has not taken from us yet
   std::uint32_t skipped_bytes_ = 0;
   std::uint32_t requests_ = 0;
+  BodyAllowance body_allowance_;
   int fd_;
   sockaddr_in6 peer_;                    // or a sockaddr_in, or nothing but a family
   std::unique_ptr<net::Address> local_;  // as a PROXY header says

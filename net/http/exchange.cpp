@@ -501,19 +501,22 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
 
 /// Some more of a body that is gathered. False: there is no room for it.
 bool Exchange::hold(BodyMemory& memory, std::size_t bytes) {
-  if (body_ended_ && body_form_ == BodyForm::plain) return true;  // it has come whole, and waits for nothing
   const BodyMemory::Outcome outcome = memory.hold(bytes, limits_->body_memory_bytes, limits_->body_memory_per_address);
   if (outcome == BodyMemory::Outcome::held) return true;
   body_refusal_ = 503;
   keep_alive_ = false;
-  static Seldom told;
-  if (outcome == BodyMemory::Outcome::over_share && told.due(Worker::current().now())) {
-    Log::warn("bodies from %s take more memory than a client has; see --max-body-memory-per-address", client().c_str());
-  }
+  if (outcome == BodyMemory::Outcome::over_share) tell_over_share();
   return false;
 }
 
+void Exchange::tell_over_share() {
+  static Seldom told;
+  if (!told.due(Worker::current().now())) return;
+  Log::warn("bodies from %s take more memory than a client has; see --max-body-memory-per-address", client().c_str());
+}
+
 Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant deadline) {
+  defer();
   std::string body;
   const bool plain = body_form() == BodyForm::plain;
   if (plain && parser_.body_kind() == BodyKind::length) {
@@ -524,19 +527,28 @@ Task<Result<std::string>> Exchange::read_whole_body(std::size_t max, Instant dea
     body.reserve(std::min<std::size_t>(static_cast<std::size_t>(body_remaining_), kSliceBytes));
   }
   std::size_t rest_at = kDecodedInOneGo;
-  BodyMemory memory(sharing_network());
+  std::size_t held = 0;
+  BodyMemory memory(sharing_network(), connection_->body_allowance());
   while (true) {
-    const Result<std::string_view> piece = co_await read_body(kSliceBytes, deadline);
+    Result<std::string_view> piece;
+    if (!try_read_body(kSliceBytes, piece)) {
+      // What waits for nothing needs no room: it has been received already.
+      if (!hold(memory, body.size() - held)) co_return evlua::fail(ENOMEM, OpCode::recv);
+      held = body.size();
+      piece = co_await read_body(kSliceBytes, deadline);
+    }
     if (!piece) co_return evlua::fail(piece.error());
     if (piece->empty()) break;
     if (body.size() + piece->size() > max) {
       body_refusal_ = 413;
       co_return evlua::fail(Errc::too_large, OpCode::recv);
     }
-    if (!hold(memory, piece->size())) co_return evlua::fail(ENOMEM, OpCode::recv);
     body.append(*piece);
-    if (plain || body.size() < rest_at) continue;
-    // It need not wait for anything: a few bytes may keep it busy for long.
+    if (plain) continue;
+    // It need not wait for anything: a few bytes may become many, and keep it busy for long.
+    if (!hold(memory, body.size() - held)) co_return evlua::fail(ENOMEM, OpCode::recv);
+    held = body.size();
+    if (body.size() < rest_at) continue;
     rest_at = body.size() + kDecodedInOneGo;
     GiveWay others;
     co_await others;

@@ -318,6 +318,7 @@ class Exchange {
 
   bool knows_client();
   bool hold(BodyMemory& memory, std::size_t bytes);
+  void tell_over_share();
   BodyForm body_form() noexcept;
   void begin_decoding(ContentCoding coding) noexcept;
   bool next_decoded(std::size_t max, Result<std::string_view>& out) noexcept;

@@ -6,8 +6,18 @@
 
 #include "tests/support/doctest.h"
 
-using evlua::http::BodyMemory;
-using Outcome = BodyMemory::Outcome;
+using evlua::http::BodyAllowance;
+using Outcome = evlua::http::BodyMemory::Outcome;
+
+namespace {
+
+/// Of a connection whose other bodies have used up what does not count.
+class BodyMemory : private BodyAllowance, public evlua::http::BodyMemory {
+ public:
+  explicit BodyMemory(std::uint64_t network) : evlua::http::BodyMemory(network, *this) { (void)take(kBytes); }
+};
+
+}  // namespace
 
 TEST_CASE("all together have an end") {
   BodyMemory one(1);
@@ -71,4 +81,25 @@ TEST_CASE("from several threads nothing is lost or left") {
   BodyMemory second(1);
   CHECK(first.hold(25, 1'000'000, 50) == Outcome::held);
   CHECK(second.hold(25, 1'000'000, 50) == Outcome::held);
+}
+
+TEST_CASE("the first bytes of a connection's bodies do not count, and find room when there is none") {
+  BodyMemory greedy(1);
+  CHECK(greedy.hold(100, 100, 50) == Outcome::held);
+  BodyAllowance allowance;
+  {
+    evlua::http::BodyMemory small(1, allowance);
+    CHECK(small.hold(1000, 100, 50) == Outcome::held);
+    CHECK(BodyMemory::in_use() == 100);
+    evlua::http::BodyMemory beside_it(1, allowance);
+    CHECK(beside_it.hold(BodyAllowance::kBytes - 999, 100, 50) == Outcome::full);
+    CHECK(beside_it.hold(BodyAllowance::kBytes - 1000, 100, 50) == Outcome::held);
+    CHECK(small.hold(1, 100, 50) == Outcome::full);
+    CHECK(small.hold(1, 1000, 50) == Outcome::over_share);
+    CHECK(small.hold(1, 1000, 0) == Outcome::held);
+    CHECK(BodyMemory::in_use() == 101);
+  }
+  CHECK(BodyMemory::in_use() == 100);
+  evlua::http::BodyMemory after(1, allowance);
+  CHECK(after.hold(BodyAllowance::kBytes, 100, 50) == Outcome::held);
 }
