@@ -41,6 +41,14 @@ std::optional<std::int64_t> date_of(std::optional<std::string_view> field) noexc
   return field ? parse_date(*field) : std::nullopt;
 }
 
+/// Says what the answer with the body would have said (RFC 9110, 15.4.5).
+void speak_of_encoded(Exchange& exchange, std::string_view etag) {
+  exchange.vary_by_coding();
+  if (is_weak(etag)) return;
+  const std::string weak = "W/" + std::string(etag);
+  static_cast<void>(exchange.set_header("ETag", weak));
+}
+
 }  // namespace
 
 Condition check_conditions(const ConditionFields& fields, const Validators& validators) noexcept {
@@ -80,8 +88,10 @@ void end_without_body(Exchange& exchange, int status) {
 
 bool answer_conditions(Exchange& exchange, const Validators& validators) {
   const Condition condition = check_conditions(exchange, validators);
-  if (condition != Condition::met) end_without_body(exchange, condition == Condition::failed ? 412 : 304);
-  return condition != Condition::met;
+  if (condition == Condition::met) return false;
+  if (validators.encoded) speak_of_encoded(exchange, validators.etag);
+  end_without_body(exchange, condition == Condition::failed ? 412 : 304);
+  return true;
 }
 
 bool range_applies(std::optional<std::string_view> if_range, const Validators& validators, bool encoded) noexcept {

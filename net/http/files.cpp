@@ -158,7 +158,7 @@ std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const Fi
     return body;
   }
   const std::string etag = etag_of(body->file, options.content_encoding);
-  const Validators validators{etag, body->file.modified};
+  const Validators validators{etag, body->file.modified, is_encoded(exchange, body->file.size)};
   set(exchange, "Last-Modified", format_date(body->file.modified));
   set(exchange, "ETag", etag);
   set(exchange, "Accept-Ranges", "bytes");

@@ -232,6 +232,12 @@ def test_compressed_on_the_way():
                 check(whole.get("content-encoding") == ("gzip" if accepted == "gzip" else None), whole)
                 check(whole["vary"] == "Accept-Encoding" and int(whole["content-length"]) == len(body), whole)
                 check(curl(at, "-I", *asked)[1] | {"date": ""} == whole | {"date": ""}, at, accepted, whole)
+                check(whole["etag"].startswith("W/") == (accepted == "gzip"), whole)
+                for condition, expected in ((f"If-None-Match: {whole['etag']}", 304), ('If-Match: "x"', 412)):
+                    status, fields, _ = curl(at, *asked, "-H", condition)
+                    check(status == expected and fields["etag"] == whole["etag"], condition, fields)
+                    check(accepted != "gzip" or fields["vary"] == whole["vary"], condition, fields)
+                check(curl(at, *asked, "-H", "Range: bytes=10-19")[1]["etag"].startswith('"'), "of its bytes")
                 # The date is that of other bytes: what was got of the encoded form cannot be gone on with.
                 status, fields, part = curl(at, *asked, "-H", "Range: bytes=10-19", "-H",
                                             f"If-Range: {whole['last-modified']}")
