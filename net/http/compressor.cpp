@@ -16,6 +16,7 @@ namespace evlua::http {
 namespace {
 
 constexpr std::size_t kRoom = 16 * 1024;
+constexpr int kWindowBits = 18;  // of brotli and zstd: 256 KiB; clients take up to 8 MiB, but it is our memory
 
 class Gzip final : public Compressor {
  public:
@@ -77,7 +78,6 @@ class Brotli final : public Compressor {
     ::BrotliEncoderDestroyInstance(state_);
     state_ = ::BrotliEncoderCreateInstance(nullptr, nullptr, nullptr);
     if (state_ == nullptr) return;
-    constexpr std::uint32_t kWindowBits = 18;  // 256 KiB
     ::BrotliEncoderSetParameter(state_, BROTLI_PARAM_QUALITY, static_cast<std::uint32_t>(level_));
     ::BrotliEncoderSetParameter(state_, BROTLI_PARAM_LGWIN, kWindowBits);
   }
@@ -92,7 +92,7 @@ class Zstd final : public Compressor {
   explicit Zstd(int level) noexcept : context_(::ZSTD_createCCtx()) {
     if (context_ == nullptr) return;
     ::ZSTD_CCtx_setParameter(context_, ZSTD_c_compressionLevel, level);
-    ::ZSTD_CCtx_setParameter(context_, ZSTD_c_windowLog, 20);  // clients must take up to 8 MiB; it is our memory
+    ::ZSTD_CCtx_setParameter(context_, ZSTD_c_windowLog, kWindowBits);
   }
   ~Zstd() override { ::ZSTD_freeCCtx(context_); }
   bool ready() const noexcept { return context_ != nullptr; }
