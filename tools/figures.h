@@ -52,6 +52,7 @@ struct Figures {
   double lua_errors = 0, limited = 0, shed = 0, reloads = 0, reload_failures = 0;
   std::uint64_t slices = 0;
   std::uint64_t body_memory = 0;
+  std::uint64_t encoders = 0, encoders_refused = 0;
   bool logs = false;  ///< there is an access log
   std::uint64_t log_lines = 0, log_dropped = 0;
   std::uint64_t error_log_dropped = 0;

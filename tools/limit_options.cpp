@@ -41,6 +41,9 @@ void LimitOptions::define_load(CLI::App& app, http::Limits& limits) {
   app.add_option("--max-body-memory-per-address", body_memory_per_address_,
                  "of these, from one address, unless it is a single body (default: a quarter); 0: no limit")
       ->transform(whole_number(0, kOptionBytesMax));
+  app.add_option("--max-encoders", limits.encoders,
+                 "responses of each worker that are compressed piece by piece at once; others go out as they are")
+      ->transform(whole_number(1, kOptionCountMax));
   app.add_option(
          "--queue-target", queue_seconds_,
          "seconds that requests may wait for the processor when they always do; then some are refused; 0: no limit")

@@ -103,6 +103,9 @@ void add_requests(Text& text, const Figures& figures, const WorkerFigures& all) 
               figures.shed);
   text.single("evlua_body_memory_bytes", "gauge", "Bodies of requests that are gathered for req:body().",
               figures.body_memory);
+  text.single("evlua_encoders", "gauge", "Responses that are being compressed piece by piece.", figures.encoders);
+  text.single("evlua_encoders_refused_total", "counter", "Responses sent as they are because of too many encoders.",
+              figures.encoders_refused);
   text.single("evlua_limited_requests_total", "counter", "Requests that a limit ended with 503.", figures.limited);
 }
 

@@ -13,6 +13,7 @@
 #include "lua/shared_metrics.h"
 #include "lua/slice.h"
 #include "net/http/body_memory.h"
+#include "net/http/encoder_place.h"
 #include "tools/admin.h"
 #include "tools/option_values.h"
 #include "tools/reloader.h"
@@ -190,6 +191,8 @@ Figures Observer::figures() {
   all.limited = lua::HttpApp::counts().limited.value();
   all.shed = lua::HttpApp::counts().shed.value();
   all.body_memory = http::BodyMemory::in_use();
+  all.encoders = http::EncoderPlace::in_use();
+  all.encoders_refused = http::EncoderPlace::refused();
   all.reloads = Reloader::counts().done.value();
   all.reload_failures = Reloader::counts().failed.value();
   all.error_log_dropped = Log::dropped();

@@ -135,6 +135,8 @@ std::string status_json(const Figures& figures) {
   json.number("limited", figures.limited);
   json.number("shed", figures.shed);
   json.number("body_memory", figures.body_memory);
+  json.number("encoders", figures.encoders);
+  json.number("encoders_refused", figures.encoders_refused);
   json.number("reloads", figures.reloads);
   json.number("reload_failures", figures.reload_failures);
   json.number("log_dropped", figures.log_dropped);

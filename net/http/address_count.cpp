@@ -52,8 +52,7 @@ std::size_t NetworkHash::operator()(std::uint64_t network) const noexcept {
   return mixed ^ mixed >> 29;
 }
 
-bool AddressCount::enter(const sockaddr* address, std::uint32_t most) noexcept {
-  const std::uint64_t network = client_network(address);
+bool AddressCount::enter(std::uint64_t network, std::uint32_t most) noexcept {
   Shard& shard = shard_of(network);
   const std::lock_guard guard(shard.lock);
   std::uint32_t& count = shard.counts[network];
@@ -62,8 +61,7 @@ bool AddressCount::enter(const sockaddr* address, std::uint32_t most) noexcept {
   return true;
 }
 
-void AddressCount::leave(const sockaddr* address) noexcept {
-  const std::uint64_t network = client_network(address);
+void AddressCount::leave(std::uint64_t network) noexcept {
   Shard& shard = shard_of(network);
   const std::lock_guard guard(shard.lock);
   const auto found = shard.counts.find(network);

@@ -1,7 +1,7 @@
-// How many connections each address has open, over all workers of a server, so that no one takes up all of them.
+// How many connections, or other things, each address has, over all workers of a server, so that no one takes up all.
 //
 // IPv6 counts by /64, since that is what one customer gets; IPv4 that is mapped into IPv6 counts as IPv4. An address
-// without connections takes no room.
+// without any takes no room.
 #pragma once
 
 #include <sys/socket.h>
@@ -31,9 +31,11 @@ struct NetworkHash {
 class AddressCount {
  public:
   /// Counts one more; false, and nothing is counted, if there are `most` already. 0 is no limit.
-  bool enter(const sockaddr* address, std::uint32_t most) noexcept;
+  bool enter(const sockaddr* address, std::uint32_t most) noexcept { return enter(client_network(address), most); }
+  bool enter(std::uint64_t network, std::uint32_t most) noexcept;
   /// REQUIRES: enter was true for that address.
-  void leave(const sockaddr* address) noexcept;
+  void leave(const sockaddr* address) noexcept { leave(client_network(address)); }
+  void leave(std::uint64_t network) noexcept;
 
  private:
   struct alignas(64) Shard {

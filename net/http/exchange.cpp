@@ -22,6 +22,7 @@
 #include "net/http/connection.h"
 #include "net/http/http2_session.h"
 #include "net/http/media_types.h"
+#include "net/http/station.h"
 #include "net/http/syntax.h"
 
 namespace evlua::http {
@@ -45,6 +46,7 @@ bool is_request_id(std::string_view text) noexcept {
 /// Of a body, before others have their turn.
 constexpr std::size_t kDecodedInOneGo = 256 * 1024;
 constexpr std::size_t kPackedInOneGo = 16 * 1024;  // a few milliseconds at the highest levels
+constexpr std::size_t kLeastPiece = 4 * 1024;      // for a window of a few bytes
 
 /// The coroutine goes on when what waits for its executor has had its turn: name it, then await it.
 class GiveWay : private Runnable {
@@ -121,10 +123,8 @@ void Exchange::reset() noexcept {
   body_form_ = BodyForm::undecided;
   if (decoding_ != nullptr) decoding_.reset();
   if (trailers_ != nullptr) trailers_.reset();
-  if (compressor_ != nullptr) {
-    compressor_.reset();
-    packed_.release();
-  }
+  if (coding_) end_compression();
+  place_.leave();
   if (stream_ != nullptr) reset_stream();
   if (!deferred_) return;
   pending_.capacity() > kPendingBytesKept ? pending_.release() : pending_.clear();
@@ -145,7 +145,8 @@ void Exchange::reset_stream() noexcept {
   arrived_.release();
   input_last_ = arrived_last_ = output_ended_ = head_ready_ = false;
   announced_length_.reset();
-  taken_ = 0;
+  taken_ = window_ = 0;
+  window_awaited_ = false;
 }
 
 void Exchange::defer() noexcept {
@@ -369,6 +370,21 @@ bool Exchange::deliver_trailer(std::string_view name, std::string_view value) no
   if (trailers_ == nullptr) trailers_ = std::make_unique<Trailers>();
   trailers_->add(name, value);
   return trailers_->section_bytes() <= limits_->trailer_bytes;
+}
+
+void Exchange::offer_window(std::size_t bytes) noexcept {
+  lock_.lock();
+  window_ = bytes;
+  const bool wake = std::exchange(waiting_, false);
+  lock_.unlock();
+  if (wake) drained_.set();
+}
+
+bool Exchange::awaits_window() noexcept {
+  lock_.lock();
+  const bool awaited = window_awaited_;
+  lock_.unlock();
+  return awaited;
 }
 
 void Exchange::break_off(const Error& error) noexcept {
@@ -658,8 +674,31 @@ void Exchange::announce_coding(Coding coding) {
 /// What goes out for a chunk of a compressed stream.
 std::string_view Exchange::pack(std::string_view chunk, Compressor::Then then) noexcept {
   packed_.clear();
-  if (!compressor_->run(chunk, then, packed_)) cut();
+  if (compressor_ == nullptr) compressor_ = Compressor::make(*coding_, limits_->compression_level);
+  if (compressor_ == nullptr || !compressor_->run(chunk, then, packed_)) cut();
   return packed_.view();
+}
+
+void Exchange::end_compression() noexcept {
+  coding_.reset();
+  compressor_.reset();
+  packed_.release();
+  place_.leave();
+}
+
+bool Exchange::take_encoder_place() {
+  if (!sends_body()) return true;
+  const std::uint32_t share = std::max(limits_->encoders / 4, 1U);
+  return place_.take(connection_->station_.encoders(), limits_->encoders, sharing_network(), share);
+}
+
+/// Until others had theirs. What comes then takes long: the worker looks for others before it goes on.
+Task<Result<void>> Exchange::turn_to_compress(Instant deadline) {
+  EncoderPace::Turn turn = connection_->station_.encoder_pace().turn();
+  co_await turn;
+  Worker::current().catch_up();
+  TaskContext& context = co_await current_context();
+  co_return check_stop(context, deadline, OpCode::send);
 }
 
 Result<void> Exchange::send(std::string_view body) { return send_whole(body, true); }
@@ -713,7 +752,8 @@ bool Exchange::is_sent_in_turns(std::size_t size) const {
 Task<Result<void>> Exchange::send_in_turns(std::string_view body) {
   defer();
   const Coding coding = coding_for(body.size()).value_or(Coding::gzip);
-  const std::unique_ptr<Compressor> compressor = Compressor::make(coding, limits_->compression_level);
+  std::unique_ptr<Compressor> compressor;
+  if (take_encoder_place()) compressor = Compressor::make(coding, limits_->compression_level);
   Bytes packed;
   bool good = compressor != nullptr;
   for (std::string_view rest = body; good && !rest.empty();) {
@@ -721,13 +761,11 @@ Task<Result<void>> Exchange::send_in_turns(std::string_view body) {
     rest.remove_prefix(piece.size());
     good = compressor->run(piece, rest.empty() ? Compressor::Then::end : Compressor::Then::go_on, packed) &&
            packed.size() < body.size();
-    GiveWay others;
-    co_await others;
-    TaskContext& context = co_await current_context();
-    const Result<void> wanted = check_stop(context, kNever, OpCode::send);
+    const Result<void> wanted = co_await turn_to_compress(kNever);
     if (!wanted) co_return wanted;
     if (broken()) co_return Result<void>();
   }
+  place_.leave();
   if (!headers_sent_) vary_by_coding();
   if (good && !headers_sent_) announce_coding(coding);
   static_cast<void>(send_whole(good ? packed.view() : body, true));
@@ -789,9 +827,9 @@ void Exchange::append_chunk(Bytes& out, std::string_view chunk) noexcept {
 void Exchange::begin_compression() {
   vary_by_coding();
   const auto coding = coding_for(limits_->compress_from);
-  if (!coding) return;
-  if (sends_body()) compressor_ = Compressor::make(*coding, limits_->compression_level);
-  if (compressor_ != nullptr || is_head()) announce_coding(*coding);
+  if (!coding || !take_encoder_place()) return;
+  if (sends_body()) coding_ = coding;
+  announce_coding(*coding);
 }
 
 /// What a write does before it appends: checks, and the head when it has not been sent.
@@ -815,7 +853,7 @@ Result<void> Exchange::prepare_write(std::string_view& chunk) noexcept {
 
 /// A piece of what is written, compressed if need be. `last`: the client can read everything so far.
 void Exchange::append_output(std::string_view piece, bool last) noexcept {
-  if (compressor_ != nullptr) piece = pack(piece, last ? Compressor::Then::flush : Compressor::Then::go_on);
+  if (coding_) piece = pack(piece, last ? Compressor::Then::flush : Compressor::Then::go_on);
   lock_.lock();
   if (error_.code == 0 && !piece.empty()) append_chunk(pending_, piece);
   lock_.unlock();
@@ -826,20 +864,59 @@ Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
   defer();
   const Result<void> prepared = prepare_write(chunk);
   if (!prepared) co_return prepared;
+  const bool in_turns = coding_ && chunk.size() > kPackedInOneGo;
   while (!chunk.empty()) {
-    const std::string_view slice = chunk.substr(0, compressor_ != nullptr ? kPackedInOneGo : kSliceBytes);
+    if (in_turns) {
+      const Result<void> turn = co_await turn_to_compress(deadline);
+      if (!turn) co_return turn;
+    }
+    const std::string_view slice = chunk.substr(0, coding_ ? kPackedInOneGo : kSliceBytes);
     chunk.remove_prefix(slice.size());
     append_output(slice, chunk.empty());
     const Result<void> drained = co_await wait_below(limits_->output_bytes, deadline);
     if (!drained) co_return drained;
-    if (compressor_ == nullptr || chunk.empty()) continue;
-    GiveWay others;
-    co_await others;
-    TaskContext& context = co_await current_context();
-    const Result<void> wanted = check_stop(context, deadline, OpCode::send);
-    if (!wanted) co_return wanted;
   }
   co_return Result<void>();
+}
+
+Task<Result<void>> Exchange::write_on(std::string_view chunk) {
+  const Result<void> prepared = prepare_write(chunk);
+  if (!prepared) co_return prepared;
+  append_output(chunk, false);
+  const Result<void> drained = co_await wait_below(limits_->output_bytes, kNever);
+  co_return drained;
+}
+
+Task<Result<std::size_t>> Exchange::room() {
+  std::size_t most = coding_ ? kPackedInOneGo : kSliceBytes;
+  if (stream_ != nullptr) {
+    const Result<std::size_t> window = co_await await_window();
+    if (!window) co_return window;
+    most = std::clamp(*window, kLeastPiece, most);
+  }
+  if (coding_) {
+    const Result<void> turn = co_await turn_to_compress(kNever);
+    if (!turn) co_return evlua::fail(turn.error());
+  }
+  const Result<void> writable = check_writable();
+  if (!writable) co_return evlua::fail(writable.error());
+  co_return most;
+}
+
+/// nghttp2 asks for more only when the stream's window is open, and so is the connection's.
+Task<Result<std::size_t>> Exchange::await_window() {
+  while (true) {
+    lock_.lock();
+    const Error error = error_;
+    const std::size_t window = std::exchange(window_, 0);
+    window_awaited_ = waiting_ = window == 0 && error.code == 0;
+    if (waiting_) drained_.reset();
+    lock_.unlock();
+    if (error.code != 0) co_return evlua::fail(error);
+    if (window != 0) co_return window;
+    const Result<void> woken = co_await drained_.wait();
+    if (!woken) co_return evlua::fail(woken.error());
+  }
 }
 
 Task<Result<void>> Exchange::wait_below(std::size_t mark, Instant deadline) {
@@ -891,10 +968,11 @@ Result<void> Exchange::finish() {
     cut();
     return evlua::fail(EMSGSIZE, OpCode::protocol);
   }
-  if (compressor_ != nullptr) {
+  if (coding_) {
     const std::string_view rest = pack({}, Compressor::Then::end);
     append_chunk(lock_output(), rest);
     unlock_output();
+    end_compression();
   }
   if (stream_ != nullptr) {
     end_output();

@@ -32,6 +32,7 @@
 #include "net/http/chunked.h"
 #include "net/http/compressor.h"
 #include "net/http/decompressor.h"
+#include "net/http/encoder_place.h"
 #include "net/http/file_body.h"
 #include "net/http/forwarded.h"
 #include "net/http/limits.h"
@@ -203,6 +204,8 @@ class Exchange {
   bool would_be_encoded(std::size_t size) const { return coding_for(size).has_value(); }
   /// Adds "Vary: Accept-Encoding" unless that is said already.
   void vary_by_coding();
+  /// A place for its encoder is this response's until it ends. False: there is none, it will go out as it is.
+  bool take_encoder_place();
 
   /// The whole response at once. EALREADY when it has begun; EMSGSIZE when a Content-Length was set that differs.
   Result<void> send(std::string_view body);
@@ -219,6 +222,11 @@ class Exchange {
   /// and the bytes that wait for the client are below a mark. An empty chunk sends the head alone; of the answer to
   /// HEAD there is nothing more: EPIPE.
   Task<Result<void>> write(std::string_view chunk, Instant deadline = kNever);
+  /// As write, of something longer that is read as there is room: what it is compressed to may wait for more of it.
+  Task<Result<void>> write_on(std::string_view chunk);
+  /// Returns how much write_on should be given next, when the client has opened a window for it (HTTP/2) and, if it is
+  /// compressed, it is our turn to do so. Whoever waits here need hold nothing. REQUIRES: headers_sent.
+  Task<Result<std::size_t>> room();
   /// As write, without waiting: false, and nothing is done, when write would wait. REQUIRES: deferred.
   bool try_write(std::string_view chunk, Result<void>& out) noexcept;
   /// Returns when the kernel has taken everything that was written.
@@ -294,6 +302,10 @@ class Exchange {
   bool awaits_body() noexcept;
   /// HTTP/2: the client has taken too long to. The handler's read fails.
   void give_up_body() noexcept;
+  /// HTTP/2: the client has room for some more of the response, and nothing is on its way.
+  void offer_window(std::size_t bytes) noexcept;
+  /// HTTP/2: the handler waits for that.
+  bool awaits_window() noexcept;
   /// HTTP/2: the stream is gone. Reads and writes fail from now on.
   void break_off(const Error& error) noexcept;
   /// What was delivered becomes the connection's input. False: there is nothing. [owner]
@@ -331,6 +343,8 @@ class Exchange {
   void announce_coding(Coding coding);
   void begin_compression();
   std::string_view pack(std::string_view chunk, Compressor::Then then) noexcept;
+  void end_compression() noexcept;
+  Task<Result<void>> turn_to_compress(Instant deadline);
   bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
   Result<void> check_writable() noexcept;
   Result<void> send_whole(std::string_view body, bool length_known);
@@ -349,6 +363,7 @@ class Exchange {
   Task<Result<void>> receive(Instant deadline);
   Task<Result<void>> await_delivery(Instant deadline);
   Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
+  Task<Result<std::size_t>> await_window();
   void cut() noexcept;
   /// Where response bytes go, locked if the exchange is deferred.
   Bytes& lock_output() noexcept;
@@ -371,9 +386,11 @@ class Exchange {
   ResponseHead response_;
   std::unique_ptr<Decoding> decoding_;      // BodyForm::encoded
   std::unique_ptr<Trailers> trailers_;      // with HTTP/2 the connection's side fills it until the body has ended
-  std::unique_ptr<Compressor> compressor_;  // of a streamed body
-  Bytes packed_;                            // what it has made of the last chunk
-  Bytes head_bytes_;                        // a head that came in pieces, or was moved here by defer
+  std::optional<Coding> coding_;            // of a streamed body
+  std::unique_ptr<Compressor> compressor_;  // once there is something for it
+  EncoderPlace place_;
+  Bytes packed_;      // what it has made of the last chunk
+  Bytes head_bytes_;  // a head that came in pieces, or was moved here by defer
   std::unique_ptr<FileBody> attached_;
   std::unique_ptr<const ForwardedClient> client_;  // once somebody has asked
   Bytes pending_;                                  // deferred: output on its way to the connection, under lock_
@@ -411,6 +428,8 @@ class Exchange {
   bool head_ready_ = false;                        // stream_: the head may be sent, and does not change any more
   std::optional<std::uint64_t> announced_length_;  // stream_: as the head says
   std::size_t taken_ = 0;                          // stream_: bytes of the body that were taken, for its flow control
+  std::size_t window_ = 0;                         // stream_: what the client has room for
+  bool window_awaited_ = false;                    // stream_: the handler waits for that
   Bytes arrived_;
   Result<void> delivery_;
   Event delivered_event_;

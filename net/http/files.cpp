@@ -23,8 +23,7 @@ namespace evlua::http {
 
 namespace {
 
-constexpr std::size_t kSmall = 64 * 1024;  // goes through our buffers, together with its head
-constexpr std::size_t kPiece = 64 * 1024;
+constexpr std::size_t kSmall = 64 * 1024;                 // goes through our buffers, together with its head
 constexpr std::uint64_t kEncodedMost = 16 * 1024 * 1024;  // a request of a few bytes must not cost seconds
 
 /// Changes with every change of the file, as far as the file system can tell.
@@ -111,25 +110,36 @@ bool read_all_cached(const FileBody& body, Bytes& to) noexcept {
   return true;
 }
 
-/// One part of a body through our own buffers.
+/// From memory, into the thread's own buffer: good until anything else runs.
+Result<std::string_view> read_piece_cached(int fd, std::uint64_t offset, std::size_t most) noexcept {
+  static thread_local Bytes piece;
+  piece.clear();
+  const Result<std::size_t> got = read_cached(fd, piece.reserve(most), most, offset);
+  if (!got) return fail(got.error());
+  return std::string_view(piece.data(), *got);
+}
+
+/// One part of a body through our own buffers, behind the head. Who waits for its client holds none of them.
 Task<Result<void>> write_part(Exchange& exchange, int fd, FileBody::Part part) {
-  std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(part.size, kPiece)));
   while (part.size > 0) {
-    const std::size_t most = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, buffer.size()));
-    Result<std::size_t> got = read_cached(fd, buffer.data(), most, part.offset);
-    if (!got && got.error().is(EAGAIN)) {
-      const Result<std::int32_t> waited = co_await io::read(fd, buffer.data(), static_cast<std::uint32_t>(most),
+    const Result<std::size_t> room = co_await exchange.room();
+    if (!room) co_return fail(room.error());
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, *room));
+    std::vector<char> from_disk;
+    Result<std::string_view> piece = read_piece_cached(fd, part.offset, most);
+    if (!piece && piece.error().is(EAGAIN)) {
+      from_disk.resize(most);
+      const Result<std::int32_t> waited = co_await io::read(fd, from_disk.data(), static_cast<std::uint32_t>(most),
                                                             static_cast<std::int64_t>(part.offset));
       if (!waited) co_return fail(waited.error());
-      got = static_cast<std::size_t>(*waited);
+      piece = std::string_view(from_disk.data(), static_cast<std::size_t>(*waited));
     }
-    if (!got) co_return fail(got.error());
-    if (*got == 0) co_return fail(Errc::end_of_file, OpCode::read);  // it has become shorter
-    const std::string_view piece(buffer.data(), *got);
-    const Result<void> written = co_await exchange.write(piece);
+    if (!piece) co_return fail(piece.error());
+    if (piece->empty()) co_return fail(Errc::end_of_file, OpCode::read);  // it has become shorter
+    part.offset += piece->size();
+    part.size -= piece->size();
+    const Result<void> written = co_await exchange.write_on(*piece);
     if (!written) co_return written;
-    part.offset += *got;
-    part.size -= *got;
   }
   co_return Result<void>();
 }
@@ -179,7 +189,7 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
     return true;
   }
   if (size > kSmall && may_vary(exchange, size)) exchange.vary_by_coding();
-  if (size > kSmall && is_encoded(exchange, size)) return false;
+  if (size > kSmall && is_encoded(exchange, size) && exchange.take_encoder_place()) return false;
   if (exchange.is_head()) {
     set(exchange, "Content-Length", std::to_string(size));
     static_cast<void>(exchange.send({}));
@@ -191,12 +201,15 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
 
 Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
   if (try_send_file(exchange, body)) co_return Result<void>();
-  if (body->size() > kSmall && is_encoded(exchange, body->size())) {
+  if (body->size() > kSmall && is_encoded(exchange, body->size()) && exchange.take_encoder_place()) {
     const Result<void> encoded = co_await send_encoded(exchange, *body);
     co_return encoded;
   }
   const Result<void> promised = exchange.set_header("Content-Length", std::to_string(body->size()));
   if (!promised) co_return promised;
+  const std::string_view nothing;  // the head alone
+  const Result<void> begun = co_await exchange.write(nothing);
+  if (!begun) co_return begun;
   for (const FileBody::Part& part : body->parts) {
     Result<void> sent;
     if (!part.head.empty()) sent = co_await exchange.write(part.head);

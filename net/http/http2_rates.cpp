@@ -24,8 +24,9 @@ enum class Http2Session::Holdup : std::uint8_t {
 
 Http2Session::Holdup Http2Session::holdup(const Http2Stream& stream) const noexcept {
   if (stream.closed || !stream.submitted) return Holdup::none;
-  const bool waits = stream.out_at < stream.out.size() || (stream.exchange != nullptr && stream.exchange->has_output());
-  if (!waits) return Holdup::none;
+  Exchange* exchange = stream.exchange;
+  const bool more = exchange != nullptr && (exchange->has_output() || exchange->awaits_window());
+  if (!more && stream.out_at == stream.out.size()) return Holdup::none;
   if (nghttp2_session_get_stream_remote_window_size(session_.get(), stream.id) <= 0) return Holdup::stream;
   return nghttp2_session_get_remote_window_size(session_.get()) <= 0 ? Holdup::connection : Holdup::none;
 }

@@ -123,7 +123,10 @@ struct Http2Session::Callbacks {
     auto& stream = *static_cast<Http2Stream*>(source->ptr);
     if (stream.out_at == stream.out.size() && !stream.last) self(user).take_output(stream);
     const std::size_t left = stream.out.size() - stream.out_at;
-    if (left == 0 && !stream.last) return NGHTTP2_ERR_DEFERRED;
+    if (left == 0 && !stream.last) {
+      self(user).offer_window(stream);
+      return NGHTTP2_ERR_DEFERRED;
+    }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (left <= size && stream.last) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(std::min(left, size));
@@ -527,6 +530,14 @@ void Http2Session::take_output(Http2Stream& stream) noexcept {
   const bool wake = std::exchange(exchange.waiting_, false);
   exchange.lock_.unlock();
   if (wake) exchange.drained_.set();
+}
+
+/// Asked for more of the body than there is: how much the windows let through.
+void Http2Session::offer_window(Http2Stream& stream) noexcept {
+  if (stream.exchange == nullptr) return;
+  const std::int32_t own = nghttp2_session_get_stream_remote_window_size(session_.get(), stream.id);
+  const std::int32_t all = nghttp2_session_get_remote_window_size(session_.get());
+  stream.exchange->offer_window(static_cast<std::size_t>(std::max(std::min(own, all), 1)));
 }
 
 /// Sends the head of the response if it was not sent yet, or goes on sending its body.

@@ -91,6 +91,7 @@ class Http2Session final : private Runnable {
   void release(Http2Stream& stream) noexcept;
   void answer(Http2Stream& stream, bool has_body) noexcept;
   void take_output(Http2Stream& stream) noexcept;
+  void offer_window(Http2Stream& stream) noexcept;
   void given_back(Http2Stream& stream) noexcept;
   void tell_end(Http2Stream& stream) noexcept;
   void speak(Http2Stream& stream) noexcept;

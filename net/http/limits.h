@@ -52,6 +52,8 @@ struct Limits {
   int compression_level = 0;              ///< 1 to 9; 0: responses are sent as they are
   std::uint32_t compress_from = 1024;     ///< bytes: smaller bodies are not worth it
   std::uint32_t compress_upto = 1 << 20;  ///< bytes: larger ones piece by piece, others having their turn between
+  std::uint32_t encoders = 64;            ///< of each worker, compressing piece by piece at once, a quarter of that for
+                                          ///< one address; beyond: responses are sent as they are
 
   // -- protocols ------------------------------------------------------------------------------------------------------
   bool http2 = true;  ///< a client that knows it may begin with it; over TLS, ALPN decides

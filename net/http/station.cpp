@@ -46,7 +46,8 @@ Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::ui
       addresses_(addresses),
       connections_max_(std::max(connections_max, 1U)),
       first_id_((std::uint64_t{worker.index()} << 48) + 1),
-      handshakes_(worker) {}
+      handshakes_(worker),
+      encoder_pace_(worker) {}
 
 Station::~Station() { EVLUA_CHECK(count_ == 0); }
 
@@ -56,6 +57,7 @@ Task<void> Station::run(const std::vector<Listening>& listeners, Event& stop, Du
   for (const Listening listener : listeners) accepting.spawn(accept_loop(listener));
   sweeping.spawn(sweep());
   sweeping.spawn(handshakes_.run());
+  sweeping.spawn(encoder_pace_.run());
   co_await stop.wait();  // being cancelled means the same
   TaskContext& context = co_await current_context();
   context.cancel = nullptr;

@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "net/http/address_count.h"
 #include "net/http/connection.h"
+#include "net/http/encoder_pace.h"
 #include "net/http/exchange.h"
 #include "net/http/handshake_pace.h"
 #include "net/http/limits.h"
@@ -73,6 +74,9 @@ class Station {
   void take_buffer(Bytes& buffer) noexcept;
   void give_back(Bytes& buffer) noexcept;
   HandshakePace& handshakes() noexcept { return handshakes_; }
+  /// For whoever compresses a response piece by piece. [any thread]
+  EncoderPace& encoder_pace() noexcept { return encoder_pace_; }
+  std::atomic<std::uint32_t>& encoders() noexcept { return encoders_; }
   /// Counts a connection of that address. False: there are too many.
   bool takes_place(const sockaddr* peer) noexcept;
   void leaves_place(const sockaddr* peer) noexcept { addresses_.leave(peer); }
@@ -103,6 +107,8 @@ class Station {
   Event none_;  // the last connection is gone
   Event room_;  // fewer connections than allowed
   HandshakePace handshakes_;
+  EncoderPace encoder_pace_;
+  std::atomic<std::uint32_t> encoders_{0};  // places that are taken
   alignas(64) StationCounters counters_;
 };
 

@@ -406,7 +406,7 @@ def test_empty_values_take_nothing_else():
 
 def test_numbers_that_are_none():
     whole = ("max-body", "max-body-memory", "max-connections", "max-requests", "min-rate", "vm-memory", "max-queue",
-             "workers", "port")
+             "max-encoders", "workers", "port")
     seconds = ("keep-alive", "grace", "request-timeout", "cpu-limit", "queue-target", "slow-request")
     cases = [(name, value) for name in whole for value in ("-1", "99999999999999999999", "1x", "0x10", "+1", "nan")]
     cases += [(name, value) for name in seconds for value in ("-1", "nan", "inf", "1e400", "1s")]
