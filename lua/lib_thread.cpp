@@ -58,7 +58,7 @@ int raise_remote(lua_State* L, int, lua_KContext) {
 struct PushRemote {
   static const char* subject() { return nullptr; }
   int operator()(lua_State* L, RemoteResult& result) const {
-    if (!result.failed) return result.values != nullptr ? unpack_message(L, std::move(result.values)) : 0;
+    if (!result.failed) return result.values != nullptr ? unpack_message(L, result.values) : 0;
     lua_pushlstring(L, result.trace.data(), result.trace.size());
     if (result.values == nullptr) return lua_error(L);
     lua_pushcfunction(L, unpack_packed);
@@ -157,7 +157,7 @@ struct PushOne {
   static const char* subject() { return nullptr; }
   int operator()(lua_State* L, Selected& selected) const {
     if (selected.chosen.error.code != 0) return push_case_failure(L, selected.chosen.error);
-    if (!selected.sent) return unpack_message(L, std::move(selected.received));
+    if (!selected.sent) return unpack_message(L, selected.received);
     lua_pushboolean(L, 1);
     return 1;
   }

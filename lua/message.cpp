@@ -670,7 +670,7 @@ int unpack_begin(lua_State* L) {
 
 }  // namespace
 
-int unpack_message(lua_State* L, std::unique_ptr<Message> message) {
+int unpack_message(lua_State* L, std::unique_ptr<Message>& message) {
   luaL_checkstack(L, 8, "too many values");
   push_packed(L) = std::move(message);
   return unpack_begin(L);

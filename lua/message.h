@@ -88,9 +88,9 @@ std::unique_ptr<Message>& push_packed(lua_State* L);
 /// The message of such a userdata; null when it was taken.
 std::unique_ptr<Message>& packed_message(lua_State* L, int index);
 
-/// Pushes the values and returns their number. May raise, and may wait (for `require`): call it at the end of a C
-/// function, which returns the same.
-int unpack_message(lua_State* L, std::unique_ptr<Message> message);
+/// Pushes the values, takes the message, and returns their number. May raise, and may wait (for `require`): call it at
+/// the end of a C function, which returns the same.
+int unpack_message(lua_State* L, std::unique_ptr<Message>& message);
 /// The same as a Lua function of the packed userdata on top of the stack.
 int unpack_packed(lua_State* L);
 

@@ -59,7 +59,7 @@ int call_function(lua_State* L, int, lua_KContext) {
 
 int unpack_call(lua_State* L) {
   auto& remote = *static_cast<RemoteCall*>(lua_touserdata(L, 1));
-  return unpack_message(L, std::move(remote.call));
+  return unpack_message(L, remote.call);
 }
 
 /// The function of the fiber: unpacks, calls, packs what came of it.

@@ -143,13 +143,16 @@ class Vm {
   /// itself allocates between may go beyond it. [strand]
   void keep_limit(bool keep) noexcept {
     keeps_limit_ = keep;
+    finalizes_ = false;
     memory_.set_max(keep && options_.memory_max != 0 ? options_.memory_max : SIZE_MAX);
   }
   bool keeps_limit() const noexcept { return keeps_limit_; }
   /// For a finalizer, until keep_limit() is called: it must not be lost because the memory is just used up.
   void allow_more_memory() noexcept {
+    finalizes_ = true;
     if (keeps_limit_ && options_.memory_max != 0) memory_.set_max(options_.memory_max + kFinalizerMemory);
   }
+  bool finalizes() const noexcept { return finalizes_; }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
   /// Of the messages it has sent: they may take as much again as Options::memory_max.
   const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }
@@ -231,6 +234,7 @@ class Vm {
   std::shared_ptr<MessageAccount> messages_;
   std::uint64_t number_ = 0;
   bool keeps_limit_ = false;
+  bool finalizes_ = false;
   bool ran_short_ = false;  // of memory
   static inline std::atomic<std::size_t> count_{0};
   Fiber* running_ = nullptr;

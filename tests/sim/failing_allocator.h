@@ -23,8 +23,9 @@ struct FailingAllocator {
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) {
     auto& memory = *static_cast<FailingAllocator*>(self);
     const bool grows = new_size > (block != nullptr ? old_size : 0);
+    const bool may_fail = memory.vm->keeps_limit() && !memory.vm->finalizes();  // Lua drops what it cannot finalize
     // Twice in a row: Lua collects garbage after the first failure, and tries again.
-    if (grows && memory.vm->keeps_limit() && ++memory.count >= memory.at && memory.count <= memory.at + 1) {
+    if (grows && may_fail && ++memory.count >= memory.at && memory.count <= memory.at + 1) {
       if (memory.at != 0) return nullptr;
     }
     return memory.allocator(memory.context, block, old_size, new_size);
