@@ -66,6 +66,7 @@ void apply_default(int signal) noexcept {
 struct SignalHub::Delivery : Runnable {
   SignalHub* owner = nullptr;
   Vm* vm = nullptr;
+  void (*fallback)(Vm&, int) = nullptr;
   int signal = 0;
   std::shared_ptr<std::atomic<bool>> seen;
 };
@@ -151,6 +152,7 @@ void SignalHub::deliver(int signal) noexcept {
     auto* delivery = new Delivery;
     delivery->owner = this;
     delivery->vm = vm_;
+    delivery->fallback = fallback_;
     delivery->signal = signal;
     delivery->seen = seen;
     delivery->run = [](Runnable& self) noexcept {
@@ -178,7 +180,7 @@ void SignalHub::deliver(int signal) noexcept {
       lua_settop(L, 0);
       if (handled) return;
       if (message->signal == SIGINT || message->signal == SIGTERM) {
-        message->owner->fallback_(vm, message->signal);
+        message->fallback(vm, message->signal);
       } else if (message->owner->action_for(message->signal) == nullptr) {
         apply_default(message->signal);
       }
