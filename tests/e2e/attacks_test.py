@@ -300,14 +300,16 @@ def test_one_slow_stream_ends_alone():
 def test_a_connections_window_that_trickles():
     """Those of its streams are open: each may wait for the others, but not all of them for the client."""
     wide = struct.pack(">HI", 4, 1 << 24)
-    both = b"".join(head(stream, "GET", "/big", more=(("priority", "u=3"),)) for stream in (1, 3))
+    first, second = (head(stream, "GET", "/big", more=(("priority", "u=3"),)) for stream in (1, 3))
     for rate in ("1000", "0"):
         with Server("--send-timeout", "1", "--min-rate", rate) as server:
             for grows in (0, 5, 400):
                 with server.connect(PREFACE + frame(SETTINGS, 0, 0, wide)) as s:
                     frames = Frames(s)
-                    s.sendall(both)
+                    s.sendall(first)
                     frames.until(lambda: len(frames.body) >= 65535)
+                    s.sendall(second)
+                    frames.until(lambda: frames.has(HEADERS, 3))
 
                     def take():
                         if grows:

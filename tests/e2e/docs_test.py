@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 
-from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, Program, check, main
+from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, THREAD_SANITIZER, Program, check, main
 
 REFERENCE = os.path.join(SOURCE, "docs", "reference")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
@@ -58,8 +58,6 @@ TYPES = {
 # One registry name is both a module and the type of tasks.
 TASKS = ("task", "evlua", "Task")
 
-# TSan holds signals back, so that no slice of Lua can be ended there.
-THREAD_SANITIZER = "thread" in os.environ.get("EVLUA_SANITIZE", "")
 # Slices that nothing ends, and programs (TSan makes a fork of vfork: cmake/Scripts.cmake).
 BEYOND_TSAN = re.compile(r"while true do (end|pcall)|no-such-program|process[.]spawn")
 
