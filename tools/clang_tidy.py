@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""clang-tidy over FILE..., for `tools/dev lint`. What was clean once is not looked at again as long as it, what it
+includes, the checks and clang-tidy stay the same: ~/.cache/evlua/lint remembers."""
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BUILD = "build/asan"  # clang's own flags
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evlua/lint"
+
+
+def output_of(command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+
+
+def all_that_is_read(command):
+    """The file and what it includes, with comments: they may hold NOLINT. No lines' numbers, no folders."""
+    command = shlex.split(command)
+    return output_of([part for part in command[:command.index("-o")] if part != "-c"] + ["-E", "-P", "-C", command[-1]])
+
+
+def main(files):
+    checks = Path(".clang-tidy").read_bytes() + output_of(["clang-tidy", "--version"])
+    commands = {os.path.relpath(entry["file"]): entry["command"]
+                for entry in json.loads(Path(BUILD, "compile_commands.json").read_bytes())}
+    CACHE.mkdir(parents=True, exist_ok=True)
+
+    def is_clean(file):
+        known = None
+        if file in commands:
+            known = CACHE / hashlib.sha256(checks + all_that_is_read(commands[file])).hexdigest()
+            if known.exists():
+                return True
+        found = subprocess.run(["clang-tidy", "--quiet", "-p", BUILD, file], capture_output=True, text=True)
+        print(found.stdout, end="", flush=True)
+        if found.returncode == 0 and known:
+            known.touch()
+        return found.returncode == 0
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return 0 if all(list(pool.map(is_clean, files))) else 1
+
+
+sys.exit(main(sys.argv[1:]))
