@@ -52,7 +52,6 @@ OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
   size = other.size;
   modified = other.modified;
   nanoseconds = other.nanoseconds;
-  inode = other.inode;
   return *this;
 }
 
@@ -76,7 +75,6 @@ Result<OpenFile> open_file(int root, const char* path, bool may_wait) noexcept {
   opened.size = static_cast<std::uint64_t>(status.st_size);
   opened.modified = status.st_mtim.tv_sec;
   opened.nanoseconds = static_cast<std::uint32_t>(status.st_mtim.tv_nsec);
-  opened.inode = status.st_ino;
   return opened;
 }
 

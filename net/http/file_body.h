@@ -22,7 +22,6 @@ class OpenFile {
   std::uint64_t size = 0;
   std::int64_t modified = 0;      ///< seconds since 1970
   std::uint32_t nanoseconds = 0;  ///< and these
-  std::uint64_t inode = 0;
 };
 
 /// Opens the file at `path` below the directory `root` (AT_FDCWD, and then anywhere): no "..", symbolic link or mount

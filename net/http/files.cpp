@@ -18,6 +18,7 @@
 #include "net/http/dates.h"
 #include "net/http/media_types.h"
 #include "net/http/ranges.h"
+#include "net/http/trace_context.h"
 
 namespace evlua::http {
 
@@ -47,7 +48,7 @@ std::string content_range(const ByteRange& range, std::uint64_t size) {
 
 /// multipart/byteranges (RFC 9110, 14.6)
 void divide(Exchange& exchange, FileBody& body, const std::vector<ByteRange>& ranges, std::string_view type) {
-  const std::string boundary = "evlua-" + std::to_string(exchange.id()) + "-" + std::to_string(body.file.inode);
+  const std::string boundary = "evlua-" + TraceContext::span_text(random_id());
   for (const ByteRange& range : ranges) {
     std::string head = body.parts.empty() ? "--" : "\r\n--";
     head += boundary + "\r\n";
