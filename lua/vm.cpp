@@ -144,6 +144,7 @@ void Vm::finalize_at_exit() {
   io_->block_here();
   closing_ = true;
   keep_limit(false);
+  set_current_state(nullptr);  // it is freed, and nothing may interrupt it any more
   lua_close(state_);
   io_->write_now();
 }
