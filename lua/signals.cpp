@@ -68,7 +68,7 @@ struct SignalHub::Delivery : Runnable {
   Vm* vm = nullptr;
   void (*fallback)(Vm&, int) = nullptr;
   int signal = 0;
-  std::shared_ptr<std::atomic<bool>> seen;
+  std::shared_ptr<std::atomic<bool>> seen;  // by the strand, or by who acts in its place
 };
 
 void SignalHub::hold_back(std::initializer_list<int> signals) noexcept {
@@ -157,7 +157,7 @@ void SignalHub::deliver(int signal) noexcept {
     delivery->seen = seen;
     delivery->run = [](Runnable& self) noexcept {
       const std::unique_ptr<Delivery> message(&static_cast<Delivery&>(self));
-      message->seen->store(true);
+      if (message->seen->exchange(true)) return;
       Vm& vm = *message->vm;
       lua_State* L = vm.main_state();
       lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers);
@@ -192,7 +192,12 @@ void SignalHub::deliver(int signal) noexcept {
   for (const auto last : {&SignalHub::stuck_, &SignalHub::last_resort_}) {
     for (int step = 0; step < 50 && !seen->load(); ++step) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     const std::lock_guard guard(lock_);
-    if (!seen->load() && vm_ != nullptr && this->*last != nullptr) (this->*last)(*vm_, signal);
+    if (vm_ == nullptr) return;
+    if (substitute_ != nullptr) {
+      if (!seen->exchange(true)) substitute_(*vm_, signal);
+      return;
+    }
+    if (!seen->load() && this->*last != nullptr) (this->*last)(*vm_, signal);
   }
 }
 

@@ -38,9 +38,12 @@ class SignalHub {
 
   /// Delivers to `vm` from now on. `fallback` is called on the strand for SIGINT and SIGTERM without a Lua handler.
   void attach(Vm& vm, void (*fallback)(Vm&, int signal));
-  /// As attach; called on the receiver's thread instead when the strand does not react within half a second, and the
-  /// last resort, if any, when it does not within another half.
-  void set_stuck_action(void (*stuck)(Vm&, int signal), void (*last_resort)(Vm&, int signal) = nullptr) {
+  /// In place of `fallback`, on the receiver's thread, when the strand does not react within half a second. The signal is
+  /// over then for the strand.
+  void set_substitute(void (*substitute)(Vm&, int signal)) { substitute_ = substitute; }
+  /// Likewise, but the strand still gets the signal when it reacts; and the last resort when it does not within another
+  /// half.
+  void set_stuck_action(void (*stuck)(Vm&, int signal), void (*last_resort)(Vm&, int signal)) {
     stuck_ = stuck;
     last_resort_ = last_resort;
   }
@@ -60,6 +63,7 @@ class SignalHub {
   Vm* vm_ = nullptr;
   void (*fallback_)(Vm&, int) = nullptr;
   std::array<std::atomic<void (*)()>, 8> actions_{};  // as kSignals
+  void (*substitute_)(Vm&, int) = nullptr;
   void (*stuck_)(Vm&, int) = nullptr;
   void (*last_resort_)(Vm&, int) = nullptr;
   std::thread thread_;

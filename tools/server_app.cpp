@@ -127,6 +127,7 @@ Task<bool> hand_over(Scheduler& scheduler, const ServerOptions& options, const O
     if (!wanted) co_return false;
     successor_wanted.reset();
     successor_unwanted.store(false);  // one that is asked for meanwhile is this one
+    if (stops_asked.load() > 0) co_return false;
     std::vector<http::ListenerSet::Open> sockets = listeners.sockets();
     for (http::ListenerSet::Open& admin : observer.sockets()) sockets.push_back(std::move(admin));
     Successor successor;
@@ -250,7 +251,7 @@ Task<int> run_server(Scheduler& scheduler, const ServerOptions& options, Prepare
   prepared.observer->watch(&scheduler, &server);
   serving.store(&server);
   reloadable.set(prepared.certificates.get(), &app);
-  signals.set_stuck_action(stop_serving);
+  signals.set_substitute(stop_serving);
   signals.attach(app.first_vm(), stop_serving);
   TaskScope logging(scheduler);
   logging.spawn(prepared.observer->write_logs(scheduler.pool()));

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import time
 
@@ -55,7 +56,7 @@ def serve_without_input(app, *options):
     program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options, setup=lambda: os.dup2(reader, 0))
     program.input = writer
     os.close(reader)
-    program.word_after("http://127.0.0.1:")
+    program.port = int(program.word_after("http://127.0.0.1:"))
     return program
 
 
@@ -64,6 +65,51 @@ def test_what_cannot_be_ended_is_left():
     with serve_without_input(app, "--workers", "1", "--grace", "0", "--stop-timeout", "0.1") as program:
         ends_in_time(program, 40, 1)
         check("still waiting for the app's stop" in program.text, program.text)
+
+
+def test_one_signal_is_one_signal():
+    """It comes while the app does not react, and is not taken for two when it does."""
+    app = temporary(f"""
+        return {{handle = function(req, res)
+          io.stderr:write "blocks\\n" io.stderr:flush()
+          {BLOCKS}
+          res:text "ok"
+        end}}""")
+    with serve_without_input(app, "--workers", "1") as program:
+        with socket.create_connection(("127.0.0.1", program.port), LIMIT) as s:
+            s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            program.wait_for("blocks")
+            program.process.send_signal(signal.SIGTERM)
+            program.wait_for("stopping")
+            os.write(program.input, b"\0")  # as many results
+            check(s.recv(1000).endswith(b"ok"), program.text)
+        check(program.process.wait(LIMIT) == 0, program.text)
+
+
+def test_who_stops_starts_no_successor():
+    app = temporary("""
+        local evlua = require "evlua"
+        return function(req, res)
+          io.stderr:write "waits\\n"
+          while not io.open(req.query_string) do evlua.sleep(0.01) end
+          res:text "ok"
+        end""")
+    flag = temporary("")
+    os.unlink(flag)
+    program, port = serve(app, "--workers", "1")
+    with program:
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
+            s.sendall(b"GET /?%s HTTP/1.0\r\n\r\n" % flag.encode())
+            program.wait_for("waits")
+            program.process.send_signal(signal.SIGTERM)
+            program.wait_for("stopping")
+            program.process.send_signal(signal.SIGUSR2)
+            with open(flag, "w"):
+                check(s.recv(1000).endswith(b"ok"), program.text)
+        check(program.process.wait(LIMIT) == 0, program.text)
+        program.stop()
+        check("takes over" not in program.text and program.text.count("listening") == 1, program.text)
+    os.unlink(flag)
 
 
 def test_a_second_signal_ends_at_once():
