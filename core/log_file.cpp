@@ -14,8 +14,9 @@ namespace evlua {
 
 namespace {
 
+/// A pipe without a reader is an error (ENXIO), and not waited for.
 int open_to_append(const std::string& path) noexcept {
-  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0640);
 }
 
 /// Another way to the same pipe or terminal, which does not block: what we make of ours would be seen by all who share
@@ -53,7 +54,7 @@ Result<void> LogFile::open(const std::string& path, int standard) {
   fd_ = path == "-" ? standard : open_to_append(path);
   if (fd_ < 0) return fail(errno, OpCode::open);
   owned_ = path != "-";
-  look_at_kind();
+  if (!owned_) look_at_kind();
   return {};
 }
 
@@ -64,24 +65,21 @@ Result<void> LogFile::give_to(uid_t user, gid_t group) noexcept {
 
 void LogFile::look_at_kind() noexcept {
   struct stat about {};
-  kind_ = Kind::file;
   if (::fstat(fd_, &about) != 0) return;
   if (S_ISSOCK(about.st_mode)) kind_ = Kind::socket;
   if (!S_ISFIFO(about.st_mode) && ::isatty(fd_) == 0) return;
   kind_ = Kind::polled;
   const int own = open_nonblocking(fd_);
   if (own < 0) return;
-  if (owned_) ::close(fd_);
   fd_ = own;
   owned_ = true;
-  kind_ = Kind::nonblocking;
+  kind_ = Kind::plain;
 }
 
 Result<void> LogFile::reopen() noexcept {
   if (path_ == "-") return {};
   const int fresh = open_to_append(path_);
   if (fresh < 0) return fail(errno, OpCode::open);
-  if (kind_ == Kind::nonblocking) (void)::fcntl(fresh, F_SETFL, O_APPEND | O_NONBLOCK);
   // One step for whoever writes: before it the old file, after it the new one.
   const int error = ::dup3(fresh, fd_, O_CLOEXEC) < 0 ? errno : 0;
   ::close(fresh);

@@ -29,7 +29,7 @@ class LogFile {
 
   /// Makes the file if need be. "-" stands for the descriptor `standard`, which is never reopened.
   Result<void> open(const std::string& path, int standard);
-  /// The descriptor goes on as that of the new file. It blocks. [any thread, also while others write]
+  /// The descriptor goes on as that of the new file. It waits for the disk. [any thread, also while others write]
   Result<void> reopen() noexcept;
 
   /// Makes it that user's, if it is a plain file under its own name: what a link leads to may be anybody's.
@@ -43,16 +43,16 @@ class LogFile {
   const std::string& path() const noexcept { return path_; }
 
  private:
-  /// How to write without waiting: as to a file; not at all if poll(2) says so, else little; to a descriptor that says
-  /// EAGAIN; by a flag.
-  enum class Kind : std::uint8_t { file, polled, nonblocking, socket };
+  /// How to write without waiting: as to a file, or what says EAGAIN; not at all if poll(2) says so, else little; by a
+  /// flag.
+  enum class Kind : std::uint8_t { plain, polled, socket };
 
   void look_at_kind() noexcept;
 
   std::string path_;
   int fd_ = -1;
   bool owned_ = false;
-  Kind kind_ = Kind::file;
+  Kind kind_ = Kind::plain;
 };
 
 }  // namespace evlua

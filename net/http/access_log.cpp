@@ -128,6 +128,7 @@ void AccessLog::write_out(bool last) noexcept {
 
 /// What is in the ring now; lines that come meanwhile are for the next time. False: nobody reads.
 bool AccessLog::write_lane(Lane& lane, bool last) noexcept {
+  end_cut_line();
   std::array<std::string_view, 2> pieces = lane.ring().peek();
   std::size_t left = pieces[0].size() + pieces[1].size();
   while (left > 0) {
@@ -142,6 +143,8 @@ bool AccessLog::write_lane(Lane& lane, bool last) noexcept {
     }
     if (written <= 0) break;
     auto done = static_cast<std::size_t>(written);
+    const std::size_t first = pieces[0].size();
+    in_line_ = (done > first ? pieces[1][done - first - 1] : pieces[0][done - 1]) != '\n';
     left -= done;
     lane.ring().consume(done);
     for (std::string_view& piece : pieces) {
@@ -152,8 +155,15 @@ bool AccessLog::write_lane(Lane& lane, bool last) noexcept {
   }
   if (left == 0) return true;
   write_error_ = errno;
+  cut_ = in_line_;
   drop_rest(lane);
   return true;
+}
+
+/// What an error has cut does not run into the next line.
+void AccessLog::end_cut_line() noexcept {
+  const iovec end{const_cast<char*>("\n"), 1};
+  if (cut_ && file_.write(&end, 1) == 1) cut_ = in_line_ = false;
 }
 
 void AccessLog::drop_rest(Lane& lane) noexcept {

@@ -52,6 +52,7 @@ class AccessLog {
   bool all_empty() const noexcept;
   void write_out(bool last) noexcept;
   bool write_lane(Lane& lane, bool last) noexcept;
+  void end_cut_line() noexcept;
   static void drop_rest(Lane& lane) noexcept;
   void tell_losses(bool at_once) noexcept;
 
@@ -64,6 +65,8 @@ class AccessLog {
   std::uint64_t told_ = 0;  // of dropped lines
   Instant told_at_ = 0;
   int write_error_ = 0;
+  bool in_line_ = false;  // what was written last does not end a line
+  bool cut_ = false;      // and its rest is lost
 };
 
 }  // namespace evlua::http

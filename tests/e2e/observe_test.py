@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -215,6 +216,45 @@ def test_full_ring_drops_and_counts():
     lost = sum(map(int, re.findall(r"access log: (\d+) lines were dropped", err)))
     kept = b"".join(drained).count(b"\n")
     check(lost > 0 and kept > 0 and lost + kept == count, lost, kept, err)
+
+
+def test_a_log_that_nobody_reads_does_not_keep_signals_away():
+    fifo = os.path.join(tempfile.mkdtemp(), "fifo")
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    program, port = serve(temporary(APP), "--workers", "1", "--access-log", fifo)
+    with program:
+        exchange(port, b"GET / HTTP/1.0\r\n\r\n")
+        os.close(reader)
+        program.process.send_signal(signal.SIGUSR1)
+        program.wait_for("the access log cannot be opened again: no such device or address")
+        check(exchange(port, b"GET / HTTP/1.0\r\n\r\n").endswith(b"hello"))
+        check(program.stop() == 0, program.text)
+
+
+def test_a_line_that_a_full_disk_cuts_stays_alone():
+    folder = tempfile.mkdtemp()
+    path = os.path.join(folder, "log")
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+    program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--workers", "1", "--access-log", path,
+                      setup=limit)
+    with program:
+        port = int(program.word_after("http://127.0.0.1:"))
+        request = b"GET /" + b"x" * 300 + b" HTTP/1.0\r\n\r\n"
+        while os.path.getsize(path) < 1000:
+            exchange(port, request)
+        program.wait_for("lines were dropped")
+        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        exchange(port, request)
+        check(program.stop() == 0, program.text)
+    with open(path) as f:
+        lines = f.read().splitlines()
+    whole = [bool(COMBINED.match(line)) for line in lines]
+    check(whole.count(False) == 1 and whole[-1], lines)
 
 
 def test_unusable_files_are_refused():
