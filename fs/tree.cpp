@@ -90,8 +90,9 @@ int make_alike(int from, int to, bool preserve) noexcept {
   struct stat target {};
   if (::fstat(from, &info) != 0 || ::fstat(to, &target) != 0) return errno;
   if (!S_ISREG(target.st_mode)) return 0;  // such as /dev/null
-  if (preserve) (void)!::fchown(to, info.st_uid, info.st_gid);
-  if (::fchmod(to, info.st_mode & 07777) != 0) return errno;
+  const bool same_owner = preserve && ::fchown(to, info.st_uid, info.st_gid) == 0;
+  // Programs that run as their owner must not come to run as another one.
+  if (::fchmod(to, info.st_mode & (same_owner ? 07777 : 0777)) != 0) return errno;
   const timespec times[2] = {info.st_atim, info.st_mtim};
   return !preserve || ::futimens(to, times) == 0 ? 0 : errno;
 }

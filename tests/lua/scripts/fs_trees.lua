@@ -115,6 +115,11 @@ function tests.copy()
   assert(fs.copy("/proc/self/status", root .. "/status") and #fs.read(root .. "/status") > 100)
   assert(fs.utimes(root .. "/big", 1000.5, 2000.25))
   assert(fs.copy(root .. "/big", root .. "/old", {preserve = true}) and fs.stat(root .. "/old").modified == 2000.25)
+  -- Who gets a copy does not get programs that run as him.
+  assert(fs.chmod(root .. "/big", tonumber("6750", 8)) and fs.copy(root .. "/big", root .. "/program"))
+  assert(fs.stat(root .. "/program").permissions == tonumber("750", 8))
+  assert(fs.copy(root .. "/big", root .. "/program", {preserve = true}))
+  assert(fs.stat(root .. "/program").permissions == tonumber("6750", 8))
   -- Folders.
   assert(fs.symlink("nowhere", root .. "/a/dangling"))
   assert(fs.chmod(root .. "/a/b", tonumber("500", 8)))
