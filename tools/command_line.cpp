@@ -74,12 +74,15 @@ void ServerCommandLine::define_process(CLI::App& app) {
 void ServerCommandLine::define(CLI::App& app) {
   app.option_defaults()->always_capture_default();
   app.add_option("app", server.app, "Lua file that returns a handler");
-  app.add_option("--listen", listen,
-                 "[http://|https://]ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080); without a scheme "
-                 "it is HTTPS if there is a certificate")
-      ->allow_extra_args(false);
-  app.add_option("--host", host, "address to listen on, with --port");
-  app.add_option("--port", port, "port to listen on, with --host")->transform(whole_number(0, 65535));
+  CLI::Option* listening =
+      app.add_option("--listen", listen,
+                     "[http://|https://]ADDRESS:PORT or unix:PATH, repeatable (default 127.0.0.1:8080); without a "
+                     "scheme it is HTTPS if there is a certificate")
+          ->allow_extra_args(false);
+  app.add_option("--host", host, "address to listen on, with --port")->excludes(listening);
+  app.add_option("--port", port, "port to listen on, with --host")
+      ->transform(whole_number(0, 65535))
+      ->excludes(listening);
   app.add_option("--workers", runtime.workers, "worker threads (default: one per core)")
       ->transform(whole_number(1, 1024))
       ->default_str("");

@@ -8,9 +8,8 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
+#include <memory>
 #include <optional>
-#include <sstream>
 
 namespace evlua::tools {
 
@@ -50,16 +49,23 @@ bool add_values(const toml::node& node, ConfigEntry& entry) {
   return true;
 }
 
+/// 0 or an errno.
+int read_whole(const std::string& path, std::string& content) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  if (file == nullptr) return errno;
+  char piece[4096];
+  while (const std::size_t size = std::fread(piece, 1, sizeof piece, file.get())) content.append(piece, size);
+  return std::ferror(file.get()) != 0 ? errno : 0;
+}
+
 std::string at(const std::string& path, unsigned line) { return path + ":" + std::to_string(line) + ": "; }
 
 }  // namespace
 
 Entries read_config_file(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream content;
-  if (file) content << file.rdbuf();
-  if (!file) return tl::unexpected(path + ": " + std::strerror(errno));
-  const toml::parse_result parsed = toml::parse(content.view(), path);
+  std::string content;
+  if (const int error = read_whole(path, content)) return tl::unexpected(path + ": " + std::strerror(error));
+  const toml::parse_result parsed = toml::parse(content, path);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
     return tl::unexpected(at(path, error.source().begin.line) + std::string(error.description()));

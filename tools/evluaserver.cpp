@@ -55,6 +55,7 @@ tl::expected<void, std::string> become(const Account& account, const ServerComma
     auto given = prepared.observer->give_logs_to(account.user, account.group);
     if (!given) return given;
     (void)PidFile::prepare(line.server.pid_file, account);  // what was in the way is told when it is written
+    for (const ListenAddress& listen : line.server.listen) give_socket_to(std::string(listen.address.path()), account);
   }
   return drop_privileges(account);
 }

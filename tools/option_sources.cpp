@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tools/config_file.h"
@@ -33,13 +34,37 @@ bool is_text(const CLI::Option& option) { return option.get_type_name().starts_w
   throw CLI::ParseError(message, CLI::ExitCodes::ValidationError);
 }
 
-/// As if they were given; `where` stands in front of what is wrong with them.
-void give(CLI::Option& option, const std::vector<std::string>& values, const std::string& where) {
-  try {
-    for (const std::string& value : values) option.add_result(value);
-    if (!values.empty()) option.run_callback();
-  } catch (const CLI::ParseError& error) {
-    refuse(where + error.what());
+/// The one among those that the option excludes which has been given; or null.
+const CLI::Option* rival_of(const CLI::Option& option) {
+  for (const CLI::Option* rival : option.get_excludes()) {
+    if (rival->count() > 0) return rival;
+  }
+  return nullptr;
+}
+
+/// A nearer source has said it, or something in its place.
+bool is_settled(const CLI::Option& option) { return option.count() > 0 || rival_of(option) != nullptr; }
+
+/// What one source says of an option; `where` stands in front of what is wrong with it.
+struct Saying {
+  CLI::Option* option;
+  std::vector<std::string> values;
+  std::string where;
+};
+
+/// As if they were given.
+void give(const std::vector<Saying>& sayings) {
+  for (const auto& [option, values, where] : sayings) {
+    try {
+      for (const std::string& value : values) option->add_result(value);
+      if (!values.empty()) option->run_callback();
+    } catch (const CLI::ParseError& error) {
+      refuse(where + error.what());
+    }
+    const CLI::Option* rival = rival_of(*option);
+    if (!values.empty() && rival != nullptr) {
+      refuse(where + option->get_single_name() + " excludes " + rival->get_single_name());
+    }
   }
 }
 
@@ -114,32 +139,37 @@ std::string variable_value(const std::string& option) {
 
 void take_from_environment(CLI::App& app, const std::string& own) {
   std::vector<std::string> known = {variable_of(own)};
+  std::vector<Saying> sayings;
   for (CLI::Option* option : app.get_options()) {
     if (!option->get_configurable()) continue;
     const std::string name = option->get_single_name();
     known.push_back(variable_of(name));
     const std::string value = variable_value(name);
-    if (value.empty() || option->count() > 0) continue;
+    if (value.empty() || is_settled(*option)) continue;
     const bool addresses = name == "listen" || name == "proxy-protocol" || name == "trusted-proxy";
-    give(*option, is_list(*option) ? split(value, addresses) : std::vector<std::string>{value}, known.back() + ": ");
+    sayings.push_back({option, is_list(*option) ? split(value, addresses) : std::vector<std::string>{value},
+                       known.back() + ": "});
   }
+  give(sayings);
   refuse_unknown_variables(known);
 }
 
 void take_from_file(CLI::App& app, const std::string& path) {
   const auto entries = read_config_file(path);
   if (!entries) refuse(entries.error());
+  std::vector<Saying> sayings;
   for (const ConfigEntry& entry : *entries) {
     const std::string where = path + ":" + std::to_string(entry.line) + ": ";
     CLI::Option* option = find_configurable(app, entry.name);
     if (option == nullptr) refuse(where + "'" + entry.name + "' is no option");
     const std::string wrong = objection(*option, entry);
     if (!wrong.empty()) refuse(where + entry.name + " " + wrong);
-    if (option->count() > 0) continue;
+    if (is_settled(*option)) continue;
     std::vector<std::string> values;
     for (const ConfigValue& value : entry.values) values.push_back(value.text);
-    give(*option, values, where);
+    sayings.push_back({option, std::move(values), where});
   }
+  give(sayings);
 }
 
 void print_config(const CLI::App& app) {

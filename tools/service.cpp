@@ -75,6 +75,7 @@ Result<void> PidFile::check(const std::string& path) {
   struct stat file {};
   if (::stat(path.c_str(), &file) == 0) {
     if (S_ISDIR(file.st_mode)) return fail(EISDIR);
+    if (!S_ISREG(file.st_mode)) return fail(EEXIST);  // a device, a pipe: it would be replaced
     return {};
   }
   const std::string folder = path.substr(0, path.find_last_of('/') + 1);
@@ -123,7 +124,10 @@ Result<void> PidFile::write(const std::string& path) {
   if (path.empty()) return {};
   const std::string text = std::to_string(::getpid()) + "\n";
   int error = replace_file(path, text);
-  if (error == EACCES || error == EPERM || error == EROFS) error = overwrite_file(path, text);
+  if (error == EACCES || error == EPERM || error == EROFS) {
+    const int second = overwrite_file(path, text);
+    if (second != ENOENT) error = second;
+  }
   if (error != 0) return fail(error);
   path_ = path;
   return {};
@@ -144,11 +148,23 @@ tl::expected<std::optional<Account>, std::string> find_account(const std::string
   return account;
 }
 
+void give_socket_to(const std::string& path, const Account& account) noexcept {
+  const int fd = ::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return;
+  struct stat file {};
+  if (::fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode)) {
+    (void)!::fchownat(fd, "", account.user, account.group, AT_EMPTY_PATH);
+  }
+  ::close(fd);
+}
+
 tl::expected<void, std::string> drop_privileges(const Account& account) {
-  if (::getuid() == account.user && ::geteuid() == account.user) return {};
+  const bool is_user = ::getuid() == account.user && ::geteuid() == account.user;
+  if (is_user && ::getgid() == account.group && ::getegid() == account.group) return {};
   if (::initgroups(account.name.c_str(), account.group) != 0 || ::setgid(account.group) != 0 ||
       ::setuid(account.user) != 0) {
-    return tl::unexpected("cannot become user '" + account.name + "': " + std::strerror(errno));
+    return tl::unexpected("cannot become user '" + account.name + "' of group " + std::to_string(account.group) + ": " +
+                          std::strerror(errno));
   }
   return {};
 }

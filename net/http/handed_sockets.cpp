@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "net/socket.h"
+
 namespace evlua::http {
 
 namespace {
@@ -28,17 +30,16 @@ bool is_listening(int fd) noexcept {
 
 /// The descriptor, or why there is none.
 Result<int> listen_on(const net::Address& address, bool share) noexcept {
-  const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return fail(errno);
+  net::Socket socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.is_open()) return fail(errno);
   const int on = 1;
   const bool tcp = !address.is_unix();
-  if (tcp) (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  const bool good = (!share || ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-                    ::bind(fd, address.get(), address.length()) == 0 && ::listen(fd, kBacklog) == 0;
-  if (good) return fd;
-  const int error = errno;
-  ::close(fd);
-  return fail(error);
+  if (tcp) (void)::setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (share && ::setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return fail(errno);
+  const Result<void> bound = socket.bind(address, SOCK_STREAM);
+  if (!bound) return fail(bound.error());
+  if (::listen(socket.fd(), kBacklog) != 0) return fail(errno);
+  return socket.release();
 }
 
 }  // namespace
