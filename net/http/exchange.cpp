@@ -13,7 +13,7 @@
 #include <cstring>
 #include <utility>
 
-#include "core/cancel.h"
+#include "core/give_way.h"
 #include "core/io_await.h"
 #include "core/log.h"
 #include "core/seldom.h"
@@ -31,8 +31,6 @@ namespace {
 
 constexpr std::size_t kPendingBytesKept = 16 * 1024;
 constexpr std::size_t kHeadBytesKept = 4 * 1024;
-/// What is appended in one go, under the lock.
-constexpr std::size_t kSliceBytes = 64 * 1024;
 constexpr std::size_t kRequestIdMax = 128;
 
 /// What may go into logs, and to others, as it is.
@@ -45,32 +43,7 @@ bool is_request_id(std::string_view text) noexcept {
 }
 /// Of a body, before others have their turn.
 constexpr std::size_t kDecodedInOneGo = 256 * 1024;
-constexpr std::size_t kPackedInOneGo = 16 * 1024;  // a few milliseconds at the highest levels
-constexpr std::size_t kLeastPiece = 4 * 1024;      // for a window of a few bytes
-
-/// The coroutine goes on when what waits for its executor has had its turn: name it, then await it.
-class GiveWay : private Runnable {
- public:
-  bool await_ready() const noexcept { return false; }
-  template <class Awaiting>
-  void await_suspend(std::coroutine_handle<Awaiting> awaiting) noexcept {
-    handle_ = awaiting;
-    run = [](Runnable& self) noexcept { static_cast<GiveWay&>(self).handle_.resume(); };
-    awaiting.promise().context.home->enqueue(*this);
-  }
-  void await_resume() const noexcept {}
-
- private:
-  std::coroutine_handle<> handle_;
-};
-
-/// Why a task should end that works on without waiting for anything.
-Result<void> check_stop(const TaskContext& context, Instant deadline, OpCode op) noexcept {
-  const OpStop stop = context.cancel != nullptr ? context.cancel->why() : OpStop::none;
-  if (stop != OpStop::none) return evlua::fail(stop == OpStop::deadline ? ETIMEDOUT : ECANCELED, op);
-  if (Worker::current().now() >= std::min(deadline, context.deadline)) return evlua::fail(ETIMEDOUT, op);
-  return {};
-}
+constexpr std::size_t kLeastPiece = 4 * 1024;  // for a window of a few bytes
 
 }  // namespace
 

@@ -277,6 +277,11 @@ class Exchange {
   static constexpr std::uint8_t kInput = 4;     ///< body bytes are wanted, or were taken; see fed_
   static constexpr std::uint8_t kContinue = 8;  ///< HTTP/2: send "100 Continue"
 
+  /// What is appended in one go, under the lock.
+  static constexpr std::size_t kSliceBytes = 64 * 1024;
+  /// What is compressed in one go: a few milliseconds at the highest levels.
+  static constexpr std::size_t kPackedInOneGo = 16 * 1024;
+
   // -- the connection's side [connection's worker] --
 
   void begin(Connection& connection, const Limits& limits) noexcept;
