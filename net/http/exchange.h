@@ -282,17 +282,21 @@ class Exchange {
   /// What is compressed in one go: a few milliseconds at the highest levels.
   static constexpr std::size_t kPackedInOneGo = 16 * 1024;
 
-  // -- the connection's side [connection's worker] --
+  // -- its life, and whose request it is: exchange.cpp [connection's worker] --
 
   void begin(Connection& connection, const Limits& limits) noexcept;
   void begin(Connection& connection, const Limits& limits, Http2Stream& stream) noexcept;
   /// A head was read: `head` lies in the receive buffer or in head_bytes_.
   void start(std::string_view head, std::uint64_t id, bool may_persist) noexcept;
   void reset() noexcept;
+  void reset_stream() noexcept;
   /// Calls the handler; true when the exchange is ours again.
   bool be_handled_by(Handler& handler) noexcept;
-  /// The next piece of the body within the connection's input, as it was sent; false when that is used up. [owner]
-  bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
+  void announce_id() noexcept;  // [owner]
+  bool knows_client();          // [owner]
+
+  // -- between the sides: exchange_sides.cpp [connection's worker] --
+
   /// What the handler's side has asked for since last time.
   std::uint8_t take_bits() noexcept;
   /// Body bytes, which `bytes` gives up, or why there are none.
@@ -313,10 +317,32 @@ class Exchange {
   bool awaits_window() noexcept;
   /// HTTP/2: the stream is gone. Reads and writes fail from now on.
   void break_off(const Error& error) noexcept;
-  /// What was delivered becomes the connection's input. False: there is nothing. [owner]
+
+  // -- the same: exchange_sides.cpp [owner] --
+
+  void notify(std::uint8_t bits) noexcept;
+  /// Where response bytes go, locked if the exchange is deferred.
+  Bytes& lock_output() noexcept;
+  void unlock_output() noexcept;
+  void end_output() noexcept;
+  Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
+  Task<Result<std::size_t>> await_window();
+  Task<Result<void>> await_delivery(Instant deadline);
+  /// What was delivered becomes the connection's input. False: there is nothing.
   bool take_arrived() noexcept;
 
-  // -- the handler's side [owner] --
+  // -- request body: exchange_body.cpp [owner] --
+
+  /// The next piece of the body within the connection's input, as it was sent; false when that is used up.
+  bool next_piece(std::size_t max, Result<std::string_view>& out) noexcept;
+  bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
+  void end_chunked() noexcept;
+  Task<Result<void>> receive(Instant deadline);
+  void send_continue() noexcept;
+  bool hold(BodyMemory& memory, std::size_t bytes);
+  void tell_over_share();
+
+  // -- one with a Content-Encoding: exchange_decoding.cpp [owner] --
 
   /// What reading has to do, known when it begins.
   enum class BodyForm : std::uint8_t { undecided, plain, encoded, unreadable };
@@ -333,47 +359,35 @@ class Exchange {
     bool ended = false;
   };
 
-  bool knows_client();
-  bool hold(BodyMemory& memory, std::size_t bytes);
-  void tell_over_share();
   BodyForm body_form() noexcept;
   void begin_decoding(ContentCoding coding) noexcept;
   bool next_decoded(std::size_t max, Result<std::string_view>& out) noexcept;
   Result<std::string_view> end_decoding() noexcept;
   void keep_undecoded() noexcept;
 
+  // -- response: exchange_response.cpp [owner] --
+
+  bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
+  ResponseHead::Persistence persistence(Framing framing) noexcept;
+  Result<void> check_writable() noexcept;
+  Result<void> send_whole(std::string_view body, bool length_known);
+  void start_stream() noexcept;
+  Result<void> prepare_write(std::string_view& chunk) noexcept;
+  void append_output(std::string_view piece, bool last) noexcept;
+  void append_chunk(Bytes& out, std::string_view chunk) noexcept;
+  void send_failure(int status, bool for_now) noexcept;
+  void cut() noexcept;
+
+  // -- compression: exchange_encoding.cpp [owner] --
+
   bool may_be_encoded(std::size_t size) const noexcept;
   std::optional<Coding> coding_for(std::size_t size) const;
   bool response_lists(std::string_view name, std::string_view token) const noexcept;
   void announce_coding(Coding coding);
+  Task<Result<void>> turn_to_compress(Instant deadline);
   void begin_compression();
   std::string_view pack(std::string_view chunk, Compressor::Then then) noexcept;
   void end_compression() noexcept;
-  Task<Result<void>> turn_to_compress(Instant deadline);
-  bool sends_body() const noexcept { return !parser_.is_head() && status_has_body(response_.status()); }
-  Result<void> check_writable() noexcept;
-  Result<void> send_whole(std::string_view body, bool length_known);
-  ResponseHead::Persistence persistence(Framing framing) noexcept;
-  void start_stream() noexcept;
-  void end_output() noexcept;
-  void reset_stream() noexcept;
-  void end_chunked() noexcept;
-  bool next_of_stream(std::size_t max, Result<std::string_view>& out) noexcept;
-  Result<void> prepare_write(std::string_view& chunk) noexcept;
-  void send_failure(int status, bool for_now) noexcept;
-  void append_chunk(Bytes& out, std::string_view chunk) noexcept;
-  void append_output(std::string_view piece, bool last) noexcept;
-  void announce_id() noexcept;
-  void send_continue() noexcept;
-  Task<Result<void>> receive(Instant deadline);
-  Task<Result<void>> await_delivery(Instant deadline);
-  Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
-  Task<Result<std::size_t>> await_window();
-  void cut() noexcept;
-  /// Where response bytes go, locked if the exchange is deferred.
-  Bytes& lock_output() noexcept;
-  void unlock_output() noexcept;
-  void notify(std::uint8_t bits) noexcept;
 
   Connection* connection_ = nullptr;
   const Limits* limits_ = nullptr;
