@@ -43,20 +43,18 @@ def serve(*options):
     return Server("--compress", "6", "--workers", "1", "--static", f"{ROOT}=/files", *options, app=APP)
 
 
-def connect(server, address="127.0.0.1", receive_buffer=None):
+def connect(server, address="127.0.0.1"):
     s = socket.socket()
-    if receive_buffer:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     s.settimeout(LIMIT)
     s.bind((address, 0))
     s.connect(("127.0.0.1", server.port))
     return s
 
 
-def ask(server, path, address="127.0.0.1", coding="gzip", receive_buffer=None):
+def ask(server, path, address="127.0.0.1"):
     """A connection, and the head that it has got: its fields, in lower case."""
-    s = connect(server, address, receive_buffer)
-    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n".encode())
+    s = connect(server, address)
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n".encode())
     got = b""
     while b"\r\n\r\n" not in got:
         piece = s.recv(1)
@@ -67,16 +65,35 @@ def ask(server, path, address="127.0.0.1", coding="gzip", receive_buffer=None):
     return s, {line.split(": ")[0].lower(): line.split(": ", 1)[1] for line in lines[1:] if line}
 
 
+def download(server, path):
+    """The fields of the answer, and its body."""
+    s, fields = ask(server, path)
+    with s, s.makefile("rb") as stream:
+        return fields, stream.read()
+
+
+def look(server, path, address="127.0.0.1"):
+    """The fields of the answer; the client is gone then."""
+    s, fields = ask(server, path, address)
+    s.close()
+    return fields
+
+
 def is_plain(fields):
     return "content-encoding" not in fields and fields["vary"] == "Accept-Encoding"
 
 
-def hold_streams(server, count, coding="gzip", path=LONG, address="127.0.0.1"):
-    """A connection of HTTP/2 with as many streams, whose windows are shut."""
+SHUT = frame(SETTINGS, payload=SHUT_WINDOW)
+OPEN = (frame(SETTINGS, payload=struct.pack(">HI", 4, 1 << 30)) +
+        frame(WINDOW_UPDATE, payload=struct.pack(">I", 1 << 30)))
+
+
+def hold_streams(server, count, coding="gzip", address="127.0.0.1", windows=SHUT):
+    """A connection of HTTP/2 with as many streams."""
     s = connect(server, address)
     more = (("accept-encoding", coding),) if coding else ()
-    s.sendall(PREFACE + frame(SETTINGS, payload=SHUT_WINDOW))
-    s.sendall(b"".join(head(1 + 2 * i, "GET", path, more=more) for i in range(count)))
+    s.sendall(PREFACE + windows)
+    s.sendall(b"".join(head(1 + 2 * i, "GET", LONG, more=more) for i in range(count)))
     return s
 
 
@@ -94,27 +111,23 @@ def test_files_beyond_the_bound_go_out_as_they_are():
     with serve("--max-encoders", "8") as server:
         held = [hold_streams(server, 6)]
         eventually(lambda: encoders(server) == (2, 4), "an address has a quarter")
-        s, fields = ask(server, LONG)
-        with s, s.makefile("rb") as stream:
-            check(is_plain(fields) and fields["etag"].startswith('"'), fields)
-            check(int(fields["content-length"]) == len(TEXT) and stream.read() == TEXT, fields)
-        s, fields = ask(server, LONG, "127.0.0.2")
-        s.close()
+        fields, body = download(server, LONG)
+        check(is_plain(fields) and fields["etag"].startswith('"'), fields)
+        check(int(fields["content-length"]) == len(TEXT) and body == TEXT, fields)
+        fields = look(server, LONG, "127.0.0.2")
         check(fields["content-encoding"] == "gzip" and fields["etag"].startswith('W/"'), fields)
         eventually(lambda: encoders(server)[0] == 2)
         for number in range(2, 5):
             held.append(hold_streams(server, 2, address=f"127.0.0.{number}"))
         eventually(lambda: encoders(server) == (8, 5))
-        s, fields = ask(server, LONG, "127.0.0.5")
-        s.close()
+        fields = look(server, LONG, "127.0.0.5")
         check(is_plain(fields), "that is all for the worker", fields)
         check(server.metric("evlua_encoders") == 8 and server.metric("evlua_encoders_refused_total") == 6)
         for s in held:
             s.close()
         eventually(lambda: encoders(server) == (0, 6))
-        s, fields = ask(server, LONG)
+        fields = look(server, LONG)
         check(fields["content-encoding"] == "gzip", fields)
-        s.close()
 
 
 def test_so_do_answers_of_lua():
@@ -126,17 +139,15 @@ def test_so_do_answers_of_lua():
         check(fields["content-encoding"] == "x-own" and encoders(server) == (1, 0), fields)
         second, fields = ask(server, "/stream")
         check(is_plain(fields) and second.recv(100), fields)
-        s, fields = ask(server, "/large")
-        with s, s.makefile("rb") as stream:
-            check(is_plain(fields) and fields["etag"] == '"abc"', fields)
-            check(len(stream.read()) == int(fields["content-length"]) > 1 << 20)
+        fields, body = download(server, "/large")
+        check(is_plain(fields) and fields["etag"] == '"abc"', fields)
+        check(len(body) == int(fields["content-length"]) > 1 << 20)
         check(encoders(server) == (1, 2), encoders(server))
         for s in (first, own, second):
             s.close()
         eventually(lambda: encoders(server)[0] == 0)
-        s, fields = ask(server, "/large")
-        with s, s.makefile("rb") as stream:
-            check(fields["content-encoding"] == "gzip" and len(gzip.decompress(stream.read())) > 1 << 20, fields)
+        fields, body = download(server, "/large")
+        check(fields["content-encoding"] == "gzip" and len(gzip.decompress(body)) > 1 << 20, fields)
 
 
 def test_shut_windows_hold_next_to_nothing():
@@ -190,13 +201,7 @@ def test_windows_that_open_a_little():
 def test_others_have_their_turn():
     """A hundred and twenty downloads at once: a piece of each would be a tenth of a second."""
     with serve("--max-encoders", "1000") as server:
-        held = []
-        for _ in range(2):
-            s = connect(server)
-            s.sendall(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", 4, 1 << 30)) +
-                      frame(WINDOW_UPDATE, payload=struct.pack(">I", 1 << 30)))
-            s.sendall(b"".join(head(1 + 2 * i, "GET", LONG, more=(("accept-encoding", "zstd"),)) for i in range(60)))
-            held.append(s)
+        held = [hold_streams(server, 60, "zstd", windows=OPEN) for _ in range(2)]
         eventually(lambda: encoders(server)[0] == 120)
         times = []
         with server.connect() as s:

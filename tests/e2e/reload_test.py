@@ -1,13 +1,12 @@
 """The app is exchanged while requests go on: by SIGHUP, and with --watch by writing to its files."""
-import os
-import shutil
 import signal
 import socket
 import tempfile
 import threading
 import time
 
-from support import LIMIT, THREAD_SANITIZER, check, exchange, main, serve
+import support
+from support import LIMIT, THREAD_SANITIZER, check, exchange, main
 
 APP = """
 local evlua = require "evlua"
@@ -47,24 +46,9 @@ def hanging(what):
     return f"return {{start = function() {HANGS[what]} end, handle = function(_, res) res:text 'never' end}}"
 
 
-class App:
-    """A folder with an app, and evluaserver in it."""
-
+class App(support.App):
     def __init__(self, *options):
-        self.folder = tempfile.mkdtemp()
-        self.write("app.lua", APP)
-        self.write("version.lua", 'return "one"')
-        os.environ["LUA_PATH"] = self.folder + "/?.lua;;"
-        self.program, self.port = serve(self.folder + "/app.lua", *options)
-
-    def write(self, name, text):
-        with open(os.path.join(self.folder, name), "w") as f:
-            f.write(text)
-
-    def get(self, target="/"):
-        answer = exchange(self.port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        check(answer.startswith(b"HTTP/1.1 200"), answer)
-        return answer.split(b"\r\n\r\n", 1)[1].decode()
+        super().__init__({"app.lua": APP, "version.lua": 'return "one"'}, *options)
 
     def wait_until(self, version):
         deadline = time.monotonic() + LIMIT
@@ -73,7 +57,7 @@ class App:
 
     def reload(self):
         times = self.program.text.count("app reloaded")
-        self.program.process.send_signal(signal.SIGHUP)
+        self.signal(signal.SIGHUP)
         self.wait_for_reload(times + 1)
 
     def wait_for_reload(self, times):
@@ -83,14 +67,6 @@ class App:
             self.program.wait_for("\n")
             self.program.text = text + self.program.text
             check(len(self.program.text) > seen, self.program.text)
-
-    def __enter__(self):
-        self.program.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self.program.__exit__(*error)
-        shutil.rmtree(self.folder)
 
 
 def test_hangup_loads_the_app_again_while_a_request_goes_on():

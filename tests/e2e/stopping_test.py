@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 
-from support import EVLUASERVER, LIMIT, THREAD_SANITIZER, Program, check, exchange, main, serve, temporary
+from support import App, EVLUASERVER, LIMIT, THREAD_SANITIZER, Program, check, exchange, main, serve, temporary
 
 
 def ends_in_time(program, seconds, code):
@@ -128,41 +128,19 @@ def test_a_second_signal_ends_at_once():
                 check(code in (128 + number, -number), code, program.text)
 
 
-class Upgrade:
-    """A server whose successor hangs in `start` as long as a file is there."""
+CALM = 'return {handle = function(_, res) res:text "ok" end}'
+HANGS = """
+local evlua = require "evlua"
+return {
+  handle = function() end,
+  start = function() io.stderr:write "start hangs\\n" evlua.sleep(1000) end,
+}"""
 
-    def __init__(self, *options):
-        self.folder = tempfile.mkdtemp()
-        self.flag = os.path.join(self.folder, "hang")
-        with open(os.path.join(self.folder, "app.lua"), "w") as f:
-            f.write(f"""
-                local evlua = require "evlua"
-                return {{
-                  handle = function(_, res) res:text "ok" end,
-                  start = function()
-                    if io.open "{self.flag}" then io.stderr:write "start hangs\\n" evlua.sleep(1000) end
-                  end,
-                }}""")
-        self.program, self.port = serve(os.path.join(self.folder, "app.lua"), "--workers", "1", *options)
-        self.hang()
 
-    def hang(self):
-        with open(self.flag, "w"):
-            pass
-
-    def upgrade(self):
-        self.program.process.send_signal(signal.SIGUSR2)
-
-    def check_serves(self):
-        check(exchange(self.port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(b"ok"))
-
-    def __enter__(self):
-        self.program.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self.program.__exit__(*error)
-        shutil.rmtree(self.folder)
+def upgrade(server, app):
+    """Asks for a successor, which finds that app."""
+    server.write("app.lua", app)
+    server.signal(signal.SIGUSR2)
 
 
 def take_over(program):
@@ -178,28 +156,27 @@ def end_successor(program, pid):
 
 
 def test_a_successor_that_hangs_is_given_up():
-    with Upgrade("--start-timeout", "0.5") as server:
-        server.upgrade()
+    with App({"app.lua": CALM}, "--workers", "1", "--start-timeout", "0.5") as server:
+        upgrade(server, HANGS)
         server.program.wait_for("the new process takes too long (--start-timeout)")
-        server.check_serves()
+        check(server.get() == "ok")
         check(server.program.stop() == 0, server.program.text)
 
 
 def test_a_successor_that_hangs_is_replaced_by_the_next():
-    with Upgrade() as server:
-        server.upgrade()
+    with App({"app.lua": CALM}, "--workers", "1") as server:
+        upgrade(server, HANGS)
         server.program.wait_for("start hangs")
-        os.unlink(server.flag)
-        server.upgrade()
+        upgrade(server, CALM)
         server.program.wait_for("the new process is ended: another one is asked for")
         pid = take_over(server.program)
-        server.check_serves()
+        check(server.get() == "ok")
         end_successor(server.program, pid)
 
 
 def test_a_successor_that_hangs_does_not_keep_the_server_from_stopping():
-    with Upgrade() as server:
-        server.upgrade()
+    with App({"app.lua": CALM}, "--workers", "1") as server:
+        upgrade(server, HANGS)
         server.program.wait_for("start hangs")
         ends_in_time(server.program, 30, 0)
         check("the new process is ended: the server stops" in server.program.text, server.program.text)

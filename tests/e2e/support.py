@@ -1,6 +1,7 @@
 """What the end-to-end tests share. No sleeps as synchronisation: everything polls with a deadline."""
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +96,37 @@ def serve(app, *options):
     program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options)
     port = int(program.word_after("http://127.0.0.1:"))
     return program, port
+
+
+class App:
+    """A folder with an app of these files, and evluaserver that serves its app.lua."""
+
+    def __init__(self, files, *options):
+        self.folder = tempfile.mkdtemp()
+        for name, text in files.items():
+            self.write(name, text)
+        os.environ["LUA_PATH"] = self.folder + "/?.lua;;"
+        self.program, self.port = serve(self.folder + "/app.lua", *options)
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), "w") as f:
+            f.write(text)
+
+    def get(self, target="/"):
+        answer = exchange(self.port, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        check(answer.startswith(b"HTTP/1.1 200"), answer)
+        return answer.split(b"\r\n\r\n", 1)[1].decode()
+
+    def signal(self, number):
+        self.program.process.send_signal(number)
+
+    def __enter__(self):
+        self.program.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.program.__exit__(*error)
+        shutil.rmtree(self.folder)
 
 
 def main(scope):
