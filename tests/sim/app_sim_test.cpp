@@ -411,49 +411,32 @@ void for_each_kind(const char* what, unsigned clients, Body body) {
   });
 }
 
+std::uint64_t& failing_operation(Run& run) { return run.faults.fail_at; }
+std::uint64_t& failing_allocation(Run& run) { return run.site.fail_allocation; }
+
 TEST_CASE("torture: each fallible operation fails once") {
-  for_each_kind("app, each operation failing", 2, [](Run run) {
-    const std::uint64_t count = run_site(run).fallible;
-    for_each_step(count, [&](std::uint64_t step) {
-      run.faults.fail_at = step;
-      run_site(run);
-    });
-  });
+  for_each_kind("app, each operation failing", 2,
+                [](const Run& run) { torture(run_site, run, &Outcome::fallible, failing_operation); });
 }
 
 TEST_CASE("torture: behind a proxy, each fallible operation fails once") {
   for_each_seed("app behind a proxy, each operation failing", 2, [](std::uint64_t seed) {
     Run run{.seed = seed, .faults = SimFaults::none(), .site = {.strict = false, .clients = 2, .only = kRemote.data()}};
     run.site.proxied = true;
-    const std::uint64_t count = run_site(run).fallible;
-    for_each_step(count, [&](std::uint64_t step) {
-      run.faults.fail_at = step;
-      run_site(run);
-    });
+    torture(run_site, run, &Outcome::fallible, failing_operation);
   });
 }
 
 TEST_CASE("torture: each allocation of Lua code fails once") {
   for_each_kind("app, each allocation failing", 1, [](Run run) {
     run.workers = 1;
-    const std::uint64_t count = run_site(run).allocations;
-    CHECK(count > 0);
-    for_each_step(count, [&](std::uint64_t step) {
-      run.site.fail_allocation = step;
-      run_site(run);
-    });
+    CHECK(torture(run_site, run, &Outcome::allocations, failing_allocation) > 0);
   });
 }
 
 TEST_CASE("torture: each task, message and buffer is refused its memory once") {
-  for_each_kind("app, each refusal", 2, [](Run run) {
-    const std::uint64_t count = run_site(run).refusable;
-    CHECK(count > 0);
-    for_each_step(count, [&](std::uint64_t step) {
-      run.refuse_at = step;
-      run_site(run);
-    });
-  });
+  for_each_kind("app, each refusal", 2,
+                [](const Run& run) { CHECK(torture(run_site, run, &Outcome::refusable, &Run::refuse_at) > 0); });
 }
 
 TEST_CASE("torture: the server is stopped at every step") {

@@ -229,55 +229,37 @@ TEST_CASE("a seed decides everything") {
   });
 }
 
-TEST_CASE("torture: each fallible operation fails once") {
-  for_each_seed("Lua programs, each operation failing", 1, [](std::uint64_t seed) {
-    for_each_program([&](const char* program) {
-      Run run{.program = program, .seed = seed};
-      const std::uint64_t count = run_program(run).fallible;
-      for_each_step(count, [&](std::uint64_t step) {
-        run.fail_operation = step;
-        run_program(run);
-      });
-    });
+/// Each program as it is, undisturbed.
+template <class Body>
+void for_each_calm(const char* what, Body body) {
+  for_each_seed(what, 1, [&](std::uint64_t seed) {
+    for_each_program([&](const char* program) { body(Run{.program = program, .seed = seed}); });
   });
 }
 
+TEST_CASE("torture: each fallible operation fails once") {
+  for_each_calm("Lua programs, each operation failing",
+                [](const Run& run) { torture(run_program, run, &Outcome::fallible, &Run::fail_operation); });
+}
+
 TEST_CASE("torture: each allocation of Lua code fails once") {
-  for_each_seed("Lua programs, each allocation failing", 1, [](std::uint64_t seed) {
-    for_each_program([&](const char* program) {
-      Run run{.program = program, .seed = seed, .workers = 1};
-      const std::uint64_t count = run_program(run).allocations;
-      CHECK(count > 0);
-      for_each_step(count, [&](std::uint64_t step) {
-        run.fail_allocation = step;
-        run_program(run);
-      });
-    });
+  for_each_calm("Lua programs, each allocation failing", [](Run run) {
+    run.workers = 1;
+    CHECK(torture(run_program, run, &Outcome::allocations, &Run::fail_allocation) > 0);
   });
 }
 
 TEST_CASE("torture: each task, message and Lua state is refused its memory once") {
-  for_each_seed("Lua programs, each refusal", 1, [](std::uint64_t seed) {
-    for_each_program([&](const char* program) {
-      Run run{.program = program, .seed = seed};
-      const std::uint64_t count = run_program(run).refusable;
-      for_each_step(count, [&](std::uint64_t step) {
-        run.refuse_at = step;
-        run_program(run);
-      });
-    });
-  });
+  for_each_calm("Lua programs, each refusal",
+                [](const Run& run) { torture(run_program, run, &Outcome::refusable, &Run::refuse_at); });
 }
 
 TEST_CASE("torture: all tasks are cancelled at every step") {
-  for_each_seed("Lua programs, cancelled", 1, [](std::uint64_t seed) {
-    for_each_program([&](const char* program) {
-      Run run{.program = program, .seed = seed};
-      const Outcome whole = run_program(run);
-      for_each_step(whole.ended - whole.begun, [&](std::uint64_t step) {
-        run.cancel_at = whole.begun + step;
-        run_program(run);
-      });
+  for_each_calm("Lua programs, cancelled", [](Run run) {
+    const Outcome whole = run_program(run);
+    for_each_step(whole.ended - whole.begun, [&](std::uint64_t step) {
+      run.cancel_at = whole.begun + step;
+      run_program(run);
     });
   });
 }

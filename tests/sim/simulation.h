@@ -139,6 +139,18 @@ void name_part(const char* part);
 /// Calls `body` with each number from 1 to `count`; under sanitizers with some of them, others each time.
 void for_each_step(std::uint64_t count, const std::function<void(std::uint64_t step)>& body);
 
+/// Runs `program` as `run` says, which has `count` steps of a kind, and then once for each of these: `where` is the
+/// member of `run`, or a function that finds it, that says which. Returns how many there were.
+template <class Run, class Outcome, class Where>
+std::uint64_t torture(Outcome (*program)(const Run&), Run run, std::uint64_t Outcome::*count, Where where) {
+  const std::uint64_t steps = program(run).*count;
+  for_each_step(steps, [&](std::uint64_t step) {
+    std::invoke(where, run) = step;
+    program(run);
+  });
+  return steps;
+}
+
 /// Some faults that a seed picks: none at all, those that callers never see, or all of them.
 SimFaults some_faults(SimRandom& random, bool visible);
 

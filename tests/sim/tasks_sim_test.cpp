@@ -309,23 +309,15 @@ TEST_CASE("a seed decides everything") {
 
 TEST_CASE("torture: each fallible operation fails once") {
   for_each_seed("tasks, each operation failing", 40, [](std::uint64_t seed) {
-    Run run{.seed = seed, .faults = SimFaults::none(), .small = seed % 8 != 0};
-    const std::uint64_t count = run_program(run).fallible;
-    for_each_step(count, [&](std::uint64_t step) {
-      run.faults.fail_at = step;
-      run_program(run);
-    });
+    const Run run{.seed = seed, .faults = SimFaults::none(), .small = seed % 8 != 0};
+    torture(
+        run_program, run, &Outcome::fallible, [](Run & each) -> auto& { return each.faults.fail_at; });
   });
 }
 
 TEST_CASE("torture: all is cancelled at every step") {
   for_each_seed("tasks, cancelled", 40, [](std::uint64_t seed) {
-    Run run{.seed = seed, .small = true};
-    const std::uint64_t count = run_program(run).steps;
-    for_each_step(count, [&](std::uint64_t step) {
-      run.cancel_at = step;
-      run_program(run);
-    });
+    torture(run_program, Run{.seed = seed, .small = true}, &Outcome::steps, &Run::cancel_at);
   });
 }
 
