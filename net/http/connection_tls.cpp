@@ -42,7 +42,8 @@ Task<bool> Connection::shake_hands() {
       received = std::move(*more);
       sealed = {received.chars(), received.size()};
     }
-    co_await station_.handshakes().turn();
+    Pace::Turn turn(station_.handshakes());
+    co_await turn;
     if (error_.code != 0) co_return false;
     if (first == '\0') first = sealed[0];
     (void)decrypt(std::exchange(sealed, {}));

@@ -1,7 +1,7 @@
 // The handler's side of an exchange: whether and how a response is compressed.
 //
 // One that is sent whole is compressed at once, or in turns when it is long; of one that is written each chunk is, by
-// an encoder that is made when there is something for it. See encoder_place.h and encoder_pace.h.
+// an encoder that is made when there is something for it. See encoder_place.h and pace.h.
 #include <algorithm>
 
 #include "core/give_way.h"
@@ -60,7 +60,7 @@ bool Exchange::take_encoder_place() {
 
 /// Until others had theirs. What comes then takes long: the worker looks for others before it goes on.
 Task<Result<void>> Exchange::turn_to_compress(Instant deadline) {
-  EncoderPace::Turn turn = connection_->station_.encoder_pace().turn();
+  Pace::Turn turn(connection_->station_.encoder_pace());
   co_await turn;
   Worker::current().catch_up();
   TaskContext& context = co_await current_context();

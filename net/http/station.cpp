@@ -17,6 +17,8 @@ namespace {
 constexpr std::size_t kSpareExchanges = 128;
 constexpr std::size_t kSpareBuffers = 128;
 constexpr std::size_t kBufferBytes = 16 * 1024;
+constexpr std::uint32_t kHandshakesInARow = 4;
+constexpr std::uint32_t kPiecesInARow = 1;  // compressed
 constexpr Duration kAcceptPause = 50 * kMillisecond;
 constexpr Duration kLastLook = 2 * kMillisecond;     // at a listener
 constexpr Duration kLastLooks = 100 * kMillisecond;  // all of them
@@ -46,8 +48,8 @@ Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::ui
       addresses_(addresses),
       connections_max_(std::max(connections_max, 1U)),
       first_id_((std::uint64_t{worker.index()} << 48) + 1),
-      handshakes_(worker),
-      encoder_pace_(worker) {}
+      handshakes_(worker, Pace::Of::worker, kHandshakesInARow),
+      encoder_pace_(worker, Pace::Of::any_thread, kPiecesInARow) {}
 
 Station::~Station() { EVLUA_CHECK(count_ == 0); }
 

@@ -18,11 +18,10 @@
 #include "core/worker.h"
 #include "net/http/address_count.h"
 #include "net/http/connection.h"
-#include "net/http/encoder_pace.h"
 #include "net/http/exchange.h"
-#include "net/http/handshake_pace.h"
 #include "net/http/limits.h"
 #include "net/http/listener_set.h"
+#include "net/http/pace.h"
 #include "net/http/request_log.h"
 #include "net/http/station_counters.h"
 
@@ -73,9 +72,9 @@ class Station {
   void give_back(Exchange* exchange) noexcept;
   void take_buffer(Bytes& buffer) noexcept;
   void give_back(Bytes& buffer) noexcept;
-  HandshakePace& handshakes() noexcept { return handshakes_; }
+  Pace& handshakes() noexcept { return handshakes_; }
   /// For whoever compresses a response piece by piece. [any thread]
-  EncoderPace& encoder_pace() noexcept { return encoder_pace_; }
+  Pace& encoder_pace() noexcept { return encoder_pace_; }
   std::atomic<std::uint32_t>& encoders() noexcept { return encoders_; }
   /// Counts a connection of that address. False: there are too many.
   bool takes_place(const sockaddr* peer) noexcept;
@@ -106,8 +105,8 @@ class Station {
   Event some_;  // there are connections: the sweep has something to do
   Event none_;  // the last connection is gone
   Event room_;  // fewer connections than allowed
-  HandshakePace handshakes_;
-  EncoderPace encoder_pace_;
+  Pace handshakes_;
+  Pace encoder_pace_;
   std::atomic<std::uint32_t> encoders_{0};  // places that are taken
   alignas(64) StationCounters counters_;
 };
