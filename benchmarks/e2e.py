@@ -6,7 +6,7 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|front|transfers|fairness|sharing|threads|files|lua|process] [--section WORDS]
+              [--only http|front|transfers|fairness|sharing|threads|files|everyday|lua|process] [--section WORDS]
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 
+from everyday import bench_everyday
 from front import bench_front
 from process import bench_process
 from report import markdown
@@ -118,8 +119,8 @@ def machine():
 
 
 BENCHES = {"http": bench_http, "front": bench_front, "transfers": bench_transfers, "fairness": bench_fairness,
-           "sharing": bench_sharing, "threads": bench_threads, "files": bench_files, "lua": bench_lua,
-           "process": bench_process}
+           "sharing": bench_sharing, "threads": bench_threads, "files": bench_files, "everyday": bench_everyday,
+           "lua": bench_lua, "process": bench_process}
 
 
 def main():

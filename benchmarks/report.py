@@ -6,6 +6,9 @@ HEADINGS = {
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
     "grows_by_kib": "resident KiB more",
+    "wall_s": "s", "cpu_s": "s of CPU", "wall_ratio": "time, peer = 1", "cpu_ratio": "CPU, peer = 1",
+    "late_p50_us": "late, p50 µs", "late_p99_us": "late, p99 µs", "echoes_per_s": "echoes/s",
+    "sent_again": "sent again",
     "resident_bytes_each": "resident bytes each", "of_which_lua_heap": "of which Lua's heap",
 }
 # Section: the column that is also given as a multiple of a peer's.
@@ -40,6 +43,14 @@ NOTES = {
     "fork and join over evlua.thread": "`pool:map` of a function that only computes, 16 calls of some 9 ms.",
     "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
                               "core; fio at the same depth, without a script, as the yardstick.",
+    "copy of 1 GiB": "`evlua.fs.copy` beside `cp`, of a file in the page cache.",
+    "copy of 1 GiB by hand": "The same where copy_file_range and sharing blocks are refused (by seccomp), as some file "
+                             "systems do.",
+    "lines of 1 GiB": "`for line in io.lines(path)` on both, and the lines of a file of `evlua.fs`: count and add up "
+                      "their sizes.",
+    "SHA-256 of a tree of 10,000 files": "100 folders of 100 files of up to 8 KB: walked, read 64 at a time and "
+                                         "hashed, by OpenSSL on both sides (`lua-luaossl`; `crypto`, `fs/promises`).",
+    "10,000 timers at once": "Tasks asleep until moments of their own, 20,000 a second: how late they go on.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",
 }
 
