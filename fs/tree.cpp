@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "core/io_await.h"
+#include "core/time.h"
 #include "fs/path_ops.h"
 #include "fs/pooled.h"
 
@@ -22,8 +23,11 @@ namespace evlua::fs {
 
 namespace {
 
-/// So much is copied, or so many entries are removed, before somebody looks whether it is still wanted.
+/// So much is copied before somebody looks at the clock.
 constexpr std::size_t kCopyAtOnce = 16U << 20;
+/// So long is copied, or so many entries are removed, before somebody looks whether it is still wanted. Each time the
+/// copy changes threads, twice, for which it waits long where the processors are busy.
+constexpr Duration kCopyTurn = 100 * kMillisecond;
 constexpr std::size_t kRemoveAtOnce = 1000;
 constexpr std::size_t kCopyBuffer = 256U << 10;
 
@@ -85,6 +89,15 @@ int copy_some_by_hand(Copy& copy) {
   return 0;
 }
 
+int copy_for_a_turn(Copy& copy) {
+  const Instant until = monotonic_now() + kCopyTurn;
+  int error = 0;
+  do {
+    error = copy.by_kernel ? copy_some_by_kernel(copy) : copy_some_by_hand(copy);
+  } while (error == 0 && !copy.done && monotonic_now() < until);
+  return error;
+}
+
 int make_alike(int from, int to, bool preserve) noexcept {
   struct stat info {};
   struct stat target {};
@@ -103,7 +116,10 @@ int check_pair(int from, int to) noexcept {
   struct stat target {};
   if (::fstat(from, &source) != 0 || ::fstat(to, &target) != 0) return errno;
   if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) return EINVAL;
-  return S_ISREG(target.st_mode) && ::ftruncate(to, 0) != 0 ? errno : 0;
+  (void)::posix_fadvise(from, 0, 0, POSIX_FADV_SEQUENTIAL);  // what is not in memory is read further ahead
+  // Not where there is nothing: ext4 would take the copy for a new version of the file, and begin to write it to the
+  // disk when it is closed.
+  return S_ISREG(target.st_mode) && target.st_size != 0 && ::ftruncate(to, 0) != 0 ? errno : 0;
 }
 
 Task<Result<void>> copy_content(const File& from, const File& to, bool preserve) {
@@ -112,7 +128,7 @@ Task<Result<void>> copy_content(const File& from, const File& to, bool preserve)
   copy.from = from.fd();
   copy.to = to.fd();
   while (outcome && !copy.done) {
-    outcome = co_await pooled([&copy] { return copy.by_kernel ? copy_some_by_kernel(copy) : copy_some_by_hand(copy); });
+    outcome = co_await pooled([&copy] { return copy_for_a_turn(copy); });
   }
   if (outcome) outcome = co_await pooled([&] { return make_alike(from.fd(), to.fd(), preserve); });
   co_return outcome;
