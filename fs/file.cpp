@@ -146,7 +146,56 @@ Task<Result<void>> File::close() {
   co_return Result<void>();
 }
 
-Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline) {
+namespace {
+
+constexpr std::size_t kSmall = 256U << 10;
+
+/// A small file, read by one call on the pool.
+struct SmallRead {
+  std::string content;
+  bool done = false;
+  int error = 0;  // of open
+};
+
+/// Until the end; false when something came between, or the file has grown.
+bool read_until_end(int fd, std::string& content) {
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const ssize_t got = ::read(fd, content.data() + size, content.size() - size);
+    if (got < 0) return false;
+    if (got == 0) {
+      content.resize(size);
+      return true;
+    }
+    size += static_cast<std::size_t>(got);
+  }
+  return false;
+}
+
+/// Not done: a file that may have to be waited for, such as a pipe, or has no size that could be relied on, as in
+/// /proc; a file that is not small; and whatever else is not plain. [pool]
+void read_small(const char* path, std::size_t limit, SmallRead& read) {
+  struct stat info {};
+  if (::stat(path, &info) != 0) {
+    read.error = errno;
+  } else if (S_ISREG(info.st_mode) && info.st_size > 0 &&
+             static_cast<std::size_t>(info.st_size) <= std::min(limit, kSmall)) {
+    const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // it may be a FIFO by now
+    if (fd < 0) {
+      read.error = errno;
+    } else if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
+      read.content.resize(static_cast<std::size_t>(info.st_size) + 1);
+      read.done = read_until_end(fd, read.content);
+    }
+    if (fd >= 0) (void)::close(fd);
+  }
+  read.done = read.done || (read.error != 0 && read.error != EINTR && read.error != EAGAIN);
+}
+
+/// A backend that only knows what is ready makes of each operation on a path a call on the pool: better one than many.
+bool paths_go_to_pool() noexcept { return Worker::current().backend().capabilities().nonblocking_sockets; }
+
+Task<Result<std::string>> read_by_steps(std::string path, std::size_t limit, Instant deadline) {
   const OpenMode reading{O_RDONLY, false};
   Result<File> file = co_await File::open(std::move(path), reading, 0, deadline);
   if (!file) co_return fail(file.error());
@@ -171,6 +220,24 @@ Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant
   }
   content.resize(size);
   (void)co_await file->close();
+  co_return content;
+}
+
+}  // namespace
+
+Task<Result<std::string>> read_file(std::string path, std::size_t limit, Instant deadline) {
+  if (deadline == kNever && paths_go_to_pool()) {
+    SmallRead small;
+    auto call = blocking(Worker::current().pool(), [&path, limit, &small] {
+      read_small(path.c_str(), limit, small);
+      return 0;
+    });
+    const std::optional<int> ran = co_await call;
+    if (!ran) co_return fail(ECANCELED, OpCode::open);
+    if (small.done && small.error != 0) co_return fail(small.error, OpCode::open);
+    if (small.done) co_return std::move(small.content);
+  }
+  Result<std::string> content = co_await read_by_steps(std::move(path), limit, deadline);
   co_return content;
 }
 

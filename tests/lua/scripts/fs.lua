@@ -15,6 +15,18 @@ assert(fs.read(path "a") == "replaced")
 assert(select(3, fs.read(path "a", {limit = 3})) == "ELIMIT")
 assert(fs.write(path "empty", "") and fs.read(path "empty") == "")
 assert(#fs.read("/proc/self/status") > 100)
+-- Small ones are read at one go where that is cheaper; all come whole.
+for _, size in ipairs{1, 4095, 4096, 262143, 262144, 262145, 1000000} do
+  local content = ("0123456789"):rep(size // 10 + 1):sub(1, size)
+  assert(fs.write(path "sized", content) and fs.read(path "sized") == content)
+  assert(fs.read(path "sized", {limit = size}) == content)
+  assert(select(3, fs.read(path "sized", {limit = size - 1})) == "ELIMIT")
+end
+assert(fs.remove(path "sized"))
+for code, name in pairs{ENOENT = "none", ENOTDIR = "a/x"} do
+  local none, message, why = fs.read(path(name))
+  assert(none == nil and why == code and message:find("^open .*" .. name .. ": "))
+end
 
 -- Handles.
 local f = assert(fs.open(path "b", "w+"))
