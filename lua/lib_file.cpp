@@ -178,8 +178,9 @@ struct PushLine : About {
   FileHandle* handle;
   bool keep_end;
   PushLine(FileHandle& from, bool keep) noexcept : handle(&from), keep_end(keep) {}
-  int operator()(lua_State* L) const {
-    const std::size_t whole = line_size(*handle);
+  int operator()(lua_State* L) const { return take(L, line_size(*handle)); }
+  /// The line with its end has `whole` bytes; 0: it is what is there.
+  int take(lua_State* L, std::size_t whole) const {
     const std::size_t size = whole == 0 ? handle->ahead.view().size() : whole;
     lua_pushlstring(L, handle->ahead.view().data(), whole == 0 || keep_end ? size : size - 1);
     handle->ahead.take(size);
@@ -206,22 +207,28 @@ struct PushRest : About {
   }
 };
 
+/// The format at index 2: 'l', 'L' or 'a', or 0 where it is a size or nothing. Raises for other strings.
+char read_format(lua_State* L) {
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  const char* text = lua_tostring(L, 2);
+  const char format = *text == '*' ? text[1] : *text;
+  if (format == 'l' || format == 'L' || format == 'a') return format;
+  luaL_argcheck(L, lua_isnumber(L, 2) != 0, 2, "a number of bytes, \"l\", \"L\" or \"a\" expected");
+  return 0;
+}
+
 /// read([n | "l" | "L" | "a"[, options]])
 int read(lua_State* L) {
   FileHandle& handle = check_file(L);
   const Instant deadline = deadline_option(L, 3);
-  if (lua_type(L, 2) == LUA_TSTRING && lua_isnumber(L, 2) == 0) {
-    const char* format = lua_tostring(L, 2);
-    if (*format == '*') ++format;
-    luaL_argcheck(L, *format == 'l' || *format == 'L' || *format == 'a', 2,
-                  "a number of bytes, \"l\", \"L\" or \"a\" expected");
+  if (const char format = read_format(L); format != 0) {
     if (refuse(L, handle, FileUse::in_sequence)) return 3;
-    if (*format == 'a') {
+    if (format == 'a') {
       return suspend_task<void>(
           L, [&handle, deadline] { return read_rest(handle, deadline); }, PushRest(handle));
     }
-    const PushLine push(handle, *format == 'L');
-    if (line_size(handle) != 0) return push(L);
+    const PushLine push(handle, format == 'L');
+    if (const std::size_t whole = line_size(handle); whole != 0) return push.take(L, whole);
     return suspend_task<void>(
         L, [&handle, deadline] { return read_line(handle, deadline); }, push);
   }
