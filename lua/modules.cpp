@@ -90,6 +90,7 @@ void open_modules(lua_State* L) {
   preload_embedded(L, "evlua.thread", "thread");
   preload_embedded(L, "evlua.inspect", "inspect");
   preload_embedded(L, "evlua.complete", "complete");
+  preload_embedded(L, "evlua.find_files", "find_files");
   preload_embedded(L, "evlua.test", "test");
   preload_embedded(L, "evlua.test.assert", "test_assert");
   preload_embedded(L, "evlua.test.run", "test_run");

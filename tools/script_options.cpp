@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: evlua [options] [script [args]]\n"
     "       evlua test [options] [path...]\n"
-    "       evlua --check [options] file...\n"
+    "       evlua --check [options] path...\n"
     "  -e CODE          run CODE\n"
     "  -l NAME          require NAME\n"
     "  -v, --version    print the version\n"
@@ -35,7 +35,8 @@ constexpr const char* kUsage =
     "  --tap            print TAP\n"
     "  --junit FILE     write a report in the format of JUnit, too\n"
     "instead of running a script:\n"
-    "  --check          look for errors of syntax and for undefined globals in the files\n"
+    "  --check          look for errors of syntax and for undefined globals in files, and\n"
+    "                   in *.lua of folders\n"
     "  --globals NAMES  globals that are defined elsewhere, for --check\n";
 
 [[noreturn]] void usage_error(const std::string& message) {

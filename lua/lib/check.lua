@@ -1,6 +1,7 @@
 -- evlua --check: what can be told of a file without running it. Returns a function of {files, globals} -> exit code.
 local list_globals = require("evlua.task").list_globals
 package.loaded["evlua.task"] = nil
+local find = require "evlua.find_files"
 
 local function read_source(path)
   local file, message = io.stdin, nil
@@ -76,10 +77,24 @@ local function check_file(path, always)
   return #findings
 end
 
+-- The number of things that are wrong in the file, or in the files of the folder.
+local function check_path(path, always)
+  if path == "-" or not find.is_folder(path) then return check_file(path, always) end
+  local files, message = find.below(path, "%.lua$")
+  if files and #files == 0 then message = path .. ": no file here, nor below, ends in .lua" end
+  if message then
+    io.stdout:write(message, "\n")
+    return 1
+  end
+  local wrong = 0
+  for _, file in ipairs(files) do wrong = wrong + check_file(file, always) end
+  return wrong
+end
+
 return function(options)
   local always = setmetatable({}, {__index = _G})
   for _, names in ipairs(options.globals or {}) do allow(always, names) end
   local wrong = 0
-  for _, path in ipairs(options.files) do wrong = wrong + check_file(path, always) end
+  for _, path in ipairs(options.files) do wrong = wrong + check_path(path, always) end
   return wrong == 0 and 0 or 1
 end

@@ -1,7 +1,7 @@
 -- evlua test: finds files of tests, runs each in a Lua state of its own, and tells what came of them. Returns a
 -- function of {files, and lists of what options were given} -> exit code.
 local evlua, fs, thread = require "evlua", require "evlua.fs", require "evlua.thread"
-local report = require "evlua.test.report"
+local find, report = require "evlua.find_files", require "evlua.test.report"
 local shuffler = require("evlua.test.run").shuffler
 
 local END_SECONDS = 2  -- that what a file has begun gets to end
@@ -41,32 +41,13 @@ end
 
 -- -- files ------------------------------------------------------------------------------------------------------------
 
-local function is_folder(path)
-  local info = fs.stat(path)
-  return info and info.type == "directory"
-end
-
-local function add_folder(folder, files)
-  local iterate, directory = fs.dir(folder)
-  if not iterate then refuse(directory) end
-  local entries = {}
-  for entry in iterate, directory do entries[#entries + 1] = entry end
-  table.sort(entries, function(a, b) return a.name < b.name end)
-  for _, entry in ipairs(entries) do
-    local path = folder == "." and entry.name or (folder:gsub("/+$", "") .. "/" .. entry.name)
-    if entry.type == "directory" then
-      if not entry.name:find("^%.") then add_folder(path, files) end
-    elseif entry.name:find("_test%.lua$") then
-      files[#files + 1] = path
-    end
-  end
-end
-
 local function find_files(paths)
   local files = {}
   for _, path in ipairs(#paths > 0 and paths or {"."}) do
-    if is_folder(path) then
-      add_folder(path, files)
+    if find.is_folder(path) then
+      local found, message = find.below(path, "_test%.lua$")
+      if not found then refuse(message) end
+      table.move(found, 1, #found, #files + 1, files)
     else
       if not fs.stat(path) then refuse(("there is no '%s'"):format(path)) end
       files[#files + 1] = path

@@ -92,6 +92,37 @@ def test_several_files():
     check(got.returncode == 1 and got.stdout == "stdin:3: undefined global 'from_stdin'\n", got)
 
 
+def test_folders():
+    with tempfile.TemporaryDirectory() as directory:
+        def write(name, text):
+            path = os.path.join(directory, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+
+        for name in ("b.lua", "a/z.lua", "a/y_test.lua", "c/deep/er.lua"):
+            write(name, f"it(undefined)\n-- {name}\n")
+        for name in (".hidden/x.lua", "a/.git/x.lua", "notes.txt", "b.lua.orig"):
+            write(name, "x = = 1")
+        wrong = [("a/y_test.lua", "undefined"), ("a/z.lua", "it"), ("a/z.lua", "undefined"), ("b.lua", "it"),
+                 ("b.lua", "undefined"), ("c/deep/er.lua", "it"), ("c/deep/er.lua", "undefined")]
+        for folder in (directory, directory + "//"):
+            got = run("--check", folder)
+            check(got.returncode == 1 and got.stderr == "" and got.stdout.splitlines() == [
+                f"{directory}/{name}:1: undefined global '{what}'" for name, what in wrong], got)
+        check(run("--check", "--globals", "it,undefined", directory).returncode == 0)
+        # Together with files, and one that is hidden when it is named.
+        got = run("--check", os.path.join(directory, "c"), os.path.join(directory, ".hidden"),
+                  os.path.join(directory, "b.lua.orig"))
+        check(got.returncode == 1 and [line.rsplit("/", 1)[1].split(":")[0] for line in got.stdout.splitlines()] ==
+              ["er.lua", "er.lua", "x.lua", "b.lua.orig"], got)
+        os.mkdir(os.path.join(directory, "empty"))
+        got = run("--check", os.path.join(directory, "empty"))
+        check(got.returncode == 1 and got.stdout == f"{directory}/empty: no file here, nor below, ends in .lua\n", got)
+        got = run("--check", os.path.join(directory, "nowhere"))
+        check(got.returncode == 1 and "No such file" in got.stdout, got)
+
+
 def test_wrong_usage():
     for arguments in (["--check"], ["--check", "-e", "x", "-"], ["--globals", "x", "-e", ""], ["--globals"]):
         got = run(*arguments, stdin="")

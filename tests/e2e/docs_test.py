@@ -20,7 +20,8 @@ REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
 INTERNAL = {"evlua.task", "evlua.task_group", "evlua.shared.native", "evlua.thread.native",
-            "evlua.sync.native", "evlua.fs.native", "evlua.inspect", "evlua.complete", "evlua.test.assert",
+            "evlua.sync.native", "evlua.fs.native", "evlua.find_files", "evlua.inspect", "evlua.complete",
+            "evlua.test.assert",
             "evlua.test.run", "evlua.test.report",
             "evlua.multipart_reader",
             # LuaSocket's interface, which is in its own manual; tests/compat compares it with the original.
