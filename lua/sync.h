@@ -130,6 +130,7 @@ int make_wait_group(lua_State* L);
 int make_mutex(lua_State* L);
 int make_rwlock(lua_State* L);
 int make_semaphore(lua_State* L);
+int sync_held(lua_State* L);
 int make_limiter(lua_State* L);
 int sync_select(lua_State* L);
 void define_sync_channel(lua_State* L);

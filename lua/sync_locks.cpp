@@ -326,6 +326,12 @@ int make_semaphore(lua_State* L) {
 }
 
 void define_sync_locks(lua_State* L) {
+/// held(mutex) -> whether the task that runs has it
+int sync_held(lua_State* L) {
+  lua_pushboolean(L, check_mutex(L, 1).holder == running_task(L) ? 1 : 0);
+  return 1;
+}
+
   const luaL_Reg mutex[] = {{"lock", lock},       {"try_lock", try_lock}, {"unlock", unlock},
                             {"with", with_mutex}, {"locked", locked},     {nullptr, nullptr}};
   const luaL_Reg mutex_meta[] = {{"__tostring", mutex_to_string}, {nullptr, nullptr}};

@@ -1,7 +1,8 @@
 -- The module `evlua.sync`: what evlua.sync.native has, and what is built of it.
 local sync = require "evlua.sync.native"
 package.loaded["evlua.sync.native"] = nil  -- errors shall name functions as users know them
-local mutex, pack, unpack = sync.mutex, table.pack, table.unpack
+local mutex, held, pack, unpack = sync.mutex, sync.held, table.pack, table.unpack
+sync.held = nil
 
 function sync.once(f)
   if type(f) ~= "function" then
@@ -15,6 +16,7 @@ function sync.once(f)
   end
   return function(...)
     if not results then
+      if held(running) then error("the function of sync.once calls itself, before it has returned anything", 2) end
       local done, message, code = running:with(run, ...)
       if not done then return nil, message, code end
     end

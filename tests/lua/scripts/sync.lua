@@ -406,8 +406,18 @@ do
   second:cancel()
   assert(code_of(second:join()) == "ECANCELED" and first:join() == "slow")
   local own
-  own = sync.once(function() return own() end)
-  fails("has the mutex already", own)
+  own = sync.once(function() return (own()) end)
+  fails("sync.lua:%d+: the function of sync.once calls itself, before it has returned anything", own)
+  -- By way of another one; and when that is left out, the next call gets a result.
+  local around, depth = nil, 0
+  local other = sync.once(function() return around() end)
+  around = sync.once(function()
+    depth = depth + 1
+    return depth < 3 and other() or "value"
+  end)
+  fails("the function of sync.once calls itself", around)
+  fails("the function of sync.once calls itself", other)
+  assert(around() == "value" and other() == "value" and depth == 3)
   fails("bad argument #1 to 'once' %(function expected, got number%)", sync.once, 1)
 end
 
