@@ -13,6 +13,7 @@
 #include "lua/net_values.h"
 #include "lua/socket_options.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 #include "net/address.h"
 #include "net/datagram.h"
 #include "net/socket_options.h"
@@ -35,7 +36,7 @@ struct DatagramHandle {
 };
 
 DatagramSocket& check_socket(lua_State* L) {
-  return *static_cast<DatagramHandle*>(luaL_checkudata(L, 1, kDatagramType))->socket;
+  return *static_cast<DatagramHandle*>(check_object(L, 1, kDatagramType))->socket;
 }
 
 int push_true(lua_State* L) {

@@ -14,6 +14,7 @@
 #include "lua/file_handle.h"
 #include "lua/fs_values.h"
 #include "lua/iterate.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -24,7 +25,7 @@ constexpr lua_Integer kReadMax = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kPiece = 65536;
 constexpr std::size_t kDirectReadMax = std::size_t{1} << 20;
 
-FileHandle& check_file(lua_State* L) { return *static_cast<FileHandle*>(luaL_checkudata(L, 1, kFileType)); }
+FileHandle& check_file(lua_State* L) { return *static_cast<FileHandle*>(check_object(L, 1, kFileType)); }
 
 /// Pushes the failure of a file that is closed, or whose position another task is using; the caller returns 3.
 bool refuse(lua_State* L, const FileHandle& handle, FileUse use) {

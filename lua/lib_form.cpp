@@ -7,6 +7,7 @@
 #include "lua/form.h"
 #include "lua/modules.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 #include "net/http/multipart.h"
 
 namespace evlua::lua {
@@ -102,7 +103,7 @@ namespace {
 
 using Reader = http::MultipartReader;
 
-Reader& check_reader(lua_State* L) { return *static_cast<Reader*>(luaL_checkudata(L, 1, kReaderType)); }
+Reader& check_reader(lua_State* L) { return *static_cast<Reader*>(check_object(L, 1, kReaderType)); }
 
 /// multipart(content_type) -> reader, or nil
 int open_reader(lua_State* L) {
@@ -188,8 +189,11 @@ int parse_form(lua_State* L) {
 int register_type(lua_State* L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_getfield(L, 1, "__name");
+  lua_pushvalue(L, -1);
   lua_pushvalue(L, 1);
   lua_settable(L, LUA_REGISTRYINDEX);
+  lua_pushstring(L, type_label(lua_tostring(L, -1)));
+  lua_setfield(L, 1, "__name");
   return 0;
 }
 

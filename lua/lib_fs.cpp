@@ -10,6 +10,7 @@
 #include "fs/file.h"
 #include "lua/fs_values.h"
 #include "lua/modules.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -215,7 +216,7 @@ Task<Result<bool>> next_entries(DirectoryHandle& handle) {
 }
 
 int next_entry(lua_State* L) {
-  auto* handle = static_cast<DirectoryHandle*>(luaL_checkudata(L, 1, kDirectoryType));
+  auto* handle = static_cast<DirectoryHandle*>(check_object(L, 1, kDirectoryType));
   PushEntry push;
   push.handle = handle;
   if (handle->next < handle->batch.size() || !handle->directory) return push(L, true);

@@ -14,6 +14,7 @@
 #include "lua/net_values.h"
 #include "lua/socket_options.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 #include "net/address.h"
 #include "net/connect.h"
 #include "net/listener.h"
@@ -37,12 +38,10 @@ struct ListenerHandle {
   std::optional<net::Listener> listener;
 };
 
-net::Stream& check_stream(lua_State* L) {
-  return *static_cast<StreamHandle*>(luaL_checkudata(L, 1, kStreamType))->stream;
-}
+net::Stream& check_stream(lua_State* L) { return *static_cast<StreamHandle*>(check_object(L, 1, kStreamType))->stream; }
 
 net::Listener& check_listener(lua_State* L) {
-  return *static_cast<ListenerHandle*>(luaL_checkudata(L, 1, kListenerType))->listener;
+  return *static_cast<ListenerHandle*>(check_object(L, 1, kListenerType))->listener;
 }
 
 /// The handle comes first, so that a failing allocation loses no socket.

@@ -15,6 +15,7 @@
 #include "lua/net_values.h"
 #include "lua/process_options.h"
 #include "lua/signal_names.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -32,7 +33,7 @@ struct ProcessHandle {
   const char* subject() const noexcept { return name; }
 };
 
-ProcessHandle& check_process(lua_State* L) { return *static_cast<ProcessHandle*>(luaL_checkudata(L, 1, kProcessType)); }
+ProcessHandle& check_process(lua_State* L) { return *static_cast<ProcessHandle*>(check_object(L, 1, kProcessType)); }
 
 /// Pushes {code = 0, ok = true} or {signal = "SIGKILL", ok = false}.
 void push_status(lua_State* L, const fs::ExitStatus& status) {

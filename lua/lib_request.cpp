@@ -17,6 +17,7 @@
 #include "lua/http_app.h"
 #include "lua/iterate.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 #include "net/http/accept.h"
 #include "net/http/conditions.h"
 #include "net/http/cookies.h"
@@ -39,7 +40,7 @@ struct Reference {
 };
 
 http::Exchange& check_exchange(lua_State* L, const char* type) {
-  auto* reference = static_cast<Reference*>(luaL_checkudata(L, 1, type));
+  auto* reference = static_cast<Reference*>(check_object(L, 1, type));
   http::Exchange* exchange = reference->app->find(reference->slot, reference->id);
   if (exchange == nullptr) luaL_error(L, "the request has ended; copy what you need while it is handled");
   return *exchange;

@@ -20,6 +20,7 @@
 #include "lua/modules.h"
 #include "lua/shared_metrics.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -101,7 +102,7 @@ void push_reference(lua_State* L, T& thing, const char* type) {
 
 template <class T>
 T& check_reference(lua_State* L, const char* type) {
-  return **static_cast<T**>(luaL_checkudata(L, 1, type));
+  return **static_cast<T**>(check_object(L, 1, type));
 }
 
 // -- dictionaries ---------------------------------------------------------------------------------------------------
@@ -390,7 +391,7 @@ int info(lua_State* L) {
 
 // -- watches --------------------------------------------------------------------------------------------------------
 
-Watch& check_watch(lua_State* L) { return *static_cast<Watch*>(luaL_checkudata(L, 1, kWatchType)); }
+Watch& check_watch(lua_State* L) { return *static_cast<Watch*>(check_object(L, 1, kWatchType)); }
 
 /// watch([key])
 int watch(lua_State* L) {
@@ -490,7 +491,7 @@ int lock(lua_State* L) {
       L, [&table, made, deadline] { return table.lock(std::string(made->name), deadline); }, PushLock());
 }
 
-Lock& check_lock(lua_State* L) { return *static_cast<Lock*>(luaL_checkudata(L, 1, kLockType)); }
+Lock& check_lock(lua_State* L) { return *static_cast<Lock*>(check_object(L, 1, kLockType)); }
 
 /// unlock() -> whether it was held
 int unlock(lua_State* L) {

@@ -15,6 +15,7 @@
 #include "lua/remote.h"
 #include "lua/stack.h"
 #include "lua/sync.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -70,7 +71,7 @@ struct PushRemote {
 
 /// call(state | nil, packed function and arguments) -> what the function returns
 int call(lua_State* L) {
-  auto* state = lua_isnil(L, 1) ? nullptr : static_cast<SharedVm*>(luaL_checkudata(L, 1, kStateType));
+  auto* state = lua_isnil(L, 1) ? nullptr : static_cast<SharedVm*>(check_object(L, 1, kStateType));
   lua_settop(L, 2);
   luaL_argcheck(L, packed_message(L, 2) != nullptr, 2, "used already");
   Vm& caller = Vm::of(L);
@@ -102,7 +103,7 @@ using Chosen = MessageChannel::Chosen;
 using ChannelPtr = std::shared_ptr<MessageChannel>;
 
 ChannelPtr& check_channel(lua_State* L, int index) {
-  return *static_cast<ChannelPtr*>(luaL_checkudata(L, index, kChannelType));
+  return *static_cast<ChannelPtr*>(check_object(L, index, kChannelType));
 }
 
 /// channel([capacity = 0])

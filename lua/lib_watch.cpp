@@ -8,6 +8,7 @@
 #include "fs/watch.h"
 #include "lua/fs_values.h"
 #include "lua/iterate.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -22,7 +23,7 @@ struct WatcherHandle {
 };
 
 fs::Watch& check_watcher(lua_State* L) {
-  auto* handle = static_cast<WatcherHandle*>(luaL_checkudata(L, 1, kWatcherType));
+  auto* handle = static_cast<WatcherHandle*>(check_object(L, 1, kWatcherType));
   if (handle->watch == nullptr) luaL_argerror(L, 1, "the watcher has been collected");  // to another finalizer
   return *handle->watch;
 }

@@ -12,6 +12,7 @@
 #include "core/refusal.h"
 #include "lua/channel_cycles.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -225,8 +226,8 @@ void Packer::value(int index) {
         this->channel(*channel);
       } else if (!made_by_transfer(index)) {
         const char* name = luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : nullptr;
-        refuse(name != nullptr ? lua_pushfstring(L, "a %s", name)
-                               : lua_pushfstring(L, "a %s", luaL_typename(L, index)));
+        if (name == nullptr) name = luaL_typename(L, index);
+        refuse(lua_pushfstring(L, *name != '\0' && std::strchr("aeiou", *name) != nullptr ? "an %s" : "a %s", name));
       }
   }
   --depth;
@@ -514,7 +515,7 @@ std::unique_ptr<Message>& push_packed(lua_State* L) {
 }
 
 std::unique_ptr<Message>& packed_message(lua_State* L, int index) {
-  return static_cast<Packed*>(luaL_checkudata(L, index, kPackedType))->message;
+  return static_cast<Packed*>(check_object(L, index, kPackedType))->message;
 }
 
 // -- unpacking ------------------------------------------------------------------------------------------------------

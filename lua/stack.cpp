@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "lua/brief.h"
 #include "lua/set_hooks.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -127,6 +128,8 @@ void raise_past_handler(lua_State* L, const char* message) {
 
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods) {
   luaL_newmetatable(L, name);
+  lua_pushstring(L, type_label(name));
+  lua_setfield(L, -2, "__name");
   if (metamethods != nullptr) luaL_setfuncs(L, metamethods, 0);
   lua_newtable(L);
   if (methods != nullptr) luaL_setfuncs(L, methods, 0);

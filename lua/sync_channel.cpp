@@ -8,6 +8,7 @@
 #include "lua/iterate.h"
 #include "lua/stack.h"
 #include "lua/sync.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -18,7 +19,7 @@ using Ending = CaseWait::Ending;
 constexpr const char* kType = "evlua.sync_channel";
 constexpr lua_Integer kCapacityMax = lua_Integer{1} << 24;
 
-SyncChannel& check_channel(lua_State* L) { return *static_cast<SyncChannel*>(luaL_checkudata(L, 1, kType)); }
+SyncChannel& check_channel(lua_State* L) { return *static_cast<SyncChannel*>(check_object(L, 1, kType)); }
 
 // -- the ring: positions from 0, keys of the table from 1 -------------------------------------------------------------
 

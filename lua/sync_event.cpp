@@ -4,6 +4,7 @@
 
 #include "lua/stack.h"
 #include "lua/sync.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -18,7 +19,7 @@ Instant deadline_at(lua_State* L, int index) {
 
 // -- events -----------------------------------------------------------------------------------------------------------
 
-SyncEvent& check_event(lua_State* L) { return *static_cast<SyncEvent*>(luaL_checkudata(L, 1, kEventType)); }
+SyncEvent& check_event(lua_State* L) { return *static_cast<SyncEvent*>(check_object(L, 1, kEventType)); }
 
 int set(lua_State* L) {
   SyncEvent& event = check_event(L);
@@ -61,7 +62,7 @@ struct WaitGroup {
   LineWait::Line waiters;
 };
 
-WaitGroup& check_wait_group(lua_State* L) { return *static_cast<WaitGroup*>(luaL_checkudata(L, 1, kGroupType)); }
+WaitGroup& check_wait_group(lua_State* L) { return *static_cast<WaitGroup*>(check_object(L, 1, kGroupType)); }
 
 void change(lua_State* L, WaitGroup& group, lua_Integer by) {
   if (group.count + by < 0) luaL_error(L, "more is done than was added");

@@ -7,6 +7,7 @@
 
 #include "lua/stack.h"
 #include "lua/sync.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -46,7 +47,7 @@ struct LimiterWait : OpWait {
   const double taken;
 };
 
-Limiter& check_limiter(lua_State* L) { return *static_cast<Limiter*>(luaL_checkudata(L, 1, kType)); }
+Limiter& check_limiter(lua_State* L) { return *static_cast<Limiter*>(check_object(L, 1, kType)); }
 
 double check_tokens(lua_State* L, const Limiter& limiter) {
   if (lua_isnoneornil(L, 2)) return 1;

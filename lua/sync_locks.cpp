@@ -4,6 +4,7 @@
 #include "lua/bracket.h"
 #include "lua/stack.h"
 #include "lua/sync.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -43,7 +44,7 @@ struct Mutex {
   }
 };
 
-Mutex& check_mutex(lua_State* L, int index) { return *static_cast<Mutex*>(luaL_checkudata(L, index, kMutexType)); }
+Mutex& check_mutex(lua_State* L, int index) { return *static_cast<Mutex*>(check_object(L, index, kMutexType)); }
 
 /// lock([{timeout}])
 int lock(lua_State* L) {
@@ -125,7 +126,7 @@ struct Rwlock {
   static void left(void* self) noexcept { static_cast<Rwlock*>(self)->let_in(); }
 };
 
-Rwlock& check_rwlock(lua_State* L, int index) { return *static_cast<Rwlock*>(luaL_checkudata(L, index, kRwlockType)); }
+Rwlock& check_rwlock(lua_State* L, int index) { return *static_cast<Rwlock*>(check_object(L, index, kRwlockType)); }
 
 /// lock_read([{timeout}])
 int lock_read(lua_State* L) {
@@ -241,7 +242,7 @@ struct Semaphore {
 };
 
 Semaphore& check_semaphore(lua_State* L, int index) {
-  return *static_cast<Semaphore*>(luaL_checkudata(L, index, kSemaphoreType));
+  return *static_cast<Semaphore*>(check_object(L, index, kSemaphoreType));
 }
 
 lua_Integer check_amount(lua_State* L, const Semaphore& semaphore) {
@@ -325,13 +326,13 @@ int make_semaphore(lua_State* L) {
   return 1;
 }
 
-void define_sync_locks(lua_State* L) {
 /// held(mutex) -> whether the task that runs has it
 int sync_held(lua_State* L) {
   lua_pushboolean(L, check_mutex(L, 1).holder == running_task(L) ? 1 : 0);
   return 1;
 }
 
+void define_sync_locks(lua_State* L) {
   const luaL_Reg mutex[] = {{"lock", lock},       {"try_lock", try_lock}, {"unlock", unlock},
                             {"with", with_mutex}, {"locked", locked},     {nullptr, nullptr}};
   const luaL_Reg mutex_meta[] = {{"__tostring", mutex_to_string}, {nullptr, nullptr}};

@@ -7,6 +7,7 @@
 #include "lua/bridge.h"
 #include "lua/stack.h"
 #include "lua/task_handle.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -102,7 +103,7 @@ struct GroupWait : OpWait {
   bool inner = false;
 };
 
-TaskGroup& check_group(lua_State* L) { return *static_cast<TaskGroup*>(luaL_checkudata(L, 1, kGroupType)); }
+TaskGroup& check_group(lua_State* L) { return *static_cast<TaskGroup*>(check_object(L, 1, kGroupType)); }
 
 /// group:spawn(f, ...)
 int spawn(lua_State* L) {

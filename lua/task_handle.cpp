@@ -6,6 +6,7 @@
 
 #include "lua/bridge.h"
 #include "lua/stack.h"
+#include "lua/type_label.h"
 
 namespace evlua::lua {
 
@@ -41,9 +42,7 @@ struct Failure : TaskError {
   bool joined = false;
 };
 
-TaskHandle& check_task(lua_State* L, int index) {
-  return *static_cast<TaskHandle*>(luaL_checkudata(L, index, kTaskType));
-}
+TaskHandle& check_task(lua_State* L, int index) { return *static_cast<TaskHandle*>(check_object(L, index, kTaskType)); }
 
 /// Pushes what join returns for the ended task at `index`, or raises its error.
 int push_outcome(lua_State* L, TaskHandle& handle, int index) {

@@ -46,7 +46,7 @@ end
 
 local Scope = {}
 Scope.__index = Scope
-Scope.__name = "evlua.scope"
+Scope.__name = "scope"
 function Scope:spawn(f, ...)
   check_function(f, 1, "spawn")
   return self.group:spawn(f, ...)

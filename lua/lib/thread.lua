@@ -32,7 +32,7 @@ function thread.spawn(f, ...) return evlua.spawn(call, nil, (packed("spawn", f, 
 
 local Pool = {}
 Pool.__index = Pool
-Pool.__name = "evlua.thread_pool"
+Pool.__name = "thread pool"
 
 function thread.pool(size)
   if size == nil then size = native.workers() end
@@ -50,7 +50,7 @@ end
 
 local function check_pool(pool, name)
   if getmetatable(pool) == Pool then return end
-  error(("calling '%s' on bad self (evlua.thread_pool expected, got %s)"):format(name, type(pool)), 3)
+  error(("calling '%s' on bad self (thread pool expected, got %s)"):format(name, type(pool)), 3)
 end
 
 local function closed_failure() return nil, "the pool is closed", "EBADF" end

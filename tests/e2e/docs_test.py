@@ -86,10 +86,10 @@ for owner, meta in pairs(debug.getregistry()) do
 end
 require("evlua").scope(function(scope)
   local meta = getmetatable(scope)
-  list_type(meta.__name, meta.__index)
+  list_type("evlua.scope", meta.__index)
 end)
 local pool = getmetatable(require("evlua.thread").pool(1))
-list_type(pool.__name, pool.__index)
+list_type("evlua.thread_pool", pool.__index)
 list("method", "evlua.dict", require("evlua.shared").dict("enumerated"))  -- its methods are its own fields
 os.exit(0)
 """

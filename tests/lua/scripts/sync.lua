@@ -237,6 +237,29 @@ fails("seconds", sync.select, {0 / 0})
 do
   local m = sync.mutex()
   local order = {}
+do  -- what messages call the types of objects
+  local channel, mutex = sync.channel(), sync.mutex()
+  fails("channel expected, got mutex", channel.receive, mutex)
+  fails("wait group expected, got channel", sync.wait_group().done, channel)
+  fails("read%-write lock expected, got table", sync.rwlock().lock_read, {})
+  fails("event expected, got nil", sync.event().set, nil)
+  fails("number expected, got channel", math.floor, channel)
+  fails("task expected, got FILE%*", evlua.spawn(function() end).join, io.stdout)
+  local types = 0
+  for name, meta in pairs(debug.getregistry()) do
+    local methods = type(name) == "string" and name:find("^evlua%.") and meta.__index
+    if type(methods) == "table" then
+      types = types + 1
+      for method, f in pairs(methods) do
+        if debug.getinfo(f, "S").what == "C" then
+          local ok, message = pcall(f, mutex ~= nil and {} or nil)
+          assert(not ok and not message:find("evlua.", 1, true), name .. ":" .. method .. ": " .. tostring(message))
+        end
+      end
+    end
+  end
+  assert(types > 8, types)
+end
   assert(m:lock() == true and m:locked())
   fails("this task has the mutex already", m.lock, m)
   local tasks = {}
