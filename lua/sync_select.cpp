@@ -31,6 +31,7 @@ struct SocketCase : Op {
   net::DatagramSocket::Waiter waiter;  // of that
   bool waits = false;
 
+  bool is_open() const noexcept;
   Result<void> begin() noexcept;
   Result<void> end();
 };
@@ -53,6 +54,11 @@ struct SelectWait : CaseWait {
   int timer = 0;  // the case that comes true at the deadline; 0: none, then it is the timeout
   bool settled = false;
 };
+
+bool SocketCase::is_open() const noexcept {
+  if (listener != nullptr) return listener->is_open();
+  return datagram != nullptr ? datagram->is_open() : stream->is_open();
+}
 
 Result<void> SocketCase::begin() noexcept {
   if (listener != nullptr) return listener->begin_watch(*this);
@@ -117,8 +123,9 @@ void SelectWait::socket_ended(SocketCase& socket) {
   --in_flight;
   const Result<void> ended = socket.end();
   if (!over()) {
-    if (!ended) failure = ended.error();
-    choose(socket.node, ended ? Ending::done : Ending::failed);
+    const bool ready = ended || !socket.is_open();  // what is closed lets nobody wait
+    if (!ready) failure = ended.error();
+    choose(socket.node, ready ? Ending::done : Ending::failed);
   }
   if (settled && in_flight == 0) fiber->complete();
 }
@@ -199,6 +206,7 @@ Ending try_case(lua_State* L, int index) {
   if (const net::DatagramSocket* socket = to_datagram(L, object)) {
     return socket->readable() ? Ending::done : Ending::none;
   }
+  if (const net::Listener* listener = to_listener(L, object)) return listener->is_open() ? Ending::none : Ending::done;
   return Ending::none;
 }
 
