@@ -12,6 +12,7 @@
 #include "core/worker.h"
 #include "fs/path_ops.h"
 #include "fs/pooled.h"
+#include "fs/write_here.h"
 
 namespace evlua::fs {
 
@@ -111,9 +112,14 @@ Task<Result<void>> File::write_at(std::string_view bytes, std::int64_t offset, I
   }
   while (!bytes.empty()) {
     const auto piece = static_cast<std::uint32_t>(std::min(bytes.size(), kPiece));
-    IoAwait op(OpCode::write, fd_, OpArgs{.write = {bytes.data(), piece, offset}});
-    op.until(deadline);
-    const Result<std::int32_t> wrote = co_await op;
+    Result<std::int32_t> wrote = fail(EIO, OpCode::write);
+    if (offset < 0) {
+      wrote = co_await write_here(fd_, bytes, deadline);
+    } else {
+      IoAwait op(OpCode::write, fd_, OpArgs{.write = {bytes.data(), piece, offset}});
+      op.until(deadline);
+      wrote = co_await op;
+    }
     if (!wrote) co_return fail(wrote.error());
     if (*wrote == 0) co_return fail(EIO, OpCode::write);
     bytes.remove_prefix(static_cast<std::size_t>(*wrote));

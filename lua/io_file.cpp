@@ -15,6 +15,7 @@
 #include "core/blocking.h"
 #include "core/io_await.h"
 #include "core/worker.h"
+#include "fs/write_here.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -137,8 +138,7 @@ Task<std::int32_t> IoFile::write_piece(std::string_view bytes) {
     const std::optional<std::int32_t> wrote = co_await call;
     co_return wrote.value_or(-ECANCELED);
   }
-  IoAwait op(OpCode::write, fd, OpArgs{.write = {bytes.data(), static_cast<std::uint32_t>(bytes.size()), -1}});
-  const Result<std::int32_t> wrote = co_await op;
+  const Result<std::int32_t> wrote = co_await fs::write_here(fd, bytes);
   co_return wrote ? *wrote : -wrote.error().code;
 }
 

@@ -1,9 +1,12 @@
 """The command line of evlua."""
 import os
+import resource
+import shutil
 import signal
 import subprocess
+import tempfile
 
-from support import EVLUA, Program, check, main, run, temporary
+from support import EVLUA, LIMIT, Program, check, main, run, temporary
 
 
 def test_arguments():
