@@ -279,12 +279,24 @@ Task<Result<void>> take_after(const File& file, const FileInfo& existing) {
   co_return Result<void>();
 }
 
-/// The file that `path` stands for, which is another where the path is a link.
+/// The file that `path` stands for, which is another where the path is a link. It need not be there, as for open.
 Task<Result<std::string>> behind_links(std::string path, Instant deadline) {
-  const Result<FileInfo> info = co_await stat(path, false, deadline);
-  if (!info || std::string_view(info->type) != "link") co_return path;
-  Result<std::string> target = co_await realpath(std::move(path));
-  co_return target;
+  constexpr int kLinksMax = 40;  // as the kernel's
+  for (int links = 0; links < kLinksMax; ++links) {
+    const Result<FileInfo> info = co_await stat(path, false, deadline);
+    if (!info || std::string_view(info->type) != "link") co_return path;
+    const Result<std::string> target = co_await readlink(path);
+    if (!target) co_return fail(target.error());
+    path = target->starts_with('/') ? *target : directory_of(path) + "/" + *target;
+  }
+  co_return fail(ELOOP, OpCode::open);
+}
+
+/// A pipe, a socket or a device would be gone, and with it what is behind it.
+Result<void> may_replace(const FileInfo& existing) {
+  const std::string_view type = existing.type;
+  if (type == "file") return {};
+  return fail(type == "directory" ? EISDIR : EOPNOTSUPP, OpCode::write);
 }
 
 Task<Result<void>> write_replacement(File& file, std::string_view bytes, const FileInfo* existing, Instant deadline) {
@@ -298,10 +310,14 @@ Task<Result<void>> write_replacement(File& file, std::string_view bytes, const F
 
 Task<Result<void>> write_atomically(std::string given, std::string_view bytes, std::optional<mode_t> permissions,
                                     Instant deadline) {
+  const Result<FileInfo> existing = co_await stat(given, true, deadline);
+  if (existing) {
+    const Result<void> allowed = may_replace(*existing);
+    if (!allowed) co_return allowed;
+  }
   const Result<std::string> found = co_await behind_links(std::move(given), deadline);
   if (!found) co_return fail(found.error());
   const std::string& path = *found;
-  const Result<FileInfo> existing = co_await stat(path, true, deadline);
   const std::string temporary = temporary_beside(path);
   std::string opened = temporary;
   const OpenMode fresh{O_WRONLY | O_CREAT | O_EXCL, false};

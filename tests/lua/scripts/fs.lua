@@ -106,8 +106,30 @@ assert(fs.lstat(path "alias").type == "link" and fs.read(path "secret") == "2")
 assert(fs.stat(path "secret").permissions == tonumber("600", 8))
 assert(fs.write(path "secret", "3", {atomic = true, permissions = tonumber("640", 8)}))
 assert(fs.stat(path "secret").permissions == tonumber("640", 8))
-assert(fs.symlink("nowhere", path "dangling"))
-assert(select(3, fs.write(path "dangling", "4", {atomic = true})) == "ENOENT")
+-- Through links that lead nowhere yet, as for a plain write; the links stay.
+assert(fs.mkdir(path "below"))
+assert(fs.symlink("below/link", path "dangling") and fs.symlink("../made", path "below/link"))
+assert(fs.write(path "dangling", "4", {atomic = true}) and fs.read(path "made") == "4")
+assert(fs.replace(path "dangling", "5") and fs.read(path "made") == "5")
+assert(fs.lstat(path "dangling").type == "link" and fs.lstat(path "below/link").type == "link")
+assert(fs.lstat(path "made").type == "file" and fs.remove(path "made") and fs.remove(path "below/link"))
+assert(fs.symlink("missing/file", path "below/link"))
+assert(select(3, fs.replace(path "dangling", "6")) == "ENOENT")
+assert(fs.remove(path "below/link") and fs.symlink("../dangling", path "below/link"))
+local done, why, code = fs.replace(path "dangling", "7")
+assert(not done and why and code == "ELOOP")
+assert(fs.remove(path "below/link"))
+-- What is no file stays what it is, also behind a link.
+assert(os.execute("mkfifo '" .. path "below/link" .. "'"))
+for _, name in ipairs{path "below/link", path "dangling"} do
+  done, why, code = fs.replace(name, "8")
+  assert(not done and why == "write " .. name .. ": operation not supported" and code == "EOPNOTSUPP", why)
+end
+assert(fs.lstat(path "below/link").type == "fifo" and fs.remove(path "below/link"))
+assert(select(3, fs.write("/dev/null", "9", {atomic = true})) == "EOPNOTSUPP" and fs.stat("/dev/null").type ~= "file")
+assert(select(3, fs.replace(path "below", "10")) == "EISDIR")
+for entry in fs.dir(path "below") do error(entry.name) end  -- nothing is left beside them
+assert(fs.rmdir(path "below"))
 
 -- Failures name the call.
 assert(select(2, fs.readlink(path "secret")) == "readlink " .. path "secret" .. ": invalid argument")
