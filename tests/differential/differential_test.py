@@ -25,6 +25,7 @@ def alike(data, folder):
     """The text without what may differ."""
     text = data.decode("latin-1").replace(folder, "FOLDER")
     text = re.sub(r"(?m)^\S*(evlua|lua5\.3): ", "PROGRAM: ", text)
+    text = re.sub(r"(?m)^PROGRAM: error in __gc: .*\n(\t.*\n)*", "", text)  # nobody else is told, so we say it
     text = re.sub(r"0x[0-9a-f]{6,}", "ADDRESS", text)
     text = re.sub(r"/tmp/lua_\w{6}", "TEMPORARY", text)
     # Tracebacks tell of the functions around the script, too, and we print more of them.

@@ -157,6 +157,54 @@ def test_waits_for_tasks():
 
 
 def test_signals():
+def test_errors_of_finalizers_at_the_end_are_told():
+    got = run("-e", "left = setmetatable({}, {__gc = function() error('in a finalizer') end}) print('the end')")
+    check(got.returncode == 0 and got.stdout == "the end\n", got)
+    check(got.stderr == "evlua: error in __gc: (command line):1: in a finalizer\n", got)
+
+
+def test_a_full_disk_is_told_and_what_fits_is_there():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "limited")
+        script = """
+            local path, size = arg[1], tonumber(arg[2])
+            local function told(ok, message, code) print(ok and true, code or message) end
+            local file = assert(io.open(path, "w"))
+            local ok, message, code = file:write(("x"):rep(size))  -- waits where that is much
+            if ok then ok, message, code = file:flush() end
+            told(ok, message, code)
+            told(file:seek("cur") <= 8192 or nil, file:seek("cur"))
+            told(file:close())
+            local fs = require "evlua.fs"
+            for _, options in ipairs{{}, {append = true}} do
+              os.remove(path)
+              told(fs.write(path, ("y"):rep(size), options))
+              print(fs.stat(path).size)
+            end
+            told(fs.replace(path, ("z"):rep(size)))
+            file = assert(fs.open(path, "w"))
+            told(file:write(("a"):rep(size)))
+            file:close()
+            print(#assert(fs.read(path)))"""
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+        def lines(size):
+            got = subprocess.run([EVLUA, temporary(script), path, str(size)], preexec_fn=limit, capture_output=True,
+                                 text=True, timeout=LIMIT, restore_signals=False, check=False)
+            check(got.returncode == 0, got)
+            return got.stdout.splitlines()
+
+        check(lines(8000) == ["true\tnil", "true\t8000", "true\tnil", "true\tnil", "8000", "true\tnil", "8000",
+                              "true\tnil", "true\tnil", "8000"], lines(8000))
+        for size in (20000, 40000, 100000, 1000000):
+            got = lines(size)
+            check(got == ["nil\t27", "true\t8192", "true\tnil", "nil\tEFBIG", "8192", "nil\tEFBIG", "8192",
+                          "nil\tEFBIG", "nil\tEFBIG", "8192"], size, got)
+
+
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with Program(EVLUA, "-e", "local e = require 'evlua' e.spawn(function() e.sleep(100) end) "
                      "io.stderr:write('ready\\n') e.sleep(100)") as program:

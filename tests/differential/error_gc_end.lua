@@ -1,0 +1,10 @@
+-- Errors of finalizers when the program ends are nobody's: the others run, and the exit code stays. (We log them.)
+local function finalizer(f) return setmetatable({}, {__gc = f}) end
+first = finalizer(function() print("the first") end)
+fails = finalizer(function() error("in a finalizer") end)
+fails_so = finalizer(function() error({code = 7}) end)
+fails_deep = finalizer(function() local function deep() return deep() + 1 end deep() end)
+makes_more = finalizer(function() finalizer(function() print("one more") error("again") end) end)
+last = finalizer(function() print("the last") end)
+print(pcall(function() finalizer(function() error("while it runs") end) collectgarbage() end))
+print("the end")
