@@ -22,6 +22,15 @@ using net::PlainSocket;
 constexpr lua_Integer kReadable = 1;
 constexpr lua_Integer kWritable = 2;
 
+/// That the time of an evlua.timeout is over is another thing than that of the socket is.
+int push_unready(lua_State* L, std::int32_t polled) {
+  const Fiber* fiber = Vm::of(L).running();
+  if (fiber != nullptr && fiber->cancelled() == OpStop::deadline && !fiber->shielded()) {
+    return push_failure(L, "timed out", "ECANCELED");
+  }
+  return push_wait_failure(L, Error{-polled, ErrorDomain::system, OpCode::poll});
+}
+
 /// A close cannot be refused: it is carried out even in a cancelled task.
 struct SocketClose : OpWait {
   explicit SocketClose(int descriptor) : OpWait(OpCode::close, descriptor, kNever) {
@@ -43,7 +52,7 @@ struct SocketWait : StepWait<SocketWait> {
       auto& wait = static_cast<SocketWait&>(self);
       if (wait.waiter.dismissed) return push_socket_error(L, ECONNABORTED);
       if (wait.polled >= 0) return push_true(L);
-      return push_wait_failure(L, Error{-wait.polled, ErrorDomain::system, OpCode::poll});
+      return push_unready(L, wait.polled);
     };
   }
   bool advance() {
@@ -85,7 +94,7 @@ struct SelectWait : StepWait<SelectWait> {
     finish = [](Suspension& self, lua_State* L) {
       auto& wait = static_cast<SelectWait&>(self);
       if (wait.dismissed || wait.polled >= 0) return push_true(L);
-      return push_wait_failure(L, Error{-wait.polled, ErrorDomain::system, OpCode::poll});
+      return push_unready(L, wait.polled);
     };
   }
   bool advance() {

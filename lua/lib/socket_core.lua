@@ -28,8 +28,11 @@ function core.sleep(seconds)
   evlua.sleep(math.max(0, number))
 end
 
+-- One less than none is the number itself, and what follows it. (LuaSocket gives out more, of what lies below these.)
 function core.skip(count, ...)
-  return select(math.min(math.max(0, object.check_int(count, 1, "skip")), select("#", ...)) + 1, ...)
+  local whole = object.check_whole(count, 1, "skip")
+  if whole < 0 then return count, ... end
+  return select(math.min(whole, select("#", ...)) + 1, ...)
 end
 
 -- -- exceptions ----------------------------------------------------------------------------------------------------

@@ -36,6 +36,19 @@ function object.check_int(value, position, name, least)
   local number = object.check_number(value, position, name)
   return math.floor(math.min(math.max(least or -2^31, number), 2^31 - 1))
 end
+-- As luaL_checkinteger, of which C's int keeps the lower half.
+function object.check_whole(value, position, name)
+  local number = object.check_number(value, position, name)
+  local whole = math.tointeger(number)
+  if not whole then bad_argument(position, name, "number has no integer representation") end
+  return ((whole + (1 << 31)) & 0xffffffff) - (1 << 31)
+end
+-- As C makes a long of a double: towards zero, and the least one where there is none.
+function object.check_long(value, position, name)
+  local number = object.check_number(value, position, name) + 0.0
+  if not (number >= -2^63 and number < 2^63) then return math.mininteger end
+  return math.tointeger(number < 0 and math.ceil(number) or math.floor(number))
+end
 
 -- The classes of a kind: names in braces, all with the methods of the kind.
 --   kind: {name = "tcp", options = "stream"}; classes: {"master", "client"}

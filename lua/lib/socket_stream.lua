@@ -111,15 +111,10 @@ end
 
 -- -- sending -------------------------------------------------------------------------------------------------------
 
-local function check_integer(value, position, otherwise)
-  if value == nil then return otherwise end
-  local number = object.check_number(value, position, "send")
-  return number < 0 and math.ceil(number) or math.floor(number)
-end
-
 local function send(self, state, data, first, last)
   data = object.check_string(data, 2, "send")
-  first, last = check_integer(first, 3, 1), check_integer(last, 4, -1)
+  first = first == nil and 1 or object.check_long(first, 3, "send")
+  last = last == nil and -1 or object.check_long(last, 4, "send")
   if first < 0 then first = #data + first + 1 end
   if last < 0 then last = #data + last + 1 end
   first, last = math.max(first, 1), math.min(last, #data)

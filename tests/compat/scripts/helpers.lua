@@ -4,6 +4,12 @@ local socket, ltn12, mime, url = require "socket", require "ltn12", require "mim
 
 show("skip", socket.skip(1, "a", "b", "c"))
 show("skip", socket.skip(3, "a"))
+show("skip none", socket.skip(0, "a"), socket.skip("1", "a", "b"), socket.skip(0))
+show("skip less than none", socket.skip(-1, "a", "b"))
+show("skip less than none", socket.skip(-1))
+show("skip more than an int", socket.skip(1 << 32, "a", "b"), socket.skip((1 << 32) + 1, "a", "b"))
+show("skip a float", socket.skip(1.0, "a", "b"))
+for _, number in ipairs{1.5, 0 / 0, 1 / 0, -0.5, 2^70} do raised("skip " .. number, socket.skip, number, "a") end
 local finalized = 0
 local try = socket.newtry(function() finalized = finalized + 1 end)
 show("try", try(1, 2, 3))

@@ -101,6 +101,10 @@ show("beyond", client:send("abcdef", 5, 100))
 show("before", client:send("abcdef", -100, 1))
 show("empty", client:send(""))
 show("a number", client:send(12))
+for _, number in ipairs{0 / 0, 1 / 0, -1 / 0, 1e300, 2.9, -2.9} do
+  show("from a strange number", client:send("abcdef", number))
+  show("to a strange number", client:send("abcdef", 2, number))
+end
 show("stats", client:getstats() + 0, (select(2, client:getstats())))
 show("setstats", client:setstats(1, 2, 3))
 show("stats", math.floor(client:getstats()), math.floor(select(2, client:getstats())))
