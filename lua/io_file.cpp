@@ -142,27 +142,53 @@ Task<std::int32_t> IoFile::write_piece(std::string_view bytes) {
   co_return wrote ? *wrote : -wrote.error().code;
 }
 
-Task<void> IoFile::write_out() {
+/// 0, or the errno.
+Task<int> IoFile::write_flight() {
   constexpr std::size_t kPieceMax = 1U << 30;
+  while (flown_ < flight_.size()) {
+    const std::string_view rest = std::string_view(flight_).substr(flown_, kPieceMax);
+    std::int32_t wrote = co_await write_piece(rest);
+    if (wrote == -EAGAIN) {  // somebody has made it non-blocking
+      IoAwait ready(OpCode::poll, fd, OpArgs{.poll = {POLLOUT}});
+      (void)co_await ready;
+      continue;
+    }
+    if (wrote == -EINTR) continue;
+    if (wrote == 0) wrote = -EIO;
+    if (wrote < 0) co_return -wrote;
+    flown_ += static_cast<std::size_t>(wrote);
+  }
+  co_return 0;
+}
+
+Task<int> IoFile::write_flight_to(SharedScreen& screen) {
+  if (!screen.try_take()) {
+    auto call = blocking(Worker::current().pool(), [&screen] {
+      screen.take();
+      return true;
+    });
+    (void)co_await call;
+  }
+  const int error = co_await write_flight();
+  screen.give_back(flight_.back());
+  co_return error;
+}
+
+Task<void> IoFile::write_out() {
+  const bool is_shared = files.screen != nullptr && standard && ::isatty(fd) == 1;
   while (!pending_.empty()) {
     flight_.swap(pending_);
     pending_.clear();
     flown_ = 0;
-    while (flown_ < flight_.size()) {
-      const std::string_view rest = std::string_view(flight_).substr(flown_, kPieceMax);
-      std::int32_t wrote = co_await write_piece(rest);
-      if (wrote == -EAGAIN) {  // somebody has made it non-blocking
-        IoAwait ready(OpCode::poll, fd, OpArgs{.poll = {POLLOUT}});
-        (void)co_await ready;
-        continue;
-      }
-      if (wrote == -EINTR) continue;
-      if (wrote == 0) wrote = -EIO;
-      if (wrote < 0) {
-        write_failed(-wrote);
-        co_return;
-      }
-      flown_ += static_cast<std::size_t>(wrote);
+    int error = 0;
+    if (is_shared) {
+      error = co_await write_flight_to(*files.screen);
+    } else {
+      error = co_await write_flight();
+    }
+    if (error != 0) {
+      write_failed(error);
+      co_return;
     }
     written_ += flight_.size();
     flight_.clear();

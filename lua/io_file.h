@@ -34,6 +34,23 @@ struct OutputWaiter : ListNode {
   void (*settled)(OutputWaiter&) noexcept = nullptr;
 };
 
+/// Who else writes to the terminal of the standard output and error: what is being typed there is taken away while
+/// these are written, and drawn again below.
+class SharedScreen {
+ public:
+  SharedScreen() = default;
+  SharedScreen(const SharedScreen&) = delete;
+  SharedScreen& operator=(const SharedScreen&) = delete;
+  virtual ~SharedScreen() = default;
+
+  /// Whether it could be had at once, since nothing is being typed. Any number of writers may have it. [any thread]
+  virtual bool try_take() noexcept = 0;
+  /// Blocks until nothing is being drawn, and takes away what is there. [a thread of the blocking pool]
+  virtual void take() = 0;
+  /// Once for each that has it. `last` is the last byte that was written. [any thread]
+  virtual void give_back(char last) noexcept = 0;
+};
+
 /// Waits until nobody else is reading.
 struct TurnWaiter : ListNode {
   void (*wake)(TurnWaiter&) noexcept = nullptr;
@@ -128,6 +145,8 @@ class IoFile final : public ListNode {
   class AllWritten;
 
   Task<void> write_out();
+  Task<int> write_flight();
+  Task<int> write_flight_to(SharedScreen& screen);
   Task<std::int32_t> write_piece(std::string_view bytes);
   void write_failed(int error);
   void writer_ended();
@@ -180,6 +199,8 @@ class IoFiles {
   /// What order is kept between: the standard output and error.
   IoFile* out = nullptr;
   IoFile* err = nullptr;
+  /// Where the standard output and error are a terminal that a prompt draws on.
+  SharedScreen* screen = nullptr;
   /// Standard output has no reader any more.
   void (*on_broken_output)() = nullptr;
 

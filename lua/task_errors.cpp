@@ -13,6 +13,13 @@ namespace {
 
 constexpr Duration kTimeToJoin = 1'000'000'000;
 
+/// In turn with what is being typed.
+void tell_at_prompt(IoFile& file, const TaskError& error) {
+  const std::string text = "evlua: error in a task that nobody joined: " + error.trace + "\n";
+  file.append(text);
+  file.start_writing();
+}
+
 }  // namespace
 
 void TaskErrors::tell(TaskError& error) {
@@ -21,6 +28,7 @@ void TaskErrors::tell(TaskError& error) {
     if (kept_.size() < kKeptMax) kept_.push_back(error.trace);
     return;
   }
+  if (vm_.io().screen != nullptr && vm_.io().err != nullptr) return tell_at_prompt(*vm_.io().err, error);
   vm_.io().write_briefly();
   Log::error("error in a task that nobody joined: %s", error.trace.c_str());
 }

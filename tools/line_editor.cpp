@@ -76,6 +76,13 @@ LineEditor::Line LineEditor::read(const std::string& prompt) {
   const Utf8 utf8;
   prompt_ = prompt;
   interrupted_.store(false);
+  begin_drawing();
+  Line line = read_line();
+  end_drawing();
+  return line;
+}
+
+LineEditor::Line LineEditor::read_line() {
   if (editor_ == nullptr) open();
   if (editor_ == nullptr) return {};
   ::el_resize(editor_);
@@ -102,31 +109,42 @@ LineEditor::Line LineEditor::read(const std::string& prompt) {
 
 // -- keys -------------------------------------------------------------------------------------------------------------
 
-void LineEditor::wake(std::atomic<bool>& why) noexcept {
-  why.store(true);
+void LineEditor::ring() noexcept {
   const std::uint64_t one = 1;
   (void)!::write(wake_fd_, &one, sizeof one);
+}
+
+void LineEditor::wake(std::atomic<bool>& why) noexcept {
+  why.store(true);
+  ring();
+}
+
+/// Until there is input, or somebody has something to say: then false.
+bool LineEditor::wait_for_bytes() {
+  pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {wake_fd_, POLLIN, 0}};
+  while (::poll(fds, 2, -1) < 0) {
+    if (errno != EINTR) return true;  // reading tells what is wrong
+  }
+  if (fds[1].revents != 0) {
+    std::uint64_t count = 0;
+    (void)!::read(wake_fd_, &count, sizeof count);
+  }
+  return fds[0].revents != 0;
 }
 
 /// False: the line is given up.
 bool LineEditor::wait_for_key() {
   while (true) {
-    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {wake_fd_, POLLIN, 0}};
-    if (::poll(fds, 2, -1) < 0) {
-      if (errno != EINTR) return false;
-      continue;
-    }
-    if (fds[1].revents != 0) {
-      std::uint64_t count = 0;
-      (void)!::read(wake_fd_, &count, sizeof count);
-    }
+    lend_screen();
+    const bool has_come = wait_for_bytes();
+    take_screen();
     if (interrupted_.load()) return false;
     if (stale_.exchange(false)) {
       ::el_set(editor_, EL_PREP_TERM, 1);
       ::el_resize(editor_);
       ::el_set(editor_, EL_REFRESH);
     }
-    if (fds[0].revents != 0) return true;
+    if (has_come) return true;
   }
 }
 
@@ -154,7 +172,9 @@ unsigned char LineEditor::complete_here(EditLine* editor, int /*key*/) {
   LineEditor& self = of(editor);
   const LineInfo* line = ::el_line(editor);
   const std::string before(line->buffer, line->cursor);
+  self.lend_screen();  // who is asked may be waiting for it
   const Completion found = self.complete_(before);
+  self.take_screen();
   if (!found.insert.empty()) {
     ::el_insertstr(editor, found.insert.c_str());
     return CC_REFRESH;
@@ -171,6 +191,96 @@ void LineEditor::drop_input() noexcept {
 
 void LineEditor::restore() noexcept {
   if (is_terminal_) ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+}
+
+// -- what others print ------------------------------------------------------------------------------------------------
+
+void LineEditor::hide() {
+  std::unique_lock guard(lock_);
+  changed_.wait(guard, [this] { return !drawing_; });
+  ++writers_;
+  if (!std::exchange(shown_, false)) return;
+  hidden_ = true;
+  (void)!::write(STDOUT_FILENO, hiding_.data(), hiding_.size());
+}
+
+bool LineEditor::try_hide() noexcept {
+  const std::lock_guard guard(lock_);
+  if (drawing_ || shown_) return false;
+  ++writers_;
+  return true;
+}
+
+void LineEditor::show(char last) noexcept {
+  const std::lock_guard guard(lock_);
+  ends_in_a_line_ = last != '\n';
+  if (--writers_ > 0) return;
+  changed_.notify_all();
+  if (hidden_) ring();
+}
+
+void LineEditor::begin_drawing() {
+  std::unique_lock guard(lock_);
+  changed_.wait(guard, [this] { return writers_ == 0; });
+  drawing_ = true;
+  shown_ = false;
+}
+
+void LineEditor::end_drawing() {
+  const std::lock_guard guard(lock_);
+  drawing_ = false;
+  changed_.notify_all();
+}
+
+/// While the line stays as it is.
+void LineEditor::lend_screen() {
+  hiding_ = how_to_hide();
+  shown_ = true;
+  end_drawing();
+}
+
+void LineEditor::take_screen() {
+  begin_drawing();
+  if (!std::exchange(hidden_, false)) return;
+  if (ends_in_a_line_) std::fputs("\n", stdout);
+  ::el_set(editor_, EL_REFRESH);
+}
+
+/// Without what it says of waiting.
+std::string LineEditor::capability(const char* name) {
+  const char* text = nullptr;
+  if (::el_get(editor_, EL_GETTC, name, &text) != 0 || text == nullptr) return {};
+  const std::string whole = text;
+  return whole.substr(0, whole.find("$<"));
+}
+
+namespace {
+
+/// The cell behind a character that is drawn at `cell`, counted from where the prompt begins.
+int cell_behind(int cell, wchar_t character, int columns) {
+  constexpr int kEscaped = 8;  // \U+12345
+  if (character == L'\t') return cell + 8 - cell % 8;
+  if (character < L' ' || character == 0x7f) return cell + 2;  // ^A
+  const int width = ::wcwidth(character);
+  if (width < 0) return cell + kEscaped;
+  const int left = columns - cell % columns;
+  return width > left ? cell + left + width : cell + width;
+}
+
+}  // namespace
+
+/// To where the prompt begins, and all away behind that; where a terminal cannot, the next line.
+std::string LineEditor::how_to_hide() {
+  const std::string up = capability("up");
+  const std::string clear = capability("cd");
+  int columns = 0;
+  if (up.empty() || clear.empty() || ::el_get(editor_, EL_GETTC, "co", &columns) != 0 || columns < 1) return "\n";
+  int cell = static_cast<int>(prompt_.size());
+  const LineInfoW* line = ::el_wline(editor_);
+  for (const wchar_t* at = line->buffer; at < line->cursor; ++at) cell = cell_behind(cell, *at, columns);
+  std::string text = "\r";
+  for (int row = cell / columns; row > 0; --row) text += up;
+  return text + clear;
 }
 
 // -- history ----------------------------------------------------------------------------------------------------------

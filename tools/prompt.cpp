@@ -11,6 +11,7 @@
 #include "core/blocking.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
+#include "lua/io_file.h"
 #include "lua/stack.h"
 #include "lua/vm.h"
 #include "tools/line_editor.h"
@@ -25,6 +26,14 @@ const char kCompleter = 0;  // registry key
 
 /// Never destroyed: its thread may be reading when the process ends.
 std::atomic<LineEditor*> editor{nullptr};
+
+/// What tasks print while a line is being typed.
+class Screen final : public lua::SharedScreen {
+ public:
+  bool try_take() noexcept override { return editor.load()->try_hide(); }
+  void take() override { editor.load()->hide(); }
+  void give_back(char last) noexcept override { editor.load()->show(last); }
+};
 
 /// A question of the editor's thread, answered on the strand.
 struct Question : Runnable {
@@ -123,6 +132,8 @@ bool at_terminal() { return ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILEN
 int open_prompt(lua_State* L) {
   Vm* vm = &Vm::of(L);
   editor.store(new LineEditor(history_path(), [vm](const std::string& before) { return ask(*vm, before); }));
+  static Screen screen;
+  vm->io().screen = &screen;
   const luaL_Reg functions[] = {
       {"read_line", read_line},         {"give_up", give_up}, {"refresh", refresh}, {"interrupted", interrupted},
       {"complete_with", complete_with}, {nullptr, nullptr}};

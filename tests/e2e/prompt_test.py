@@ -180,6 +180,64 @@ def test_completion():
         terminal.expect("first_o")
         terminal.expect("first_one")
         terminal.expect("first_other")
+def test_what_tasks_print_stands_above_the_prompt():
+    with Terminal("-l", "evlua") as terminal:
+        # The task prints when a file appears; by then the line is typed as far as is seen here.
+        terminal.enter("fs, sign = require 'evlua.fs', os.tmpname() os.remove(sign)")
+        terminal.enter("function later(f) return evlua.spawn(function() "
+                       "while not fs.stat(sign) do evlua.sleep(0.005) end fs.remove(sign) f() end) end")
+        terminal.enter("return sign", "\n\"")
+        sign = re.findall(r'\n"(/tmp/[^"]*)"', terminal.text)[-1]
+
+        def appear(code, typed, seen=None):
+            terminal.enter(f"task = later(function() {code} end)")
+            terminal.type(typed)
+            terminal.expect(seen or typed[-20:])
+            with open(sign, "x", encoding="utf-8"):
+                pass
+
+        appear("print('from the task')", "1234 +")
+        terminal.expect("from the task\n> 1234 +")
+        terminal.enter(" 1", "1235\n")
+        # The cursor is where it was.
+        appear("io.stderr:write('an error\\n')", "'ac'\x1b[D\x1b[D", "'ac'")
+        terminal.expect("an error\n> 'ac'")
+        terminal.enter("b", '"abc"\n')
+        # Half a line ends in front of the prompt.
+        appear("io.write('half') io.stdout:flush()", "'whole'")
+        terminal.expect("half\n> 'whole'")
+        terminal.enter("", '"whole"\n')
+        # A line that fills several rows is drawn as a whole, and taken away as a whole.
+        long = "#'" + "x" * 300 + "'"
+        appear("print('above')", long)
+        terminal.expect("above\n> #'xxx")
+        terminal.enter("", "300\n")
+        # An error that nobody waits for.
+        appear("error('oh')", "7 *")
+        terminal.expect("nobody joined: stdin:1: oh\n")
+        terminal.expect("\n> 7 *")
+        terminal.enter(" 6", "42\n")
+        # What is said at once.
+        appear("for i = 1, 100 do print('line ' .. i) end", "'still here'")
+        for i in range(1, 101):
+            terminal.expect(f"line {i}\n")
+        terminal.expect("> 'still here'")
+        terminal.enter("", '"still here"\n')
+
+
+def test_what_tasks_print_while_typing():
+    with Terminal("-l", "evlua") as terminal:
+        terminal.enter("n = 0 ticker = evlua.every(0.005, function() n = n + 1 print('tick ' .. n) end)",
+                       prompt="tick 1\n")
+        terminal.type("ti" * 50)
+        for _ in range(50):
+            terminal.type("\t")  # asks, while what it asks prints
+        terminal.type("\x15ticker:cancel()\r")
+        terminal.expect("true\n")
+        terminal.enter("'done'", '"done"\n')
+        check(terminal.text.count("tick 1\n") == 1, terminal.text[:500])
+
+
         terminal.enter("ther", "\n2\n")
         # No code is run for it, and nothing goes wrong.
         terminal.enter("trap = setmetatable({}, {__index = function() error('trap') end})")
