@@ -5,6 +5,7 @@
 #include "core/trace.h"
 #include "lua/slice.h"
 #include "tools/prompt.h"
+#include "tools/report_output.h"
 #include "tools/runtime.h"
 #include "tools/script.h"
 #include "tools/script_options.h"
@@ -14,13 +15,13 @@ int main(int argc, char** argv) {
   using namespace evlua::tools;
   keep_standard_numbers();
   ScriptCommandLine line = ScriptCommandLine::parse(argc, argv);
-  if (line.version) std::printf("%s\n", version_line("evlua").c_str());
-  if (line.version && !line.has_work()) return 0;
-  if (line.waits_for_input() && at_terminal()) {
-    line.make_prompt(open_prompt);
-    set_at_leave(restore_terminal);
-  } else if (!line.has_work()) {
-    line.script.steps.push_back({ScriptStep::Kind::file, "-"});
+  if (line.version && !line.interactive) std::printf("%s\n", version_line("evlua").c_str());
+  prepare_input(line);
+  line.add_init();
+  if (!line.has_work()) return 0;
+  if (line.reports_to_programs()) {
+    keep_output_for_report();
+    line.script.native = open_report_output;
   }
   begin_trace(line.runtime);
   lua::SignalHub signals;

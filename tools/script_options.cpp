@@ -32,7 +32,7 @@ constexpr const char* kUsage =
     "  --timeout SECONDS\n"
     "                   for each test (default 10)\n"
     "  --jobs N         so many files at once (default 1)\n"
-    "  --tap            print TAP\n"
+    "  --tap            print TAP; what tests print goes to standard error\n"
     "  --junit FILE     write a report in the format of JUnit, too\n"
     "instead of running a script:\n"
     "  --check          look for errors of syntax and for undefined globals in files, and\n"

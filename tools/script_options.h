@@ -15,7 +15,9 @@ struct ScriptCommandLine {
   bool has_work() const { return !script.steps.empty() || !script.tool.empty(); }
   /// Nothing is asked for but modules to be loaded.
   bool waits_for_input() const;
-  /// Turns it into the prompt, of which `native` opens what Lua cannot do.
+  /// A report goes to standard output that programs read.
+  bool reports_to_programs() const { return script.settings.contains("tap"); }
+  /// Turns it into the prompt, of which `native` opens what Lua cannot do; null: it reads plain lines.
   void make_prompt(lua_CFunction native);
 
   /// Ends the process after --help, and with 2, after saying why, where something is wrong.

@@ -90,7 +90,7 @@ return function(options)
   local settings = settings_of(options)
   local files = find_files(options.files)
   if #files == 0 then refuse("no files end in _test.lua here") end
-  local reports = {settings.tap and report.tap() or report.plain()}
+  local reports = {settings.tap and report.tap(options.native()) or report.plain()}
   if settings.junit then reports[2] = report.junit(settings.junit) end
   for _, one in ipairs(reports) do one:begin(settings) end
   local began, failed, count = evlua.now(), 0, 0

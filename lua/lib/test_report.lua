@@ -4,6 +4,8 @@ local report = {}
 
 local function write(...) io.stdout:write(...) end
 
+local function complain(message) io.stderr:write("evlua test: cannot write ", message, "\n") end
+
 local function indent(text, by) return (by .. text:gsub("\n", "\n" .. by)) end
 
 local function count_of(tests, status)
@@ -49,24 +51,44 @@ end
 
 local Tap = {}
 Tap.__index = Tap
-function report.tap() return setmetatable({count = 0}, Tap) end
+-- To a file that nothing but this is written to.
+function report.tap(out) return setmetatable({count = 0, out = out}, Tap) end
 
-function Tap:begin(settings) write("TAP version 13\n# --seed ", settings.seed, "\n") end
+function Tap:write(...)
+  if not self.failure then self.failure = select(2, self.out:write(...)) end
+end
+
+-- What is there can be read while the tests go on.
+function Tap:flush()
+  if not self.failure then self.failure = select(2, self.out:flush()) end
+end
+
+function Tap:begin(settings)
+  self:write("TAP version 13\n# --seed ", settings.seed, "\n")
+  self:flush()
+end
 
 function Tap:file(path, tests)
   for _, test in ipairs(tests) do
     self.count = self.count + 1
     local name = (path .. ": " .. test.name):gsub("[\\#]", "\\%0"):gsub("\n", " ")
-    write(test.status == "failed" and "not ok " or "ok ", self.count, " - ", name,
+    self:write(test.status == "failed" and "not ok " or "ok ", self.count, " - ", name,
       test.status == "pending" and " # SKIP pending" or "", "\n")
     if test.status == "failed" then
-      write("  ---\n  message: |\n", indent(table.concat(test.failures, "\n"), "    "), ("\n  seconds: %.3f\n  ...\n")
-        :format(test.seconds))
+      self:write("  ---\n  message: |\n", indent(table.concat(test.failures, "\n"), "    "),
+        ("\n  seconds: %.3f\n  ...\n"):format(test.seconds))
     end
   end
+  self:flush()
 end
 
-function Tap:finish() write("1..", self.count, "\n") end
+-- False when it cannot be written.
+function Tap:finish()
+  self:write("1..", self.count, "\n")
+  self:flush()
+  if self.failure then complain("TAP: " .. self.failure) end
+  return not self.failure
+end
 
 -- -- JUnit ------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +141,7 @@ function Junit:finish(seconds)
     if ok then ok, message = file:close() else file:close() end
     if ok then return true end
   end
-  io.stderr:write("evlua test: cannot write ", message, "\n")
+  complain(message)
   return false
 end
 

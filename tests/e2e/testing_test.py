@@ -1,10 +1,12 @@
 """evlua test: finding files, running tests, what is reported of them."""
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 import xml.etree.ElementTree
 
-from support import check, main, run
+from support import EVLUA, LIMIT, check, main, run
 
 
 class Folder(tempfile.TemporaryDirectory):
@@ -284,6 +286,39 @@ def test_reports():
         check('x < y & ? "z"' in cases[0].find("failure").text and cases[2].find("skipped") is not None)
         got = run("test", "--junit", "/no/such/folder/report.xml", folder)
         check(got.returncode == 1 and "cannot write" in got.stderr, got)
+
+
+def test_tap_is_alone_in_its_output():
+    text = """
+local evlua = require "evlua"
+it("prints", function()
+  print("ok 1 - printed")
+  io.write("not ok 2 - half a line")
+  io.stdout:write("\\nBail out!\\n")
+  os.execute("echo 1..7")
+  io.stderr:write("to standard error\\n")
+end)
+print("TAP version 14")
+"""
+    with Folder(one_test=text, two_test=text) as folder:
+        got = run("test", "--tap", "--jobs", "2", folder)
+        lines = sorted(got.stdout.splitlines())
+        check(got.returncode == 0 and [re.sub("seed.*", "seed", line) for line in lines] == [
+            "# --seed", "1..2", "TAP version 13", lines[3], lines[4]], got)
+        check(all(line.startswith("ok ") and line.endswith("_test.lua: prints") for line in lines[3:]), lines)
+        for words in ("ok 1 - printed", "half a line\nBail out!", "1..7", "TAP version 14", "to standard error"):
+            check(got.stderr.count(words) == 2, words, got.stderr)
+        # Without it, and where a report goes to a file, everything stays where it was.
+        got = run("test", folder)
+        check(got.stdout.count("Bail out!") == 2 and got.stderr.count("\n") == 2, got)
+        if shutil.which("prove"):
+            got = subprocess.run(["prove", "--exec", f"{EVLUA} test --tap", os.path.join(folder, "one_test.lua")],
+                                 capture_output=True, text=True, timeout=LIMIT, check=False)
+            check(got.returncode == 0 and "All tests successful." in got.stdout, got)
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            got = subprocess.run([EVLUA, "test", "--tap", folder], stdout=full, stderr=subprocess.PIPE, text=True,
+                                 timeout=LIMIT, check=False)
+        check(got.returncode == 1 and "evlua test: cannot write TAP: No space left on device" in got.stderr, got)
 
 
 def test_wrong_usage():
