@@ -10,6 +10,22 @@
 #include "tools/script.h"
 #include "tools/script_options.h"
 
+namespace {
+
+/// Where nothing is named to be run, input is; and a prompt is where it was asked for, or where somebody types.
+void prepare_input(evlua::tools::ScriptCommandLine& line) {
+  using namespace evlua::tools;
+  const bool waits = line.waits_for_input();
+  if (line.interactive || (waits && at_terminal())) {
+    line.make_prompt(at_terminal() ? open_prompt : nullptr);
+    if (at_terminal()) set_at_leave(restore_terminal);
+  } else if (waits) {
+    line.script.steps.push_back({ScriptStep::Kind::file, "-", "input"});
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace evlua;
   using namespace evlua::tools;

@@ -34,6 +34,16 @@ void set_arguments(lua_State* L, const ScriptOptions& options) {
   lua_setglobal(L, "arg");
 }
 
+/// As if the environment said nothing of them. Other Lua states get theirs from this one.
+void set_default_paths(lua_State* L) {
+  lua_getglobal(L, "package");
+  lua_pushliteral(L, LUA_PATH_DEFAULT);
+  lua_setfield(L, -2, "path");
+  lua_pushliteral(L, LUA_CPATH_DEFAULT);
+  lua_setfield(L, -2, "cpath");
+  lua_pop(L, 1);
+}
+
 /// The main function: a Lua function that performs the steps in turn, so that each may wait.
 constexpr const char* kMain = R"lua(
 local steps = ...
@@ -48,19 +58,29 @@ for i = 1, #steps do
     local chunk, message = load(step.text, "=(command line)")
     if not chunk then refuse(message) end
     chunk()
+  elseif step.kind == "init" then
+    local chunk, message
+    if step.text:find("^@") then
+      chunk, message = loadfile(step.text:sub(2))
+    else
+      chunk, message = load(step.text, "=" .. step.name)
+    end
+    if not chunk then refuse(message) end
+    chunk()
   elseif step.kind == "module" then
     _G[step.text] = require(step.text)
   else
     local chunk, message
     if step.text == "-" then chunk, message = loadfile() else chunk, message = loadfile(step.text) end
     if not chunk then refuse(message) end
+    if step.name == "input" then return chunk() end
     return chunk(table.unpack(arg, 1, #arg))
   end
 end
 )lua";
 
 void push_steps(lua_State* L, const ScriptOptions& options) {
-  static const char* const kinds[] = {"code", "module", "file"};
+  static const char* const kinds[] = {"code", "module", "file", "init"};
   lua_newtable(L);
   lua_Integer index = 0;
   for (const ScriptStep& step : options.steps) {
@@ -69,6 +89,8 @@ void push_steps(lua_State* L, const ScriptOptions& options) {
     lua_setfield(L, -2, "kind");
     lua_pushlstring(L, step.text.data(), step.text.size());
     lua_setfield(L, -2, "text");
+    lua_pushstring(L, step.name.c_str());
+    lua_setfield(L, -2, "name");
     lua_rawseti(L, -2, ++index);
   }
 }
@@ -89,7 +111,12 @@ void push_list(lua_State* L, const std::vector<std::string>& list) {
   }
 }
 
-/// Pushes what `kToolMain` gets: the tool's file, and {files = {..}, NAME = {value..}}.
+void push_main(lua_State* L, const char* code) {
+  EVLUA_CHECK(luaL_loadbufferx(L, code, std::char_traits<char>::length(code), "=[evlua]", "t") == LUA_OK);
+}
+
+/// Pushes what `kToolMain` gets: the tool's file, and {files = {..}, NAME = {value..}}. A tool that performs the steps
+/// calls `perform(steps)`.
 void push_tool(lua_State* L, const ScriptOptions& options) {
   lua::push_embedded(L, options.tool.c_str());
   lua_newtable(L);
@@ -99,14 +126,14 @@ void push_tool(lua_State* L, const ScriptOptions& options) {
     lua_pushcfunction(L, options.native);
     lua_setfield(L, -2, "native");
   }
+  push_main(L, kMain);
+  lua_setfield(L, -2, "perform");
+  push_steps(L, options);
+  lua_setfield(L, -2, "steps");
   for (const auto& [name, values] : options.settings) {
     push_list(L, values);
     lua_setfield(L, -2, name.c_str());
   }
-}
-
-void push_main(lua_State* L, const char* code) {
-  EVLUA_CHECK(luaL_loadbufferx(L, code, std::char_traits<char>::length(code), "=[evlua]", "t") == LUA_OK);
 }
 
 void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
@@ -124,6 +151,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
   lua_State* L = fiber->root();
   fiber->set_label("main");
   set_arguments(L, options);
+  if (options.ignores_environment) set_default_paths(L);
   if (options.tool.empty()) {
     push_main(L, kMain);
     push_steps(L, options);

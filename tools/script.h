@@ -14,9 +14,10 @@
 namespace evlua::tools {
 
 struct ScriptStep {
-  enum class Kind { code, module, file };
+  enum class Kind { code, module, file, init };
   Kind kind;
   std::string text;
+  std::string name;  ///< the variable that has the `init`, code or @file; "input": the file is not an argument
 };
 
 struct ScriptOptions {
@@ -24,10 +25,12 @@ struct ScriptOptions {
   std::vector<ScriptStep> steps;       ///< in command line order; a file is the last
   std::vector<std::string> arguments;  ///< the whole command line, for `arg`
   int script_index = 0;                ///< of the script in it
-  /// A file of lua/lib that is run instead of the steps: it returns a function of `settings` and `files`.
+  /// A file of lua/lib that is run instead of the steps: it returns a function of `settings` and `files`. It may
+  /// perform the steps.
   std::string tool;
-  bool is_prompt = false;          ///< the tool is: SIGINT does not end the program
-  lua_CFunction native = nullptr;  ///< opens what it needs of the program
+  bool is_prompt = false;            ///< the tool is, at a terminal: SIGINT does not end the program
+  bool ignores_environment = false;  ///< what Lua looks for there
+  lua_CFunction native = nullptr;    ///< opens what it needs of the program
   std::vector<std::string> files;
   std::vector<std::string> compat;                           ///< what its Lua states opt for of evlua.compat
   std::map<std::string, std::vector<std::string>> settings;  ///< by the names of options

@@ -16,8 +16,10 @@ constexpr const char* kUsage =
     "       evlua test [options] [path...]\n"
     "       evlua --check [options] path...\n"
     "  -e CODE          run CODE\n"
+    "  -i               go on with a prompt, when the script has been run\n"
     "  -l NAME          require NAME\n"
     "  -v, --version    print the version\n"
+    "  -E               ignore LUA_INIT, LUA_PATH and LUA_CPATH\n"
     "  --workers N      worker threads (default: one per core)\n"
     "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
     "  --stats          print what the workers counted, at the end\n"
@@ -156,12 +158,16 @@ void Parser::take_option(const std::string& argument) {
     std::exit(0);
   } else if (argument == "-v" || argument == "--version") {
     line_.version = true;
+  } else if (argument == "-i") {
+    line_.interactive = true;
+  } else if (argument == "-E") {
+    script.ignores_environment = true;
   } else if (argument == "--check") {
     script.tool = kCheck.file;
   } else if (take_short('e', value)) {
-    script.steps.push_back({ScriptStep::Kind::code, value});
+    script.steps.push_back({ScriptStep::Kind::code, value, {}});
   } else if (take_short('l', value)) {
-    script.steps.push_back({ScriptStep::Kind::module, value});
+    script.steps.push_back({ScriptStep::Kind::module, value, {}});
   } else if (!take_runtime_option() && !take_compat() && !take_tool_option()) {
     usage_error("unrecognized option '" + argument + "'");
   }
@@ -185,6 +191,7 @@ void Parser::check_tool() const {
     }
   }
   if (!script.tool.empty() && !script.steps.empty()) usage_error("there is nothing to run with -e or -l");
+  if (!script.tool.empty() && line_.interactive) usage_error("there is no prompt with -i here");
   if (script.tool == kCheck.file && script.files.empty()) usage_error("which files shall be checked?");
 }
 
@@ -209,7 +216,7 @@ ScriptCommandLine Parser::parse() {
   if (!script.tool.empty()) {
     script.files.insert(script.files.end(), argv_ + index_, argv_ + argc_);
   } else if (index_ < argc_) {
-    script.steps.push_back({ScriptStep::Kind::file, argv_[index_]});
+    script.steps.push_back({ScriptStep::Kind::file, argv_[index_], {}});
   }
   check_tool();
   return std::move(line_);
@@ -225,10 +232,19 @@ bool ScriptCommandLine::waits_for_input() const {
 
 void ScriptCommandLine::make_prompt(lua_CFunction native) {
   script.tool = "repl";
-  script.is_prompt = true;
+  script.is_prompt = native != nullptr;
   script.native = native;
   script.settings["banner"] = {version_line("evlua")};
-  for (const ScriptStep& step : script.steps) script.settings["modules"].push_back(step.text);
+}
+
+void ScriptCommandLine::add_init() {
+  if (script.ignores_environment || (!script.tool.empty() && script.tool != "repl")) return;
+  for (const char* name : {"LUA_INIT_5_3", "LUA_INIT"}) {
+    const char* text = std::getenv(name);
+    if (text == nullptr) continue;
+    script.steps.insert(script.steps.begin(), {ScriptStep::Kind::init, text, name});
+    return;
+  }
 }
 
 ScriptCommandLine ScriptCommandLine::parse(int argc, char** argv) { return Parser(argc, argv).parse(); }

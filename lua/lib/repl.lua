@@ -1,4 +1,5 @@
--- evlua at a terminal: reads, runs, shows. Returns a function of {native, modules} -> exit code.
+-- evlua at a terminal: reads, runs, shows. Returns a function of {native, perform, steps} -> exit code. Without
+-- `native`, which is what it needs of a terminal, it reads lines of standard input.
 local task = require "evlua.task"
 package.loaded["evlua.task"] = nil
 local evlua, inspect = require "evlua", require "evlua.inspect"
@@ -38,11 +39,13 @@ local function run(native, chunk)
   end)
   running:name("prompt")
   task.limit_cpu(running, PLENTY)
-  evlua.on_signal("SIGINT", function()
-    interrupted = true
-    native.interrupted()
-    task.interrupt(running)
-  end)
+  if native.interrupted then
+    evlua.on_signal("SIGINT", function()
+      interrupted = true
+      native.interrupted()
+      task.interrupt(running)
+    end)
+  end
   running:wait()
   io.stdout:flush()
   if interrupted or good == nil then  -- where the task was stuck, its end comes before the signal
@@ -80,18 +83,28 @@ local function read_chunk(native)
   end
 end
 
+local plain = {}
+
+function plain.read_line(prompt)
+  io.stdout:write(prompt)
+  io.stdout:flush()
+  local line = io.stdin:read("l")
+  if line then return "text", line end
+  io.stdout:write("\n")
+  return "end"
+end
+
 return function(options)
-  local native = options.native()
-  native.complete_with(complete)
-  io.stdout:write(options.banner[1], ", Ctrl-D leaves\n")
-  for _, name in ipairs(options.modules or {}) do
-    local ok, module = pcall(require, name)
-    if ok then _G[name] = module else io.stderr:write(tostring(module), "\n") end
+  local native = options.native and options.native() or plain
+  io.stdout:write(options.banner[1], native ~= plain and ", Ctrl-D leaves\n" or "\n")
+  options.perform(options.steps)
+  if native ~= plain then
+    native.complete_with(complete)
+    evlua.on_signal("SIGCONT", native.refresh)
+    evlua.on_signal("SIGWINCH", native.refresh)
   end
-  evlua.on_signal("SIGCONT", native.refresh)
-  evlua.on_signal("SIGWINCH", native.refresh)
   while true do
-    evlua.on_signal("SIGINT", native.give_up)
+    if native ~= plain then evlua.on_signal("SIGINT", native.give_up) end
     io.stdout:flush()
     io.stderr:flush()
     local chunk = read_chunk(native)

@@ -29,6 +29,64 @@ def test_options():
     check("worker 1" in run("--workers=2", "--stats", "-e", "").stderr)
 
 
+def test_the_options_of_lua():
+    """What `lua5.3 -?` lists, and LUA_INIT, do what they do there."""
+    script = temporary("print('script', arg[0] ~= nil, ...) print(arg[-1])")
+    module = "nosuchmodule" + str(os.getpid())
+    init = {"LUA_INIT": "print('init', arg and arg[0] ~= nil, math.type(x)) x = 1"}
+    both = dict(init, LUA_INIT_5_3="@" + temporary("print('file of init', ...)"))
+    paths = {"LUA_PATH": "/nowhere/?.lua;;", "LUA_CPATH_5_3": "/nowhere/?.so"}
+    cases = [
+        (["-e", "print(1)"],), (["-eprint(1)", "-e", "print(x)"],), (["-e", "error('x', 0)", script],),
+        (["-l", "math"], "print(math == require 'math', ...)"), (["-lmath", "-", "a"], "print(math ~= nil, ...)"),
+        (["-l", module], "print('not run')"), (["-l", "math", "-e", "print(1)"], "print('not run')"),
+        (["-", "a", "-e"], "print(...)"), ([], "print('input', ...)"), (["--", script, "-x"],), ([script, "-E", "--"],),
+        (["-e", "print(x)"], "", init), ([script, "a"], "", init), ([], "print(x)", init), ([script], "", both),
+        (["-E", script], "", both), (["-E", "-e", "print(os.getenv('LUA_PATH'))"], "", paths),
+        (["-e", "print(x)"], "", {"LUA_INIT": "error('no start', 0)"}),
+        (["-e", "print(x)"], "", {"LUA_INIT": "x = = 1"}), (["-e", "print(x)"], "", {"LUA_INIT": "@/nowhere.lua"}),
+        (["-e", "print(package.path:find('nowhere') and 1, package.cpath:find('nowhere') and 1)"], "", paths),
+        (["-E", "-e", "print(package.path:find('nowhere') and 1, package.cpath:find('nowhere') and 1)"], "", paths),
+    ]
+
+    def outcome(program, arguments, stdin="", env=None):
+        got = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, timeout=LIMIT,
+                             env=dict(os.environ, **(env or {})), check=False)
+        return got.stdout.replace(program, "PROGRAM"), got.returncode, got.stderr.count("\n") > 0
+
+    stock = shutil.which("lua5.3")
+    for case in cases if stock else []:
+        check(outcome(EVLUA, *case) == outcome(stock, *case), case, outcome(EVLUA, *case), outcome(stock, *case))
+    # Without the environment paths are the defaults, in other Lua states as well.
+    code = ("local f = function() return package.path .. package.cpath end "
+            "print(f() == require('evlua.thread').run(f), f())")
+    plain = dict(os.environ)
+    for name in ("LUA_PATH", "LUA_CPATH", "LUA_PATH_5_3", "LUA_CPATH_5_3"):
+        plain.pop(name, None)
+    wanted = subprocess.run([EVLUA, "-e", code], capture_output=True, text=True, timeout=LIMIT, env=plain, check=True)
+    got = run("-E", "-e", code, env=paths)
+    check(got.returncode == 0 and got.stdout == wanted.stdout and got.stdout.startswith("true\t"), got, wanted)
+    # LUA_INIT is for scripts.
+    check(run("--check", "-", stdin="", env={"LUA_INIT": "error()"}).returncode == 0)
+    check(run("-v", env=init).stdout.count("\n") == 2)
+
+
+def test_interactive():
+    script = temporary("print('script', ...) x = 5\n"
+                       "task = require('evlua').spawn(function() require('evlua').sleep(1000) end)")
+    got = run("-l", "math", "-i", script, "a", stdin="x\nfor i = 1, 2 do\nprint(i)\nend\nerror('oh')\ntask:status()\n")
+    lines = got.stdout.splitlines()
+    check(got.returncode == 0 and lines[0].startswith("evlua ") and lines[1] == "script\ta" and
+          lines[2:] == ["> 5", "> >> >> 1", "2", '> > "waiting"', "> "], got)
+    check(got.stderr.startswith("stdin:1: oh\n"), got)
+    check(run("-i", stdin="os.exit(7)").returncode == 7)
+    got = run("-i", "-v", "-e", "y = 1", stdin="y")
+    check(got.stdout.count("evlua ") == 1 and "> 1\n" in got.stdout, got)
+    for arguments in (["-i", "-e", "error('x')"], ["-i", "/nowhere.lua"], ["-i", "-l", "nosuchmodule"]):
+        got = run(*arguments, stdin="print('not run')")
+        check(got.returncode == 1 and "not run" not in got.stdout and got.stderr, arguments, got)
+
+
 def test_wrong_usage():
     for arguments in (["--nonsense"], ["--workers", "0"], ["--workers"], ["--backend", "quantum", "-e", ""]):
         got = run(*arguments)
@@ -99,6 +157,54 @@ def test_a_finalizer_at_the_end_begins_no_task():
     check(done.returncode == 0 and done.stdout.endswith(refused), done)
 
 
+def test_errors_of_finalizers_at_the_end_are_told():
+    got = run("-e", "left = setmetatable({}, {__gc = function() error('in a finalizer') end}) print('the end')")
+    check(got.returncode == 0 and got.stdout == "the end\n", got)
+    check(got.stderr == "evlua: error in __gc: (command line):1: in a finalizer\n", got)
+
+
+def test_a_full_disk_is_told_and_what_fits_is_there():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "limited")
+        script = """
+            local path, size = arg[1], tonumber(arg[2])
+            local function told(ok, message, code) print(ok and true, code or message) end
+            local file = assert(io.open(path, "w"))
+            local ok, message, code = file:write(("x"):rep(size))  -- waits where that is much
+            if ok then ok, message, code = file:flush() end
+            told(ok, message, code)
+            told(file:seek("cur") <= 8192 or nil, file:seek("cur"))
+            told(file:close())
+            local fs = require "evlua.fs"
+            for _, options in ipairs{{}, {append = true}} do
+              os.remove(path)
+              told(fs.write(path, ("y"):rep(size), options))
+              print(fs.stat(path).size)
+            end
+            told(fs.replace(path, ("z"):rep(size)))
+            file = assert(fs.open(path, "w"))
+            told(file:write(("a"):rep(size)))
+            file:close()
+            print(#assert(fs.read(path)))"""
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+        def lines(size):
+            got = subprocess.run([EVLUA, temporary(script), path, str(size)], preexec_fn=limit, capture_output=True,
+                                 text=True, timeout=LIMIT, restore_signals=False, check=False)
+            check(got.returncode == 0, got)
+            return got.stdout.splitlines()
+
+        check(lines(8000) == ["true\tnil", "true\t8000", "true\tnil", "true\tnil", "8000", "true\tnil", "8000",
+                              "true\tnil", "true\tnil", "8000"], lines(8000))
+        for size in (20000, 40000, 100000, 1000000):
+            got = lines(size)
+            check(got == ["nil\t27", "true\t8192", "true\tnil", "nil\tEFBIG", "8192", "nil\tEFBIG", "8192",
+                          "nil\tEFBIG", "nil\tEFBIG", "8192"], size, got)
+
+
 def test_closed_standard_streams():
     script = temporary("""
 local evlua = require "evlua"
@@ -157,54 +263,6 @@ def test_waits_for_tasks():
 
 
 def test_signals():
-def test_errors_of_finalizers_at_the_end_are_told():
-    got = run("-e", "left = setmetatable({}, {__gc = function() error('in a finalizer') end}) print('the end')")
-    check(got.returncode == 0 and got.stdout == "the end\n", got)
-    check(got.stderr == "evlua: error in __gc: (command line):1: in a finalizer\n", got)
-
-
-def test_a_full_disk_is_told_and_what_fits_is_there():
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "limited")
-        script = """
-            local path, size = arg[1], tonumber(arg[2])
-            local function told(ok, message, code) print(ok and true, code or message) end
-            local file = assert(io.open(path, "w"))
-            local ok, message, code = file:write(("x"):rep(size))  -- waits where that is much
-            if ok then ok, message, code = file:flush() end
-            told(ok, message, code)
-            told(file:seek("cur") <= 8192 or nil, file:seek("cur"))
-            told(file:close())
-            local fs = require "evlua.fs"
-            for _, options in ipairs{{}, {append = true}} do
-              os.remove(path)
-              told(fs.write(path, ("y"):rep(size), options))
-              print(fs.stat(path).size)
-            end
-            told(fs.replace(path, ("z"):rep(size)))
-            file = assert(fs.open(path, "w"))
-            told(file:write(("a"):rep(size)))
-            file:close()
-            print(#assert(fs.read(path)))"""
-
-        def limit():
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-
-        def lines(size):
-            got = subprocess.run([EVLUA, temporary(script), path, str(size)], preexec_fn=limit, capture_output=True,
-                                 text=True, timeout=LIMIT, restore_signals=False, check=False)
-            check(got.returncode == 0, got)
-            return got.stdout.splitlines()
-
-        check(lines(8000) == ["true\tnil", "true\t8000", "true\tnil", "true\tnil", "8000", "true\tnil", "8000",
-                              "true\tnil", "true\tnil", "8000"], lines(8000))
-        for size in (20000, 40000, 100000, 1000000):
-            got = lines(size)
-            check(got == ["nil\t27", "true\t8192", "true\tnil", "nil\tEFBIG", "8192", "nil\tEFBIG", "8192",
-                          "nil\tEFBIG", "nil\tEFBIG", "8192"], size, got)
-
-
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with Program(EVLUA, "-e", "local e = require 'evlua' e.spawn(function() e.sleep(100) end) "
                      "io.stderr:write('ready\\n') e.sleep(100)") as program:

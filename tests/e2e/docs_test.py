@@ -236,7 +236,7 @@ def test_nothing_is_missing():
 
 def test_options():
     page = text_of("docs", "reference", "programs.md")
-    option = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+    option = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*")
     for program, path in (("evlua", EVLUA), ("evluaserver", EVLUASERVER)):
         said = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=LIMIT, check=True).stdout
         section = re.search(rf"^## {program}\n(.*?)(?=^## |\Z)", page, re.S | re.M)[1]
@@ -246,12 +246,12 @@ def test_options():
 
 
 def test_manual_pages():
-    option = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+    option = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*")
     for program, path in (("evlua", EVLUA), ("evluaserver", EVLUASERVER)):
         said = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=LIMIT, check=True).stdout
         page = text_of("docs", "man", f"{program}.1")
         items = re.findall(r"^\.It (Fl .*)", page, re.M)
-        described = {"-" + name for item in items for name in re.findall(r"Fl ([a-z-]+)", item)}
+        described = {"-" + name for item in items for name in re.findall(r"Fl ([A-Za-z-]+)", item)}
         check(set(option.findall(said)) == described, program, "has", set(option.findall(said)),
               "and its manual page", described)
         if shutil.which("mandoc"):

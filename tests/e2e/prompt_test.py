@@ -103,6 +103,24 @@ def test_results():
         check(terminal.end() == 0, terminal.text)
 
 
+def test_behind_a_script():
+    path = os.path.join(STATES.name, "script.lua")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("print('script', ...) x = 41 task = require('evlua').spawn(require('evlua').sleep, 1000)\n"
+                "if ... == 'fails' then error('oh') end")
+    with Terminal("-i", path, "a") as terminal:
+        check("script\ta\n" in terminal.text, terminal.text)
+        terminal.enter("x + 1", "\n42\n")
+        terminal.enter("task:status()", '"waiting"')
+        terminal.type("\x04")
+        check(terminal.end() == 0, terminal.text)
+    with Terminal("-e", "x = 1", "-i") as terminal:
+        terminal.enter("x", "\n1\n")
+    terminal = Terminal("-i", path, "fails")
+    check(terminal.end() == 1 and "script.lua:2: oh" in terminal.text and "> " not in terminal.text, terminal.text)
+    os.close(terminal.fd)
+
+
 def test_errors():
     with Terminal() as terminal:
         terminal.enter("error('oh')", "\nstdin:1: oh\n")
@@ -162,24 +180,6 @@ def test_tasks_go_on_at_the_prompt():
         check(terminal.end() == 0, terminal.text)
 
 
-def test_completion():
-    with Terminal("-l", "evlua") as terminal:
-        terminal.enter("evlua.sle\t(0)", "sleep(0)", "\ntrue\n")
-        terminal.enter("object = setmetatable({own = 1}, {__index = setmetatable({parent = 2}, "
-                       "{__index = {grandparent = 3}})})")
-        terminal.enter("object.gra\t", "grandparent", "\n3\n")
-        terminal.enter("object.par\t", "parent", "\n2\n")
-        terminal.enter("object.o\t", "own", "\n1\n")
-        terminal.enter("s = 'text'")
-        terminal.enter("s:upp\t()", '"TEXT"')
-        terminal.enter("task = evlua.spawn(evlua.sleep, 1000)")
-        terminal.enter("task:stat\t()", '"waiting"')
-        # Several: what they have in common, then the list.
-        terminal.enter("first_one, first_other = 1, 2")
-        terminal.type("fir\t\t")
-        terminal.expect("first_o")
-        terminal.expect("first_one")
-        terminal.expect("first_other")
 def test_what_tasks_print_stands_above_the_prompt():
     with Terminal("-l", "evlua") as terminal:
         # The task prints when a file appears; by then the line is typed as far as is seen here.
@@ -238,6 +238,24 @@ def test_what_tasks_print_while_typing():
         check(terminal.text.count("tick 1\n") == 1, terminal.text[:500])
 
 
+def test_completion():
+    with Terminal("-l", "evlua") as terminal:
+        terminal.enter("evlua.sle\t(0)", "sleep(0)", "\ntrue\n")
+        terminal.enter("object = setmetatable({own = 1}, {__index = setmetatable({parent = 2}, "
+                       "{__index = {grandparent = 3}})})")
+        terminal.enter("object.gra\t", "grandparent", "\n3\n")
+        terminal.enter("object.par\t", "parent", "\n2\n")
+        terminal.enter("object.o\t", "own", "\n1\n")
+        terminal.enter("s = 'text'")
+        terminal.enter("s:upp\t()", '"TEXT"')
+        terminal.enter("task = evlua.spawn(evlua.sleep, 1000)")
+        terminal.enter("task:stat\t()", '"waiting"')
+        # Several: what they have in common, then the list.
+        terminal.enter("first_one, first_other = 1, 2")
+        terminal.type("fir\t\t")
+        terminal.expect("first_o")
+        terminal.expect("first_one")
+        terminal.expect("first_other")
         terminal.enter("ther", "\n2\n")
         # No code is run for it, and nothing goes wrong.
         terminal.enter("trap = setmetatable({}, {__index = function() error('trap') end})")
