@@ -28,7 +28,8 @@ class MessageAccount {
 
   /// False when it would be more than allowed (0: anything).
   bool take(std::size_t bytes) noexcept {
-    if (max_ == 0 || used_.fetch_add(bytes) + bytes <= max_) return true;
+    const std::size_t used = used_.fetch_add(bytes) + bytes;
+    if (max_ == 0 || used <= max_) return true;
     give_back(bytes);
     return false;
   }

@@ -125,6 +125,20 @@ void Deferred::next() {
   fiber.end(outcome);
 }
 
+/// What is deferred must not be lost as long as garbage could make room for it. Null: it is, and that is told.
+Fiber* Deferred::take_fiber(lua_Integer calls_left) {
+  Vm& vm = fiber_.vm();
+  Fiber* taken = vm.take_fiber();
+  if (taken != nullptr) return taken;
+  vm.collect_garbage();
+  taken = vm.take_fiber();
+  if (taken != nullptr) return taken;
+  TaskError error;
+  error.trace = "not enough memory for deferred calls: " + std::to_string(calls_left) + " not made";
+  vm.task_errors().dropped(error);
+  return nullptr;
+}
+
 /// With the last of the calls on its root; null when there is none, or no memory.
 Fiber* Deferred::make_fiber() {
   Vm& vm = fiber_.vm();
@@ -132,7 +146,7 @@ Fiber* Deferred::make_fiber() {
   const int top = lua_gettop(L);
   push_own_table(L, &kDeferred, fiber_.root_ref_);
   const auto last = static_cast<lua_Integer>(lua_rawlen(L, -1));
-  Fiber* made = last > 0 ? vm.take_fiber() : nullptr;
+  Fiber* made = last > 0 ? take_fiber(last) : nullptr;
   if (made != nullptr) {
     lua_rawgeti(L, -1, last);
     lua_pushnil(L);

@@ -23,6 +23,7 @@ struct Deferred final : Fiber::Owner {
   Deferred(Fiber& of, Fiber::Outcome how);
 
   void next();
+  Fiber* take_fiber(lua_Integer calls_left);
   Fiber* make_fiber();
 
   Fiber& fiber_;

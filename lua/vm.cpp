@@ -173,7 +173,10 @@ std::vector<Vm::Figures> Vm::all_figures() {
 /// The collection for want of memory runs no finalizers, and so leaves what only they free, as a buffer of string.pack:
 /// the next task must not find that there.
 void Vm::collect_what_ran_short() {
-  if (running_ != nullptr || !std::exchange(ran_short_, false)) return;
+  if (running_ == nullptr && std::exchange(ran_short_, false)) collect_garbage();
+}
+
+void Vm::collect_garbage() {
   lua_pushcfunction(state_, [](lua_State* L) { return lua_gc(L, LUA_GCCOLLECT, 0); });
   if (lua_pcall(state_, 0, 0, 0) != LUA_OK) lua_pop(state_, 1);
 }

@@ -94,6 +94,8 @@ class Vm {
 
   /// A fiber with an empty stack, new or recycled. Null when there is no memory. [strand]
   Fiber* take_fiber();
+  /// Finalizers run, too. [strand] REQUIRES: outside of Lua code.
+  void collect_garbage();
 
   /// What still runs are finalizers; no task can begin.
   bool closing() const noexcept { return closing_; }

@@ -38,15 +38,23 @@ programs.tasks = {
   end,
 }
 
-local deferred = 0
+local deferred, begun, promised = 0, 0, 0
 programs.deferred = {
   body = function()
+    local function later() begun = begun + 1 evlua.sleep(0.001) deferred = deferred + 1 end
     evlua.spawn(function()
-      evlua.defer(function() evlua.sleep(0.001) deferred = deferred + 1 end)
+      for _ = 1, 2 do
+        evlua.defer(later)
+        promised = promised + 1
+      end
       evlua.sleep(0.001)
       deferred = deferred + 1
     end):join()
-    assert(deferred == 2)
+    assert(deferred == 3)
+  end,
+  after = function()
+    local missing = promised - begun - lost_calls
+    assert(missing == 0 or missing == 1 and call_may_fail, "a deferred call was lost")
   end,
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/event.h"
 #include "core/frame_pool.h"
@@ -29,6 +30,8 @@ struct Run {
   std::uint64_t fail_operation = 0;  ///< of the program's body, as the next two
   std::uint64_t fail_allocation = 0;
   std::uint64_t refuse_at = 0;
+  std::uint64_t refusals = 1;
+  std::size_t memory_max = 1 << 30;
   std::uint64_t cancel_at = 0;  ///< the step of the run at which all its tasks are cancelled
 
   bool disturbed() const {
@@ -45,6 +48,7 @@ struct Outcome {
   std::uint64_t allocations = 0;
   std::uint64_t refusable = 0;
   std::uint64_t cuts = 0;
+  long lost_calls = 0;
 };
 
 /// Calls one phase of the program, on the Vm's strand.
@@ -133,6 +137,7 @@ struct Stage {
     SimFaults faults = run.faults;
     if (run.fail_operation != 0) faults.fail_at = operations_before + run.fail_operation;
     sim.world().set_faults(faults);
+    if (run.refusals > 1) (void)vm->task_errors().take();  // from now on they are kept
     memory.install(*vm, run.fail_allocation);
     sim.begin_refusing();
     in_body = true;
@@ -141,13 +146,24 @@ struct Stage {
     in_body = false;
     sim.end_refusing();
     memory.remove();
+    outcome.lost_calls = run.refusals > 1 ? lost_calls(vm->task_errors().take()) : 0;
     outcome.fallible = sim.world().fallible_steps() - operations_before;
     outcome.ended = sim.steps();
     sim.world().set_faults(SimFaults::none());
   }
 
+  /// Deferred calls that tell of having been lost for want of memory.
+  static long lost_calls(const std::vector<std::string>& told) {
+    long lost = 0;
+    for (const std::string& error : told) {
+      long count = 0;
+      if (std::sscanf(error.c_str(), "not enough memory for deferred calls: %ld", &count) == 1) lost += count;
+    }
+    return lost;
+  }
+
   Task<int> main() {
-    vm = lua::Vm::create(sim.scheduler(), {.memory_max = 1 << 30, .compat = {}});
+    vm = lua::Vm::create(sim.scheduler(), {.memory_max = run.memory_max, .compat = {}});
     vm->on_exit = [](int) { std::abort(); };
     lua_State* L = vm->main_state();
     EVLUA_CHECK(luaL_loadstring(L, kLuaPrograms) == LUA_OK && lua_pcall(L, 0, 0, 0) == LUA_OK);
@@ -160,6 +176,10 @@ struct Stage {
       Event::Wait asked = ask.done.wait();
       (void)co_await asked;
     }
+    lua_pushinteger(L, outcome.lost_calls);
+    lua_setglobal(L, "lost_calls");
+    lua_pushboolean(L, run.fail_allocation != 0 ? 1 : 0);  // a call may end by that before it has begun
+    lua_setglobal(L, "call_may_fail");
     co_await call("after", true);
     co_await until_idle();
     outcome.allocations = memory.count;
@@ -184,7 +204,11 @@ struct Stage {
 };
 
 Outcome run_program(const Run& run) {
-  Simulation sim({.seed = run.seed, .workers = run.workers, .cuts = run.cuts, .refuse_at = run.refuse_at});
+  Simulation sim({.seed = run.seed,
+                  .workers = run.workers,
+                  .cuts = run.cuts,
+                  .refuse_at = run.refuse_at,
+                  .refusals = run.refusals});
   Stage stage(sim, run);
   const std::uint64_t cuts_before = lua::Slice::cut_short();
   CHECK(sim.run(stage.main()) == 0);
@@ -252,6 +276,22 @@ TEST_CASE("torture: each allocation of Lua code fails once") {
 TEST_CASE("torture: each task, message and Lua state is refused its memory once") {
   for_each_calm("Lua programs, each refusal",
                 [](const Run& run) { torture(run_program, run, &Outcome::refusable, &Run::refuse_at); });
+}
+
+TEST_CASE("deferred calls for which no memory is found are told of") {
+  Run run{.program = "deferred"};
+  const std::uint64_t count = run_program(run).refusable;
+  run.refusals = 2;
+  long lost = 0;
+  for_each_step(count, [&](std::uint64_t step) {
+    run.refuse_at = step;
+    lost += run_program(run).lost_calls;
+  });
+  CHECK(lost > 0);
+}
+
+TEST_CASE("a Lua state without a limit of memory, too, knows what its messages take") {
+  for_each_program([](const char* program) { run_program({.program = program, .memory_max = 0}); });
 }
 
 TEST_CASE("torture: all tasks are cancelled at every step") {

@@ -28,7 +28,8 @@ Simulation::Simulation(const Options& options)
       scheduler_(std::make_unique<Scheduler>(Scheduler::Options{.workers = options.workers},
                                              [this] { return make_sim_backend(world_); })),
       cuts_(options.cuts),
-      refuse_at_(options.refuse_at) {
+      refuse_at_(options.refuse_at),
+      refusals_(options.refusals) {
   constexpr double kRestlessness[] = {0, 0.05, 0.3, 0.9};
   constexpr double kFineness[] = {0, 0.1, 0.5, 1};
   restlessness_ = kRestlessness[chance_.below(4)];
@@ -81,7 +82,9 @@ int Simulation::cut_after() noexcept {
 
 bool Simulation::refuses() noexcept {
   Simulation& self = *active_;
-  return self.refusing_ && ++self.refusable_steps_ == self.refuse_at_;
+  if (!self.refusing_) return false;
+  const std::uint64_t step = ++self.refusable_steps_;
+  return self.refuse_at_ != 0 && step >= self.refuse_at_ && step - self.refuse_at_ < self.refusals_;
 }
 
 void Simulation::at_step(std::uint64_t step, std::function<void()> body) {

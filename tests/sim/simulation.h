@@ -40,6 +40,7 @@ class Simulation final : private SimDriver {
     SimFaults faults{};
     double cuts = 0;              ///< how often a slice of Lua ends at any instruction
     std::uint64_t refuse_at = 0;  ///< this one of the places that can be refused memory is (core/refusal.h); 0: none
+    std::uint64_t refusals = 1;   ///< so many, one after another
   };
 
   explicit Simulation(const Options& options);
@@ -118,6 +119,7 @@ class Simulation final : private SimDriver {
   std::vector<std::function<const char*()>> idle_invariants_;
   const double cuts_;
   const std::uint64_t refuse_at_;
+  const std::uint64_t refusals_;
   double restlessness_ = 0;  // how often a turn ends where it need not
   double fineness_ = 0;      // how often an access to shared memory is such a place
   std::deque<Track> tracks_;
