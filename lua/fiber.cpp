@@ -221,6 +221,7 @@ void Fiber::drive(int arguments) {
 int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(L);
   vm_.keep_limit(true);
+  vm_.pace_collector();
   if (struck_ != nullptr) Slice::interrupt(L);
   Slice::began(L);
   const int status = lua_resume(L, nullptr, arguments);

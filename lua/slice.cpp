@@ -131,6 +131,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   const bool asked = clock.asked.load(std::memory_order_relaxed) == number;  // or it was for a slice that is over
   if (vm.running() == nullptr || (!asked && vm.running()->struck() == nullptr)) return;
+  vm.pace_collector();
   Fiber& fiber = *vm.running();
   if (const char* ends = fiber.check_limits()) {
     fiber.strike(ends);

@@ -41,6 +41,7 @@ Vm::Vm(Scheduler& scheduler, const Options& options)
     : scheduler_(scheduler),
       options_(options),
       strand_(scheduler),
+      gc_pace_(options.memory_max),
       messages_(std::make_shared<MessageAccount>(options.memory_max)),
       task_errors_(*this),
       io_(std::make_unique<IoFiles>(*this)) {}

@@ -22,6 +22,7 @@
 #include "core/strand.h"
 #include "lua/allocator.h"
 #include "lua/brief.h"
+#include "lua/gc_pace.h"
 #include "lua/message.h"
 #include "lua/set_hooks.h"
 #include "lua/slice_load.h"
@@ -155,6 +156,8 @@ class Vm {
     if (keeps_limit_ && options_.memory_max != 0) memory_.set_max(options_.memory_max + kFinalizerMemory);
   }
   bool finalizes() const noexcept { return finalizes_; }
+  /// To be called as Lua code runs: it collects the sooner and faster the nearer it is to Options::memory_max. [strand]
+  void pace_collector() noexcept { gc_pace_.look(state_, memory_used_.value()); }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
   /// Of the messages it has sent: they may take as much again as Options::memory_max.
   const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }
@@ -233,6 +236,7 @@ class Vm {
   lua_State* state_ = nullptr;
   Allocator memory_;
   OwnCounter memory_used_;
+  GcPace gc_pace_;
   std::shared_ptr<MessageAccount> messages_;
   std::uint64_t number_ = 0;
   bool keeps_limit_ = false;
