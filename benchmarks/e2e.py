@@ -6,7 +6,8 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|front|transfers|fairness|sharing|threads|files|everyday|lua|process] [--section WORDS]
+              [--only http|front|transfers|fairness|monitor|states|sharing|threads|files|everyday|lua|process]
+              [--section WORDS]
 """
 import argparse
 import json
@@ -25,6 +26,8 @@ from process import bench_process
 from report import markdown
 from servers import HERE, PEERS, SERVER_CORE
 from serving import bench_fairness, bench_http, bench_sharing
+from states import bench_monitor, bench_states
+from threads import bench_threads
 from transfers import bench_transfers
 
 
@@ -95,22 +98,6 @@ def bench_lua(options, results):
                                                   "spread": round(max(ratios) - min(ratios), 3)}
 
 
-def bench_threads(options, results):
-    evlua = os.path.join(options.build, "evlua")
-    for backend in ("io_uring", "libev"):
-        rows = []
-        for _ in range(options.rounds):
-            text = output_of(["taskset", "-c", "0,1", evlua, "--workers", "2", f"{PEERS}/forkjoin.lua"],
-                             {"EVLUA_BACKEND": backend})
-            alone, one, two = map(float, text.split())
-            rows.append((one / two, one / alone))
-        ratios = [row[0] for row in rows]
-        results[f"fork and join over evlua.thread: {backend}"] = {
-            "two_to_one": round(statistics.median(ratios), 2),
-            "pool_to_plain": round(statistics.median(row[1] for row in rows), 3),
-            "spread": round((max(ratios) - min(ratios)) / statistics.median(ratios), 3)}
-
-
 def machine():
     with open("/proc/cpuinfo") as f:
         model = re.search(r"model name\s*:\s*(.*)", f.read())
@@ -119,8 +106,8 @@ def machine():
 
 
 BENCHES = {"http": bench_http, "front": bench_front, "transfers": bench_transfers, "fairness": bench_fairness,
-           "sharing": bench_sharing, "threads": bench_threads, "files": bench_files, "everyday": bench_everyday,
-           "lua": bench_lua, "process": bench_process}
+           "monitor": bench_monitor, "states": bench_states, "sharing": bench_sharing, "threads": bench_threads,
+           "files": bench_files, "everyday": bench_everyday, "lua": bench_lua, "process": bench_process}
 
 
 def main():

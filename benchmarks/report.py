@@ -4,6 +4,10 @@ HEADINGS = {
     "cpu_us_per_request": "CPU µs per request", "requests_per_s": "requests/s", "p99_us": "p99 µs", "spread": "spread",
     "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
+    "machine_two_to_one": "two processes of lua5.3 / one", "of_limit": "of that",
+    "with_cpu_us": "CPU µs per request", "without_cpu_us": "without the monitor", "cpu_ratio": "CPU, with / without",
+    "rate_ratio": "requests/s, with / without", "of_a_core": "the monitor itself, of a core",
+    "resident_mib": "resident MiB",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
     "grows_by_kib": "resident KiB more",
     "wall_s": "s", "cpu_s": "s of CPU", "wall_ratio": "time, peer = 1", "cpu_ratio": "CPU, peer = 1",
@@ -39,8 +43,13 @@ NOTES = {
                                       "meanwhile 32 connections call one that answers at once (`wrk -t1 -c32`): their "
                                       "99th percentile. With two workers the server has both cores and shares one with "
                                       "the load.",
+    "slice monitor": "The plain handler, `wrk -t1 -c64`, in pairs of rounds: with the thread that watches time slices, "
+                     "and without it (`benchmarks/no_monitor.c`).",
+    "Lua states, 1 worker, plain": "`--vms`, with one worker on a core of its own.",
+    "Lua states, 2 workers, plain": "The same with two workers, one of which shares its core with the load.",
     "shared dictionary": "Two Vms (nginx: two processes), each on a core of its own, call the same dictionary at once.",
-    "fork and join over evlua.thread": "`pool:map` of a function that only computes, 16 calls of some 9 ms.",
+    "fork and join over evlua.thread": "`pool:map` of a function that only computes, 16 calls of some 9 ms, the best "
+                                       "of five; beside it what the machine gives two processes that share nothing.",
     "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
                               "core; fio at the same depth, without a script, as the yardstick.",
     "copy of 1 GiB": "`evlua.fs.copy` beside `cp`, of a file in the page cache.",
