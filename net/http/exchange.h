@@ -400,7 +400,7 @@ class Exchange {
   TraceContext trace_;                    // its span is 0 until somebody asks for it
   std::uint64_t body_remaining_ = 0;      // BodyKind::length
   std::uint64_t response_remaining_ = 0;  // Framing::length while streaming
-  Patience patience_;                     // for the body to come
+  Patience patience_;                     // for the body to come, but of a stream
   ChunkedDecoder chunked_;
   ResponseHead response_;
   std::unique_ptr<Decoding> decoding_;      // BodyForm::encoded

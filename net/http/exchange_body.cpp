@@ -43,16 +43,18 @@ Task<Result<std::string_view>> Exchange::read_body(std::size_t max, Instant dead
   while (!try_read_body(max, piece)) {
     if (continue_wanted_) send_continue();
     const Instant began = Worker::current().now();
-    const Instant idle_until = deadline_after(began, patience_.left());
+    // Streams are watched by their session, which knows what comes on the others.
+    const Instant idle_until = stream_ == nullptr ? deadline_after(began, patience_.left()) : kNever;
     const Result<void> received = co_await receive(std::min(deadline, idle_until));
-    if (stream_ == nullptr) {  // streams are watched by their session
+    if (stream_ == nullptr) {
       patience_.spend(Worker::current().now() - began, received ? connection_->input().size() : 0,
                       limits_->body_timeout, limits_->min_rate);
     }
     if (!received) {
       const Error error = received.error();
       // A caller's own deadline or cancellation leaves the body readable.
-      const bool own_limit = error.is(ETIMEDOUT) && idle_until <= deadline;
+      const bool given_up = stream_ != nullptr ? error.op == OpCode::recv : idle_until <= deadline;
+      const bool own_limit = error.is(ETIMEDOUT) && given_up;
       if (own_limit || (!error.is(ETIMEDOUT) && !error.is(ECANCELED))) body_broken_ = true;
       if (body_broken_) {
         keep_alive_ = false;

@@ -33,14 +33,15 @@ Http2Session::Holdup Http2Session::holdup(const Http2Stream& stream) const noexc
 
 void Http2Session::watch_rates(Instant now) noexcept {
   const Duration passed = now - std::exchange(watched_, now);
-  if (station_.limits().min_rate != 0) watch_bodies(passed);
+  watch_bodies(passed);
   watch_responses(passed);
 }
 
 /// A client whose window is shut by handlers that do not read, or whom we do not read ourselves, is not the one we wait
-/// for.
+/// for. One who sends other streams first, as it may, is fast enough if those are.
 void Http2Session::watch_bodies(Duration passed) noexcept {
   const Limits& limits = station_.limits();
+  const std::uint64_t received = std::exchange(received_, 0);
   const bool may_send = !pausing_ && nghttp2_session_get_effective_recv_data_length(session_.get()) <
                                          nghttp2_session_get_effective_local_window_size(session_.get());
   std::uint32_t awaited = 0;
@@ -48,9 +49,12 @@ void Http2Session::watch_bodies(Duration passed) noexcept {
   streams_.for_each([&](Http2Stream& stream) {
     if (stream.closed) return;
     const bool waits = awaits_body(stream);
-    if (stream.body.is_late(passed, waits && may_send ? awaited : 0, limits.body_timeout, limits.min_rate) && waits) {
-      stream.exchange->give_up_body();
-    }
+    const bool counts = waits && may_send;
+    const bool late =
+        counts && !stream.body.has_moved()
+            ? stream.body.is_late_in_line(passed, received, limits.body_timeout, limits.min_rate)
+            : stream.body.is_late(passed, counts ? awaited : 0, limits.body_timeout, limits.min_rate);
+    if (late && waits) stream.exchange->give_up_body();
   });
 }
 

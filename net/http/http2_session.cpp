@@ -91,7 +91,10 @@ struct Http2Session::Callbacks {
   static int data(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
                   void* user) {
     Http2Stream* stream = stream_of(session, id);
-    if (stream != nullptr) stream->body.moved(size);
+    if (stream != nullptr) {
+      stream->body.moved(size);
+      self(user).received_ += size;
+    }
     if (stream == nullptr || stream->exchange == nullptr || stream->closed) {
       self(user).consume(id, size);  // nobody reads it
     } else {

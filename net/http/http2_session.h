@@ -120,6 +120,7 @@ class Http2Session final : private Runnable {
   Instant idle_deadline_ = kNever;
   Instant watched_ = 0;          // when watch_rates last looked
   std::uint64_t sent_ = 0;       // since then, of all bodies
+  std::uint64_t received_ = 0;   // likewise
   std::uint32_t exchanges_ = 0;  // with handlers, closed streams included
   std::uint32_t resets_ = 0;     // streams that the client took back before they were answered
   std::uint32_t answered_ = 0;

@@ -19,6 +19,8 @@ class RateWatch {
     moved_ = 0;
   }
   void moved(std::uint64_t bytes) noexcept { moved_ += bytes; }
+  /// Since the last look.
+  bool has_moved() const noexcept { return moved_ != 0; }
 
   /// Since the last look so much time has passed, in which the client was waited for, on `sharing` streams with this
   /// one; 0: not on this one. True: it is too slow, and what comes then is measured anew.

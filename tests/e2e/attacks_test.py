@@ -297,6 +297,33 @@ def test_one_slow_stream_ends_alone():
             frames.until(lambda: len(frames.body) >= before + 4000, take)
 
 
+def test_who_sends_one_stream_after_the_other_is_not_slow():
+    """Unless it is slow with all of them."""
+    for rate in ("1000", "0"):
+        with Server("--body-timeout", "3", "--min-rate", rate) as server:
+            with server.connect(PREFACE + frame(SETTINGS)) as s:
+                frames = Frames(s)
+                s.sendall(b"".join(head(stream, "POST", "/", ends=False) for stream in (1, 3, 5)))
+                s.sendall(frame(DATA, 0, 3, b"y"))  # its turn comes again
+                sent = 0
+                began = time.monotonic()
+                while time.monotonic() < began + 6:
+                    s.sendall(frame(DATA, 0, 1, b"x" * 400))
+                    sent += 400
+                    check(frames.more(0.05) and not frames.has(HEADERS), frames.seen)
+                s.sendall(frame(DATA, 1, 1) + frame(DATA, 1, 3, b"y" * 100))
+                frames.until(lambda: all(frames.has(HEADERS, stream) for stream in (1, 3, 5)))
+                check((DATA, 1, str(sent).encode()) in frames.seen and (DATA, 3, b"101") in frames.seen, frames.seen)
+                check(b"408" in next(entry[2] for entry in frames.seen if entry[:2] == (HEADERS, 5)), "nothing came")
+    with Server("--body-timeout", "2", "--min-rate", "1000") as server:
+        with server.connect(PREFACE + frame(SETTINGS)) as s:
+            frames = Frames(s)
+            s.sendall(b"".join(head(stream, "POST", "/", ends=False) for stream in (1, 3, 5)))
+            frames.until(lambda: all(frames.has(HEADERS, stream) for stream in (3, 5)),
+                         lambda: s.sendall(frame(DATA, 0, 1, b"x")))
+            check(sum(b"408" in payload for kind, _, payload in frames.seen if kind == HEADERS) >= 2, frames.seen)
+
+
 def test_a_connections_window_that_trickles():
     """Those of its streams are open: each may wait for the others, but not all of them for the client."""
     wide = struct.pack(">HI", 4, 1 << 24)

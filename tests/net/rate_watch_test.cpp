@@ -62,6 +62,16 @@ TEST_CASE("one whose turn does not come has time as long as all together keep to
   CHECK(watch.is_late(kLook, 1, kFull, kRate));
 }
 
+TEST_CASE("it knows whether it is its turn") {
+  RateWatch watch;
+  watch.begin(kFull);
+  CHECK(!watch.has_moved());
+  watch.moved(1);
+  CHECK(watch.has_moved());
+  CHECK(!watch.is_late(kLook, 1, kFull, kRate));
+  CHECK(!watch.has_moved());
+}
+
 TEST_CASE("without a rate any byte is enough") {
   RateWatch watch;
   watch.begin(kFull);
