@@ -574,7 +574,8 @@ int set_etag(lua_State* L) {
   bool answered = false;
   {
     if (dated) (void)exchange.set_header("Last-Modified", http::format_date(modified));
-    const http::Validators validators{tag, dated ? std::optional<std::int64_t>(modified) : std::nullopt};
+    const http::Validators validators{tag, dated ? std::optional<std::int64_t>(modified) : std::nullopt, false,
+                                      exchange.may_vary_by_coding()};
     answered = exchange.status() == 200 && http::answer_conditions(exchange, validators);
   }
   lua_pushboolean(L, answered ? 1 : 0);

@@ -42,10 +42,10 @@ std::optional<std::int64_t> date_of(std::optional<std::string_view> field) noexc
 }
 
 /// Says what the answer with the body would have said (RFC 9110, 15.4.5).
-void speak_of_encoded(Exchange& exchange, std::string_view etag) {
-  exchange.vary_by_coding();
-  if (is_weak(etag)) return;
-  const std::string weak = "W/" + std::string(etag);
+void speak_of_body(Exchange& exchange, const Validators& validators) {
+  if (validators.varies || validators.encoded) exchange.vary_by_coding();
+  if (!validators.encoded || is_weak(validators.etag)) return;
+  const std::string weak = "W/" + std::string(validators.etag);
   static_cast<void>(exchange.set_header("ETag", weak));
 }
 
@@ -89,7 +89,7 @@ void end_without_body(Exchange& exchange, int status) {
 bool answer_conditions(Exchange& exchange, const Validators& validators) {
   const Condition condition = check_conditions(exchange, validators);
   if (condition == Condition::met) return false;
-  if (validators.encoded) speak_of_encoded(exchange, validators.etag);
+  speak_of_body(exchange, validators);
   end_without_body(exchange, condition == Condition::failed ? 412 : 304);
   return true;
 }

@@ -14,6 +14,7 @@ struct Validators {
   std::string_view etag;                      ///< with its quotation marks, and W/ before them if it is weak; or empty
   std::optional<std::int64_t> last_modified;  ///< seconds since 1970
   bool encoded = false;                       ///< this client would get it compressed on the way, with a weak tag
+  bool varies = false;                        ///< it, or another one, would
 };
 
 enum class Condition : std::uint8_t {

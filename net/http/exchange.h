@@ -203,6 +203,10 @@ class Exchange {
 
   /// Whether a response of that size, as it stands, would be encoded for this client.
   bool would_be_encoded(std::size_t size) const { return coding_for(size).has_value(); }
+  /// Whether it would for another client: the response depends on what this one accepts.
+  bool varies_by_coding(std::size_t size) const noexcept { return may_be_encoded(size); }
+  /// The same of a response whose content is not there yet, as far as that can be told.
+  bool may_vary_by_coding() const noexcept;
   /// Adds "Vary: Accept-Encoding" unless that is said already.
   void vary_by_coding();
   /// A place for its encoder is this response's until it ends. False: there is none, it will go out as it is.

@@ -23,6 +23,12 @@ bool Exchange::may_be_encoded(std::size_t size) const noexcept {
   return whole && type && is_compressible(*type) && !response_lists("Cache-Control", "no-transform");
 }
 
+bool Exchange::may_vary_by_coding() const noexcept {
+  const auto type = response_.find("Content-Type");
+  return limits_->compression_level != 0 && may_compress_ && !response_.has("Content-Encoding") &&
+         (!type || is_compressible(*type)) && !response_lists("Cache-Control", "no-transform");
+}
+
 /// How a body of that size is to be compressed, if at all.
 std::optional<Coding> Exchange::coding_for(std::size_t size) const {
   if (!may_be_encoded(size)) return std::nullopt;

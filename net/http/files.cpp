@@ -66,6 +66,16 @@ bool is_encoded(const Exchange& exchange, std::uint64_t size) {
          exchange.would_be_encoded(static_cast<std::size_t>(size));
 }
 
+/// A client with other wishes would get something else.
+bool may_vary(const Exchange& exchange, std::uint64_t size) {
+  if (size <= kSmall) {
+    return !exchange.has_header("Content-Length") && exchange.varies_by_coding(static_cast<std::size_t>(size));
+  }
+  const auto type = exchange.response_header("Content-Type");
+  return exchange.limits().compression_level != 0 && size <= kEncodedMost && type && is_compressible(*type) &&
+         !exchange.has_header("Content-Encoding");
+}
+
 /// False: the response is an error without a body.
 bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators, std::string_view type) {
   const std::uint64_t size = body.file.size;
@@ -89,13 +99,6 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
     body.parts.push_back({{}, wanted.ranges[0].first, wanted.ranges[0].size});
   }
   return true;
-}
-
-/// A client with other wishes would get something else.
-bool may_vary(const Exchange& exchange, std::uint64_t size) {
-  const auto type = exchange.response_header("Content-Type");
-  return exchange.limits().compression_level != 0 && size <= kEncodedMost && type && is_compressible(*type) &&
-         !exchange.has_header("Content-Encoding");
 }
 
 /// From memory, all of it or nothing.
@@ -169,7 +172,8 @@ std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const Fi
     return body;
   }
   const std::string etag = etag_of(body->file, options.content_encoding);
-  const Validators validators{etag, body->file.modified, is_encoded(exchange, body->file.size)};
+  const std::uint64_t size = body->file.size;
+  const Validators validators{etag, body->file.modified, is_encoded(exchange, size), may_vary(exchange, size)};
   set(exchange, "Last-Modified", format_date(body->file.modified));
   set(exchange, "ETag", etag);
   set(exchange, "Accept-Ranges", "bytes");

@@ -260,6 +260,12 @@ def test_conditions_and_choices():
             got = curl(port, "/etag?tag=v1", *(part for option in options for part in ("-H", option)))
             check(got[2] == answer, options, got)
         check(program.stop() == 0, program.text)
+    program, port = serve(APP, "--compress", "6")
+    with program:  # nobody knows yet what the content would have been
+        for more in ([], ["-H", "Accept-Encoding: gzip"]):
+            status, fields, _ = curl(port, "/etag?tag=v1", "-H", 'If-None-Match: "v1"', *more)
+            check(status == 304 and "Vary: Accept-Encoding" in fields and 'ETag: "v1"' in fields, fields)
+        check(program.stop() == 0, program.text)
 
 
 def test_cookies_and_events():
