@@ -96,7 +96,8 @@ void ServerCommandLine::define(CLI::App& app) {
       ->transform(whole_number(0, 9));
   app.add_option("--static", folders, "DIR or DIR=PREFIX, repeatable: files that are served before the app is asked")
       ->allow_extra_args(false);
-  app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'");
+  app.add_option("--static-cache", cache_control, "Cache-Control of those files, e.g. 'max-age=3600'")
+      ->check(header_value());
   define_limits(app);
   limit_options_.define(app, server.limits);
   define_tls(app);

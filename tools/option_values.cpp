@@ -5,6 +5,8 @@
 #include <string>
 #include <system_error>
 
+#include "net/http/syntax.h"
+
 namespace evlua::tools {
 
 namespace {
@@ -52,6 +54,13 @@ CLI::Validator seconds_from(double least, double most) {
     const std::errc error = parse_all(text, number);
     if (error != std::errc() || !std::isfinite(number)) return "'" + text + "' is no number of seconds";
     return compare(text, number, least, most);
+  };
+  return {check, ""};
+}
+
+CLI::Validator header_value() {
+  const auto check = [](std::string& text) -> std::string {
+    return http::valid_field_value(text) ? "" : "a line break, or another control character, cannot be in a header";
   };
   return {check, ""};
 }

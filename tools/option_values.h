@@ -16,5 +16,7 @@ inline constexpr double kOptionSecondsMax = 1e9;
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most);
 /// For Option::check: fractions are allowed.
 CLI::Validator seconds_from(double least, double most = kOptionSecondsMax);
+/// For Option::check: what a header may have as its value.
+CLI::Validator header_value();
 
 }  // namespace evlua::tools

@@ -474,6 +474,20 @@ def test_numbers_that_are_none():
     check(got.returncode == 0 and "\nmax-body = 10\n" in got.stdout and "\ngrace = 0.5\n" in got.stdout, got)
 
 
+def test_text_that_no_header_can_have():
+    words = "static-cache: a line break, or another control character"
+    for code in (*range(1, 32), 127):
+        got = run_with({}, APP_FILE, "--static", FOLDER, "--static-cache", f"max-age=1{chr(code)}x: y", "--check")
+        if code == 9:
+            check(got.returncode == 0, got)
+        else:
+            check(got.returncode == 2 and "--" + words in got.stderr, got)
+    got = run_with({"EVLUASERVER_STATIC_CACHE": "a\rb"}, APP_FILE, "--check")
+    check(got.returncode == 2 and words in got.stderr and "EVLUASERVER_STATIC_CACHE" in got.stderr, got)
+    got = run_with({}, APP_FILE, "--config", write("wrong.toml", 'static-cache = "a\\u0000b"\n'), "--check")
+    check(got.returncode == 2 and words in got.stderr and "wrong.toml:1" in got.stderr, got)
+
+
 def test_checking():
     for arguments in (["--check", APP_FILE], ["check", APP_FILE], ["-t", APP_FILE]):
         got = run_with({"BROKEN": "1"}, *arguments)  # nothing is started
