@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "core/log.h"
 #include "lua/compat.h"
@@ -132,6 +133,7 @@ std::optional<int> ServerCommandLine::parse(int argc, char** argv) {
     return 0;
   }
   if (print_config_) {
+    tell_defaults(app);
     print_config(app);
     return 0;
   }
@@ -157,6 +159,14 @@ void ServerCommandLine::take_from_elsewhere(CLI::App& app) {
   if (config_file_.empty()) config_file_ = variable_value("config");
   take_from_environment(app, "config");
   if (!config_file_.empty()) take_from_file(app, config_file_);
+}
+
+/// Of options that stand for nothing until it is known where we run.
+void ServerCommandLine::tell_defaults(CLI::App& app) const {
+  const char* backend = std::getenv("EVLUA_BACKEND");
+  app.get_option("--workers")->default_str(std::to_string(worker_count(runtime)));
+  app.get_option("--backend")->default_str(backend != nullptr && *backend != '\0' ? backend : "auto");
+  limit_options_.tell_defaults(app, server.limits);
 }
 
 bool ServerCommandLine::complete(const http::HandedSockets& handed) {

@@ -57,6 +57,7 @@ struct ServerCommandLine {
   void define_proxies(CLI::App& app);
   void define_process(CLI::App& app);
   void take_from_elsewhere(CLI::App& app);
+  void tell_defaults(CLI::App& app) const;
   bool parse_addresses();
   bool check_tls();
   bool any_tls() const;

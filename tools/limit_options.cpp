@@ -82,14 +82,21 @@ void LimitOptions::define(CLI::App& app, http::Limits& limits) {
   define_load(app, limits);
 }
 
+std::uint64_t LimitOptions::share_of_an_address(const http::Limits& limits) const noexcept {
+  return body_memory_per_address_.value_or(std::max<std::uint64_t>(limits.body_memory_bytes / 4, 1));
+}
+
+void LimitOptions::tell_defaults(CLI::App& app, const http::Limits& limits) const {
+  app.get_option("--max-body-memory-per-address")->default_str(std::to_string(share_of_an_address(limits)));
+}
+
 bool LimitOptions::complete(http::Limits& limits) const {
   if (limits.request_line_bytes + limits.header_block_bytes > http::kHeadAndLineBytesMax) {
     std::fprintf(stderr, "evluaserver: --max-uri and --max-header-size may be %u bytes together\n",
                  http::kHeadAndLineBytesMax);
     return false;
   }
-  limits.body_memory_per_address =
-      body_memory_per_address_.value_or(std::max<std::uint64_t>(limits.body_memory_bytes / 4, 1));
+  limits.body_memory_per_address = share_of_an_address(limits);
   limits.header_timeout = duration_from_seconds(header_seconds_);
   limits.body_timeout = duration_from_seconds(body_seconds_);
   limits.keep_alive_timeout = duration_from_seconds(keep_alive_seconds_);

@@ -19,8 +19,11 @@ class LimitOptions {
   void define(CLI::App& app, http::Limits& limits);
   /// What was given goes into `limits`. False after printing what is wrong.
   bool complete(http::Limits& limits) const;
+  /// Gives those options their defaults that depend on what was given. REQUIRES: `app` has parsed it.
+  void tell_defaults(CLI::App& app, const http::Limits& limits) const;
 
  private:
+  std::uint64_t share_of_an_address(const http::Limits& limits) const noexcept;
   void define_times(CLI::App& app);
   void define_load(CLI::App& app, http::Limits& limits);
 
