@@ -10,9 +10,17 @@
 
 namespace evlua::http {
 
-/// Its handler waits for more of the request's body, and has nothing to read.
+/// Its handler waits for more of the request's body, and has nothing to read; or nobody does any more, and it is
+/// skipped.
 bool Http2Session::awaits_body(Http2Stream& stream) noexcept {
-  return !stream.closed && stream.exchange != nullptr && stream.handled && stream.exchange->awaits_body();
+  if (stream.closed || stream.exchange == nullptr) return stream.skipped && !stream.closed;
+  return stream.handled && stream.exchange->awaits_body();
+}
+
+void Http2Session::give_up_body(Http2Stream& stream) noexcept {
+  if (stream.exchange != nullptr) return stream.exchange->give_up_body();
+  stream.skipped = false;
+  reset(stream.id, NGHTTP2_NO_ERROR);
 }
 
 /// Why some of a response is not on its way.
@@ -50,11 +58,10 @@ void Http2Session::watch_bodies(Duration passed) noexcept {
     if (stream.closed) return;
     const bool waits = awaits_body(stream);
     const bool counts = waits && may_send;
-    const bool late =
-        counts && !stream.body.has_moved()
-            ? stream.body.is_late_in_line(passed, received, limits.body_timeout, limits.min_rate)
-            : stream.body.is_late(passed, counts ? awaited : 0, limits.body_timeout, limits.min_rate);
-    if (late && waits) stream.exchange->give_up_body();
+    const bool late = counts && !stream.body.has_moved()
+                          ? stream.body.is_late_in_line(passed, received, limits.body_timeout, limits.min_rate)
+                          : stream.body.is_late(passed, counts ? awaited : 0, limits.body_timeout, limits.min_rate);
+    if (late && waits) give_up_body(stream);
   });
 }
 

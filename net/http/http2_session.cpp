@@ -93,6 +93,7 @@ struct Http2Session::Callbacks {
     Http2Stream* stream = stream_of(session, id);
     if (stream != nullptr) {
       stream->body.moved(size);
+      if (stream->to_come != Http2Stream::kUnknown) stream->to_come -= std::min<std::uint64_t>(size, stream->to_come);
       self(user).received_ += size;
     }
     if (stream == nullptr || stream->exchange == nullptr || stream->closed) {
@@ -365,6 +366,7 @@ void Http2Session::check_deadlines(Instant now) noexcept {
   streams_.for_each([this, now](Http2Stream& stream) {
     if (stream.closed) return;
     if (now >= stream.head_deadline) time_out(stream);
+    if (stream.skipped && noticed_) linger(stream);  // the server does not stop for that
     if (now >= stream.linger_deadline) {
       stream.linger_deadline = kNever;
       reset(stream.id, NGHTTP2_NO_ERROR);
@@ -448,11 +450,16 @@ void Http2Session::consume(std::int32_t id, std::size_t bytes) noexcept {
   if (bytes != 0 && !lost_) nghttp2_session_consume(session_.get(), id, bytes);
 }
 
-/// The stream is answered: what still comes is of no use. After a refusal it is skipped for as long as a closing
-/// connection would; a client that was told that all is well, and goes on, may never end by itself.
+/// The stream is answered: what still comes is of no use. It is skipped as with HTTP/1: if there is little left, up to
+/// its end; else for as long as a closing connection would.
 void Http2Session::linger(Http2Stream& stream) noexcept {
-  if (!stream.refused) return reset(stream.id, NGHTTP2_NO_ERROR);
-  stream.linger_deadline = deadline_after(station_.worker().now(), station_.limits().linger_timeout);
+  const Limits& limits = station_.limits();
+  stream.skipped = stream.to_come <= limits.drain_bytes && !noticed_ && !ending_;
+  if (stream.skipped) {
+    stream.body.begin(limits.body_timeout);
+  } else {
+    stream.linger_deadline = deadline_after(station_.worker().now(), limits.linger_timeout);
+  }
 }
 
 void Http2Session::reset(std::int32_t id, std::uint32_t error) noexcept {
@@ -466,6 +473,7 @@ void Http2Session::answer(Http2Stream& stream, bool has_body) noexcept {
   stream.head_deadline = kNever;
   const bool good = exchange.parser_.end_fields(exchange.head_bytes_, has_body) == RequestParser::Outcome::complete;
   exchange.start(exchange.head_bytes_.view(), station_.next_id(), true);
+  if (has_body && good) stream.to_come = exchange.content_length().value_or(Http2Stream::kUnknown);
   if (!good || !exchange.header("priority")) take_turns(stream);
   if (++connection_.requests_ == limits.requests_per_connection) give_notice();
   bool complete = true;
@@ -570,7 +578,6 @@ void Http2Session::speak(Http2Stream& stream) noexcept {
   fields_.clear();
   names_.clear();
   names_.reserve(exchange.response_.name_bytes());  // views of it stay good
-  stream.refused = exchange.status() >= 300;
   fields_.push_back(field(":status", {status.data(), status.size()}));
   if (exchange.announced_length_) {
     const char* end = std::to_chars(length.data(), length.data() + length.size(), *exchange.announced_length_).ptr;

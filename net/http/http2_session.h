@@ -30,6 +30,8 @@ class Http2Session;
 class Station;
 
 struct Http2Stream : ListNode {
+  static constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+
   Http2Session* session = nullptr;
   Exchange* exchange = nullptr;  // null once the handler is done and has said everything
   Bytes out;                     // of the body, on its way
@@ -40,10 +42,11 @@ struct Http2Stream : ListNode {
   Instant handler_deadline = kNever;
   Instant examine_at = kNever;
   Instant linger_deadline = kNever;  // of an answered request's body
+  std::uint64_t to_come = kUnknown;  // of the body, if the client says how long it is
   RateWatch body;                    // of the request
   RateWatch response;
   bool handled = false;    // the handler has been called
-  bool refused = false;    // answered by a status of 300 or more
+  bool skipped = false;    // answered, and the rest of its body is little enough to wait for
   bool submitted = false;  // the head of the response was given to nghttp2
   bool last = false;       // nothing comes after `out`
   bool closed = false;     // for nghttp2 there is no such stream any more
@@ -78,6 +81,7 @@ class Http2Session final : private Runnable {
   void wake_reader() noexcept;
   void watch_rates(Instant now) noexcept;
   static bool awaits_body(Http2Stream& stream) noexcept;
+  void give_up_body(Http2Stream& stream) noexcept;
   enum class Holdup : std::uint8_t;
   Holdup holdup(const Http2Stream& stream) const noexcept;
   void watch_bodies(Duration passed) noexcept;

@@ -46,6 +46,7 @@ return function(req, res)
       :add_header("Set-Cookie", "b=2"):text("fields")
   end
   if req.path == "/ignore" then return res:status(413):text("no, thanks") end
+  if req.path == "/early" then return res:text("so soon") end
   res:text("hello")
 end
 """)
@@ -286,6 +287,39 @@ def test_an_answer_before_the_upload_ends_is_not_lost():
             client.request(3)
             check(client.body(3) == b"hello")
         check(program.stop() == 0, program.text)
+    os.remove(path)
+
+
+def test_little_that_is_left_of_an_upload_is_waited_for():
+    """Whoever is told that all is well goes on, and may lose the answer if that is cut off."""
+    path = temporary("")
+    with open(path, "wb") as f:
+        f.write(os.urandom(200_000))
+    program, port = serve("--body-timeout", "3", "--min-rate", "1000")
+    with program:
+        for options in ([], ["--limit-rate", "60k"]):
+            for way in (["-T", path], ["--data-binary", "@" + path]):
+                check(curl(port, "/early", *way, *options) == b"so soon", way, options)
+        length = (("content-length", "100000"),)
+        with Client(port) as client:
+            client.request(1, "/early", ends=False, method="POST", more=length)
+            check(client.body(1) == b"so soon")
+            for _ in range(10):  # longer than what has no length is skipped
+                client.send(frame(0, 0, 1, b"x" * 9_900))
+                time.sleep(0.4)
+            client.send(frame(0, 1, 1, b"x" * 1_000))
+            client.request(3)
+            seen = client.until(lambda kind, flags, at, _: kind == 0 and at == 3 and flags & 1)
+            check(not any(kind == 3 for kind, _, at, _ in seen), seen)
+            client.request(5, "/early", ends=False, method="POST", more=length)
+            check(client.body(5) == b"so soon")  # and then nothing
+            client.until(lambda kind, _, at, payload: kind == 3 and at == 5 and payload == b"\0\0\0\0")
+            client.request(7)
+            check(client.body(7) == b"hello")
+        with Client(port) as client:  # the server does not stop for it
+            client.request(1, "/early", ends=False, method="POST", more=length)
+            check(client.body(1) == b"so soon")
+            check(program.stop() == 0, program.text)
     os.remove(path)
 
 
