@@ -1,5 +1,6 @@
 #include "tools/certificates.h"
 
+#include <ctime>
 #include <utility>
 
 #include "core/blocking.h"
@@ -38,10 +39,13 @@ std::string Certificates::state_of_files() const {
 
 void Certificates::reload(bool asked) {
   std::string state = state_of_files();
-  if (!asked && state == state_) return;
+  const bool expired = good_until_ && std::time(nullptr) >= *good_until_;
+  if (!asked && !expired && state == state_) return;
   state_ = std::move(state);  // the same broken files are complained about once
+  good_until_.reset();
   auto context = tls::ServerContext::load(options_, keys_);
   if (context) {
+    good_until_ = (*context)->good_until();
     slot_.set(std::move(*context));
     Log::info("certificates read again");
   } else {

@@ -1,8 +1,11 @@
-// evluaserver's certificates: read at start, and again on SIGHUP or when a file has changed. Connections that are open
-// keep what they began with; files that do not fit leave the old certificates in use.
+// evluaserver's certificates: read at start, and again on SIGHUP, when a file has changed, or when an OCSP response has
+// expired. Connections that are open keep what they began with; files that do not fit leave the old certificates in
+// use.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/blocking_pool.h"
@@ -29,12 +32,17 @@ class Certificates {
  private:
   Certificates(tls::ServerOptions options, std::shared_ptr<tls::TicketKeys> keys,
                std::shared_ptr<const tls::ServerContext> context)
-      : options_(std::move(options)), keys_(std::move(keys)), slot_(std::move(context)), state_(state_of_files()) {}
+      : options_(std::move(options)),
+        keys_(std::move(keys)),
+        good_until_(context->good_until()),
+        slot_(std::move(context)),
+        state_(state_of_files()) {}
   std::string state_of_files() const;
   void reload(bool asked);
 
   const tls::ServerOptions options_;
   const std::shared_ptr<tls::TicketKeys> keys_;
+  std::optional<std::int64_t> good_until_;  // as the context says
   tls::ContextSlot slot_;
   std::string state_;  // of the files, when they were read
   Event wanted_;

@@ -1,6 +1,5 @@
 #include "net/tls/context.h"
 
-#include <openssl/bytestring.h>
 #include <openssl/ec.h>
 #include <openssl/ec_key.h>
 #include <openssl/err.h>
@@ -17,12 +16,15 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <utility>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "net/tls/errors.h"
+#include "net/tls/ocsp.h"
 
 namespace evlua::tls {
 
@@ -37,6 +39,7 @@ constexpr const char* kCiphers =
 constexpr const char* kCurves = "X25519:P-256:P-384";
 constexpr std::uint32_t kSessionSeconds = 24 * 3600;
 constexpr long kDevelopmentSeconds = 30L * 24 * 3600;
+constexpr std::int64_t kClockSkewSeconds = 300;  // between us and who signs OCSP responses
 
 std::string lower_case(std::string_view text) {
   std::string lower(text);
@@ -145,18 +148,20 @@ Outcome use_key(SSL_CTX* context, const CertificateFiles& files) {
   return tl::unexpected("the key '" + files.key + "' does not belong to the certificate '" + files.certificate + "'");
 }
 
-Outcome use_ocsp(SSL_CTX* context, const std::string& path) {
-  const auto response = read_file(path);
-  if (!response) return tl::unexpected(response.error());
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(response->data());
-  // OCSPResponse is a SEQUENCE (RFC 6960); what else is in it is for clients to judge.
-  CBS outer, inner;
-  CBS_init(&outer, bytes, response->size());
-  if (CBS_get_asn1(&outer, &inner, CBS_ASN1_SEQUENCE) != 1 || CBS_len(&outer) != 0) {
-    ERR_clear_error();
-    return tl::unexpected("'" + path + "' is no OCSP response in DER form");
-  }
-  if (SSL_CTX_set_ocsp_response(context, bytes, response->size()) != 1) return tl::unexpected(take_error());
+std::string text_of(std::int64_t seconds) {
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm date{};
+  ::gmtime_r(&time, &date);
+  std::array<char, 32> text{};
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &date)};
+}
+
+/// Why clients would not take it now; empty: they do.
+std::string objection(const OcspStatus& status, std::int64_t now) {
+  if (!status.refusal.empty()) return status.refusal;
+  if (status.this_update > now + kClockSkewSeconds)
+    return "it is good only from " + text_of(status.this_update) + " on";
+  if (status.next_update && *status.next_update <= now) return "it has expired, at " + text_of(*status.next_update);
   return {};
 }
 
@@ -258,6 +263,27 @@ Outcome ServerContext::add(const CertificateFiles& files) {
   if (used && !files.ocsp.empty()) used = use_ocsp(context.get(), files.ocsp);
   if (used) keep(std::move(context));
   return used;
+}
+
+/// Some clients break off if what is stapled has expired or is about something else: they get nothing then. That the
+/// certificate is revoked they get to know.
+Outcome ServerContext::use_ocsp(SSL_CTX* context, const std::string& path) {
+  const auto response = read_file(path);
+  if (!response) return tl::unexpected(response.error());
+  const std::optional<OcspStatus> status = read_ocsp(*response, *SSL_CTX_get0_certificate(context));
+  if (!status) return tl::unexpected("'" + path + "' is no OCSP response in DER form");
+  const std::int64_t now = std::time(nullptr);
+  for (const std::int64_t change : {status->this_update, status->next_update.value_or(0)}) {
+    if (status->refusal.empty() && change > now) good_until_ = std::min(good_until_.value_or(change), change);
+  }
+  if (const std::string why = objection(*status, now); !why.empty()) {
+    Log::warn("'%s' is not stapled: %s", path.c_str(), why.c_str());
+    return {};
+  }
+  if (status->revoked) Log::warn("'%s' says that the certificate is revoked", path.c_str());
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(response->data());
+  if (SSL_CTX_set_ocsp_response(context, bytes, response->size()) != 1) return tl::unexpected(take_error());
+  return {};
 }
 
 Outcome ServerContext::add_development() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -24,7 +25,7 @@ namespace evlua::tls {
 struct CertificateFiles {
   std::string certificate;  ///< the chain, leaf first
   std::string key;
-  std::string ocsp;  ///< a response to staple; may be empty
+  std::string ocsp;  ///< a response to staple, as long as it is of use; may be empty
 };
 
 enum class ClientCertificates : std::uint8_t {
@@ -57,6 +58,8 @@ class ServerContext {
   /// For a name in lower case; null when no certificate has it.
   SSL_CTX* find(std::string_view server_name) const;
   bool offers_http2() const noexcept { return http2_; }
+  /// When an OCSP response begins or ceases to be true, in seconds since 1970: to be loaded again then.
+  std::optional<std::int64_t> good_until() const noexcept { return good_until_; }
   TicketKeys& ticket_keys() const noexcept { return *keys_; }
 
  private:
@@ -69,6 +72,7 @@ class ServerContext {
   static Made make(const ServerOptions& options, std::shared_ptr<TicketKeys> keys, bool development);
   ContextPointer make_context();
   tl::expected<void, std::string> add(const CertificateFiles& files);
+  tl::expected<void, std::string> use_ocsp(SSL_CTX* context, const std::string& path);
   tl::expected<void, std::string> add_development();
   tl::expected<void, std::string> check_clients(const ServerOptions& options);
   void resume_only(const ServerOptions& options, const std::string& authorities);
@@ -77,6 +81,7 @@ class ServerContext {
   std::shared_ptr<TicketKeys> keys_;
   std::vector<ContextPointer> contexts_;
   std::map<std::string, SSL_CTX*, std::less<>> by_name_;  // "*.example.org" as it is written
+  std::optional<std::int64_t> good_until_;
   bool http2_ = true;
 };
 
