@@ -38,8 +38,8 @@ class SignalHub {
 
   /// Delivers to `vm` from now on. `fallback` is called on the strand for SIGINT and SIGTERM without a Lua handler.
   void attach(Vm& vm, void (*fallback)(Vm&, int signal));
-  /// In place of `fallback`, on the receiver's thread, when the strand does not react within half a second. The signal is
-  /// over then for the strand.
+  /// In place of `fallback`, on the receiver's thread, when the strand does not react within half a second. The signal
+  /// is over then for the strand.
   void set_substitute(void (*substitute)(Vm&, int signal)) { substitute_ = substitute; }
   /// Likewise, but the strand still gets the signal when it reacts; and the last resort when it does not within another
   /// half.

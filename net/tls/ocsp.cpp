@@ -92,10 +92,11 @@ bool take_answer(CBS& from, const X509& certificate, OcspStatus& out, bool& same
 
 /// BasicOCSPResponse, up to the answer for the certificate.
 std::optional<OcspStatus> read_basic(CBS basic, const X509& certificate) {
-  CBS whole, data, answers;
+  CBS whole, data, who, answers;
+  unsigned who_tag = 0;
   if (CBS_get_asn1(&basic, &whole, CBS_ASN1_SEQUENCE) != 1 || CBS_get_asn1(&whole, &data, CBS_ASN1_SEQUENCE) != 1 ||
       CBS_get_optional_asn1(&data, nullptr, nullptr, explicit_tag(0)) != 1 ||  // version
-      CBS_get_any_asn1(&data, nullptr, nullptr) != 1 ||                        // who answers
+      CBS_get_any_asn1(&data, &who, &who_tag) != 1 ||                          // who answers
       CBS_get_asn1(&data, nullptr, CBS_ASN1_GENERALIZEDTIME) != 1 ||
       CBS_get_asn1(&data, &answers, CBS_ASN1_SEQUENCE) != 1) {
     return std::nullopt;

@@ -75,7 +75,7 @@ def test_clients():
     lines = got.stdout.splitlines()
     check(lines[0].startswith("client\t/usr/share/lua/"), lines)
     check(lines[1:] == ["counted\t1000", "blocked\t100\ttrue", "popped\t100\t100", "client's limit\ttrue",
-                        "evlua.timeout\tfalse\tconnection error: timeout",
+                        "evlua.timeout\tfalse\tconnection error: timed out",
                         "heard\tsubscribe 1, message first, message stop"], got)
 
 
