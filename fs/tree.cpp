@@ -195,7 +195,9 @@ int remove_entry(int directory, const char* name, Removal& removal) {
   if (inner < 0) return errno == ENOTDIR || errno == ELOOP ? why : errno;
   if (const int error = remove_content(inner, removal); error != 0) return error;
   if (removal.budget == 0) return 0;
-  return ::unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
+  if (::unlinkat(directory, name, AT_REMOVEDIR) != 0) return errno == ENOENT ? 0 : errno;
+  --removal.budget;
+  return 0;
 }
 
 /// Closes the directory.

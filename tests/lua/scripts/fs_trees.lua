@@ -172,6 +172,20 @@ function tests.remove_all()
   assert(fs.remove_all(root .. "/keep/me") and not fs.exists(root .. "/keep/me"))
 end
 
+-- Somebody who has enough of it is heard soon, whatever there is to remove.
+function tests.remove_all_of_directories_ends_in_the_middle()
+  local root, count, left, attempts = place .. "/many", 3000, 0, 0
+  local deadline = evlua.now() + 60
+  repeat
+    assert(evlua.now() < deadline, "never in the middle")
+    attempts = attempts + 1
+    for i = 1, count do assert(fs.mkdir(root .. "/" .. i, {parents = true})) end
+    evlua.timeout(attempts % 20 / 1000, fs.remove_all, root)
+    left = fs.exists(root) and #assert(fs.list(root)) or 0
+    assert(left == 0 or fs.remove_all(root))
+  until left > 0 and left < count
+end
+
 function tests.temporary()
   local file, path = assert(fs.temp_file{dir = place, prefix = "p-", suffix = ".txt"})
   assert(path:find("^" .. place:gsub("%p", "%%%0") .. "/p%-%w+%.txt$"), path)
