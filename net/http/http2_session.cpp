@@ -601,8 +601,10 @@ void Http2Session::closed(Http2Stream& stream, std::uint32_t error) noexcept {
   if (!lost_) nghttp2_session_set_stream_user_data(session_.get(), stream.id, nullptr);
   if (stream.exchange != nullptr && stream.handled) {
     stream.exchange->break_off(Error{ECONNRESET, ErrorDomain::system, OpCode::send});
-    // Clients that take back what they ask for, faster than it can be answered, keep us busy for nothing.
-    if (error != NGHTTP2_NO_ERROR && ++resets_ > kResetsMax && resets_ > answered_ && !lost_) {
+    // Clients that take back what they ask for, faster than it can be answered, keep us busy for nothing, whatever they
+    // say.
+    const bool whole = stream.submitted && stream.last && stream.out_at == stream.out.size();
+    if ((error != NGHTTP2_NO_ERROR || !whole) && ++resets_ > kResetsMax && resets_ > answered_ && !lost_) {
       nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
     }
     return;

@@ -506,20 +506,25 @@ def ended_with(client):
 def test_attacks():
     program, port = serve("--workers", "2")
     with program:
-        # Rapid reset: requests that are taken back at once.
-        with Client(port) as client:
-            stream, alive = 1, True
-            try:
-                for _ in range(200):
-                    batch = b""
-                    for _ in range(50):
-                        batch += frame(1, 5, stream, head("/slow")) + frame(3, 0, stream, struct.pack(">I", 8))
-                        stream += 2
-                    client.send(batch)
-            except OSError:
-                alive = False
-            code = ended_with(client) if alive else 11
-            check(code in (11, None), code)
+        # Rapid reset: requests that are taken back at once, with whatever code.
+        for reason in (8, 0):
+            with Client(port) as client:
+                stream, alive = 1, True
+                try:
+                    for _ in range(200):
+                        batch = b""
+                        for _ in range(50):
+                            batch += frame(1, 5, stream, head("/slow")) + frame(3, 0, stream, struct.pack(">I", reason))
+                            stream += 2
+                        client.send(batch)
+                except OSError:
+                    alive = False
+                code = ended_with(client) if alive else 11
+                check(code in (11, None), code)
+            with Client(port) as client:
+                client.send(b"".join(frame(1, 5, 2 * i + 1, head("/slow")) +
+                                     frame(3, 0, 2 * i + 1, struct.pack(">I", reason)) for i in range(210)))
+                check(ended_with(client) == 11)
         # Floods of what wants an answer, with a client that does not read.
         for flood in (frame(6, 0, 0, b"12345678"), frame(4, 0, 0, b""), frame(3, 0, 1, b"\0\0\0\0")):
             with Client(port) as client:
