@@ -84,12 +84,16 @@ Task<Result<std::unique_ptr<Watch>>> Watch::open(std::string path, bool recursiv
 
 std::string Watch::path_of(const std::string& name) const { return name.empty() ? path_ : path_ + "/" + name; }
 
-/// 0 or an errno. What is gone already, or no directory any more, is nobody's business. [pool]
+/// 0 or an errno. What is gone already, or no directory any more, is nobody's business, and others are still to be
+/// watched when one may not be, or is too deep. [pool]
 int Watch::watch_directory(const std::string& name) noexcept {
   const std::uint32_t only = name.empty() ? 0 : IN_ONLYDIR | IN_DONT_FOLLOW;
   const int watch = ::inotify_add_watch(file_.fd(), path_of(name).c_str(), kInteresting | only);
   if (watch >= 0) watched_[watch] = name;
-  return watch >= 0 || errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES ? 0 : errno;
+  return watch >= 0 || errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES ||
+                 errno == ENAMETOOLONG
+             ? 0
+             : errno;
 }
 
 /// Watches directories that have appeared, and finds those in them. First the watch, then the look: what comes between

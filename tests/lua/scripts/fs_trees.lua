@@ -558,6 +558,27 @@ function tests.watch()
   check_failure("ENOENT", "^watch /nowhere: ", fs.watch("/nowhere"))
 end
 
+-- What is too deep to have a path does not keep the rest from being watched.
+function tests.watch_trees_that_are_too_deep()
+  local root = tree("too_deep", {"a/", "b/"})
+  local long = ("d"):rep(200)
+  local half = ("/" .. long):rep(15)
+  assert(fs.mkdir(root .. "/a" .. half, {parents = true}) and fs.mkdir(root .. "/b" .. half, {parents = true}))
+  assert(fs.rename(root .. "/b/" .. long, root .. "/a" .. half .. "/more"))
+  local watcher = assert(fs.watch(root, {recursive = true}))
+  assert(fs.write(root .. "/a/file", ""))
+  gather(watcher, function(seen) return seen["written a/file"] end)
+  -- One that comes later, beside others.
+  assert(fs.mkdir(root .. "/c/one", {parents = true}))
+  assert(fs.mkdir(root .. "/c" .. half, {parents = true}) and fs.mkdir(root .. "/b" .. half, {parents = true}))
+  assert(fs.rename(root .. "/b/" .. long, root .. "/c" .. half .. "/more"))
+  local mark = assert(fs.mkdir(root .. "/c/two")) and root .. "/c/two"
+  gather(watcher, function(seen) return seen["created c/two"] end)
+  assert(fs.write(mark .. "/file", ""))
+  gather(watcher, function(seen) return seen["created c/two/file"] end)
+  watcher:close()
+end
+
 local names = {}
 for name in pairs(tests) do names[#names + 1] = name end
 table.sort(names)
