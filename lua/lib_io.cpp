@@ -437,7 +437,9 @@ int seek_now(lua_State* L, IoFile& file, int whence, lua_Integer offset) {
     lua_pushinteger(L, position - (ahead - offset));
     return 1;
   }
-  const off_t position = ::lseek(file.fd, whence == SEEK_CUR ? offset - ahead : offset, whence);
+  lua_Integer target = offset;
+  if (whence == SEEK_CUR && __builtin_sub_overflow(offset, ahead, &target)) return push_errno(L, EINVAL);
+  const off_t position = ::lseek(file.fd, target, whence);
   if (position < 0) return push_errno(L, errno);
   file.input.clear();
   file.searched = 0;

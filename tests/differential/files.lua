@@ -12,6 +12,7 @@ print(io.write() == io.stdout)
 f = io.open("a", "r+")
 print(f:read(3))
 print(f:seek("cur"))
+print(f:seek("cur", math.mininteger))  -- with bytes read ahead, too
 f:seek("cur", 0)
 f:write("[W]")
 f:seek("cur", 0)
