@@ -163,6 +163,7 @@ Task<Result<void>> send_encoded(Exchange& exchange, FileBody& body) {
 std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const FileOptions& options) {
   auto body = std::make_unique<FileBody>();
   body->file = std::move(file);
+  static_cast<void>(exchange.remove_header("Content-Length"));  // the file knows better, also for HEAD
   if (!options.cache_control.empty()) set(exchange, "Cache-Control", options.cache_control);
   if (!options.content_encoding.empty()) set(exchange, "Content-Encoding", options.content_encoding);
   if (!options.disposition.empty()) set(exchange, "Content-Disposition", options.disposition);

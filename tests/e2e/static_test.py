@@ -16,6 +16,7 @@ APP = temporary("""
 return function(req, res)
   local name = req:query("file")
   if name then
+    if req:query("length") then res:header("Content-Length", req:query("length")) end
     if req:query("status") then res:status(tonumber(req:query("status"))) end
     local ok, message, code = res:file(name, {
       root = req:query("anywhere") == nil and "%s" or nil, type = req:query("type"), cache = "no-cache",
@@ -319,6 +320,13 @@ def test_res_file():
         got = curl(at + "none&download=1")
         check(got[0] == 404 and "content-disposition" not in got[1], got)
         check(curl(at + SECRET + "&anywhere=1")[2] == b"secret")
+        # The length is the file's, whatever the app has said of it.
+        for name, length in (("sub/page.html", 4), ("big.bin", len(BIG))):
+            for wrong in (2, length * 2):
+                status, fields, body = curl(at + f"{name}&length={wrong}")
+                check(status == 200 and int(fields["content-length"]) == len(body) == length, name, wrong, fields)
+                head = curl(at + f"{name}&length={wrong}", "-I")[1]
+                check(head["content-length"] == fields["content-length"], name, wrong, head)
         # Conditions and ranges are about what would be 200, and about reading.
         for options in (["-r", "0-1"], ["-H", "If-None-Match: *"], ["-H", 'If-Match: "x"']):
             got = curl(at + "sub/page.html&status=404", *options)
