@@ -148,6 +148,33 @@ Task<Result<void>> write_part(Exchange& exchange, int fd, FileBody::Part part) {
   co_return Result<void>();
 }
 
+/// From a disk, all of it, and then as if it had been in memory: compressed if it is to be.
+Task<Result<void>> send_small(Exchange& exchange, const FileBody& body) {
+  Bytes content;
+  Result<void> outcome;
+  for (const FileBody::Part& part : body.parts) {
+    content.append(part.head);
+    for (std::uint64_t done = 0; done < part.size && outcome;) {
+      const auto left = static_cast<std::uint32_t>(part.size - done);
+      char* const to = content.reserve(left);
+      const Result<std::int32_t> got =
+          co_await io::read(body.file.fd, to, left, static_cast<std::int64_t>(part.offset + done));
+      if (!got) {
+        outcome = fail(got.error());
+      } else if (*got == 0) {
+        outcome = fail(Errc::end_of_file, OpCode::read);  // it has become shorter
+      } else {
+        content.commit(static_cast<std::size_t>(*got));
+        done += static_cast<std::uint64_t>(*got);
+      }
+    }
+  }
+  content.append(body.tail);
+  if (outcome) co_return exchange.send(content.view());
+  exchange.fail(500);
+  co_return outcome;
+}
+
 /// Compressed, in chunks: that there are too few of them does not show, so the client has to be told.
 Task<Result<void>> send_encoded(Exchange& exchange, FileBody& body) {
   const std::string_view nothing;  // the head alone
@@ -189,25 +216,30 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
   const std::uint64_t size = body->size();
   static thread_local Bytes content;
   content.clear();
-  if (size <= kSmall && read_all_cached(*body, content)) {
+  if (size <= kSmall) {
+    if (!read_all_cached(*body, content)) return false;
     body.reset();
     static_cast<void>(exchange.send(content.view()));
     return true;
   }
-  if (size > kSmall && may_vary(exchange, size)) exchange.vary_by_coding();
-  if (size > kSmall && is_encoded(exchange, size) && exchange.take_encoder_place()) return false;
+  if (may_vary(exchange, size)) exchange.vary_by_coding();
+  if (is_encoded(exchange, size) && exchange.take_encoder_place()) return false;
   if (exchange.is_head()) {
     set(exchange, "Content-Length", std::to_string(size));
     static_cast<void>(exchange.send({}));
     body.reset();
     return true;
   }
-  return size > kSmall && exchange.attach(body);
+  return exchange.attach(body);
 }
 
 Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
   if (try_send_file(exchange, body)) co_return Result<void>();
-  if (body->size() > kSmall && is_encoded(exchange, body->size()) && exchange.take_encoder_place()) {
+  if (body->size() <= kSmall) {
+    const Result<void> sent = co_await send_small(exchange, *body);
+    co_return sent;
+  }
+  if (is_encoded(exchange, body->size()) && exchange.take_encoder_place()) {
     const Result<void> encoded = co_await send_encoded(exchange, *body);
     co_return encoded;
   }
