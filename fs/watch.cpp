@@ -90,8 +90,7 @@ int Watch::watch_directory(const std::string& name) noexcept {
   const std::uint32_t only = name.empty() ? 0 : IN_ONLYDIR | IN_DONT_FOLLOW;
   const int watch = ::inotify_add_watch(file_.fd(), path_of(name).c_str(), kInteresting | only);
   if (watch >= 0) watched_[watch] = name;
-  return watch >= 0 || errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES ||
-                 errno == ENAMETOOLONG
+  return watch >= 0 || errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES || errno == ENAMETOOLONG
              ? 0
              : errno;
 }
