@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/decimal.h"
 #include "core/lockfree/futex_mutex.h"
 #include "core/lockfree/spin_lock.h"
 
@@ -68,9 +69,9 @@ void write_track(Track& track, std::size_t number, Instant zero) {
   std::fprintf(file, "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"name\":\"%s\"}}", number,
                escaped(track.name.c_str()).c_str());
   for (const Event& event : track.events) {
-    std::fprintf(file, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%zu,\"ts\":%.3f,\"dur\":%.3f", event.name,
-                 number, static_cast<double>(event.began - zero) / 1e3,
-                 static_cast<double>(event.ended - event.began) / 1e3);
+    std::fprintf(file, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%zu,\"ts\":%s,\"dur\":%s", event.name,
+                 number, fixed_decimal(static_cast<double>(event.began - zero) / 1e3, 3).c_str(),
+                 fixed_decimal(static_cast<double>(event.ended - event.began) / 1e3, 3).c_str());
     if (event.detail[0] != 0) std::fprintf(file, ",\"args\":{\"at\":\"%s\"}", escaped(event.detail).c_str());
     std::fputc('}', file);
   }

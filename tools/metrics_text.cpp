@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "core/decimal.h"
 #include "tools/figures.h"
 
 namespace evlua::tools {
@@ -50,10 +51,8 @@ class Text {
   static std::string number(double value) {
     if (std::isnan(value)) return "NaN";
     if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
-    std::array<char, 40> text{};
-    std::snprintf(text.data(), text.size(), value == std::floor(value) && std::fabs(value) < 1e15 ? "%.0f" : "%.12g",
-                  value);
-    return text.data();
+    return value == std::floor(value) && std::fabs(value) < 1e15 ? fixed_decimal(value, 0)
+                                                                 : significant_decimal(value, 12);
   }
 
   /// A label whose value may be anything.

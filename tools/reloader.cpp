@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/blocking.h"
+#include "core/decimal.h"
 #include "core/log.h"
 #include "core/worker.h"
 #include "lua/bytecode.h"
@@ -149,7 +150,8 @@ Task<void> Reloader::put_into_use() {
   co_await take_over();
   signals_.attach(present_->first_vm(), stop_action_);
   counts().done.add(1);
-  Log::info("app reloaded in %.1f ms", static_cast<double>(monotonic_now() - loading->began) / 1e6);
+  Log::info("app reloaded in %s ms",
+            fixed_decimal(static_cast<double>(monotonic_now() - loading->began) / 1e6, 1).c_str());
   ending_.spawn(end_old(std::move(old)));
 }
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <lua.hpp>
 
+#include "core/decimal.h"
 #include "core/trace.h"
 #include "lua/slice.h"
 
@@ -70,10 +71,10 @@ void print_stats(Scheduler& scheduler) {
     const WorkerCounters& counters = scheduler.worker(index).counters();
     std::fprintf(stderr,
                  "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks, %llu overruns, "
-                 "longest without a poll %.3f ms\n",
+                 "longest without a poll %s ms\n",
                  index, number(counters.tasks_run), number(counters.tasks_stolen), number(counters.operations),
                  number(counters.parks), number(counters.overruns),
-                 static_cast<double>(number(counters.longest_poll_gap)) / 1e6);
+                 fixed_decimal(static_cast<double>(number(counters.longest_poll_gap)) / 1e6, 3).c_str());
   }
   std::fprintf(stderr, "%llu time slices of Lua were cut short\n",
                static_cast<unsigned long long>(lua::Slice::cut_short()));

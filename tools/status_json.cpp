@@ -1,9 +1,8 @@
 // The same figures as one JSON object.
-#include <array>
-#include <cstdio>
 #include <string_view>
 
 #include "core/bytes.h"
+#include "core/decimal.h"
 #include "net/http/access_lines.h"
 #include "tools/figures.h"
 
@@ -25,9 +24,7 @@ class Json {
   }
   void number(const char* name, double value) {
     separate(name);
-    std::array<char, 40> text{};
-    std::snprintf(text.data(), text.size(), "%.15g", value);
-    text_ += text.data();
+    text_ += significant_decimal(value, 15);
   }
   void number(const char* name, std::uint64_t value) {
     separate(name);

@@ -259,6 +259,31 @@ def test_dashboard():
     server.end()
 
 
+def test_the_locale_of_an_app_changes_nothing():
+    """Where decimals have a comma. What such a locale is made of comes with the C library, if at all."""
+    folder = tempfile.mkdtemp()
+    made = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", folder + "/de_DE.UTF-8"], capture_output=True,
+                          check=False) if shutil.which("localedef") else None
+    if made is None or not os.path.exists(folder + "/de_DE.UTF-8/LC_NUMERIC"):
+        print("left out: there is no such locale")
+        return
+    os.environ["LOCPATH"] = folder
+    try:
+        server = Server("--workers", "1", app="""
+local comma = os.setlocale("de_DE.UTF-8") and string.format("%.1f", 0.5)
+return function(req, res) res:text(comma) end
+""")
+    finally:
+        del os.environ["LOCPATH"]
+    check(server.get("/") == (200, "0,5"), "the locale is there")
+    check(any('le="0.0' in name for name in server.metrics()), server.metrics().keys())
+    check(0 < server.status()["uptime"] < 1e6, server.status())
+    server.program.process.send_signal(signal.SIGHUP)
+    check(re.fullmatch(r"\d+\.\d ms", server.program.word_after("app reloaded in ")), server.program.text)
+    server.end()
+    shutil.rmtree(folder)
+
+
 def test_idle_connections_keep_nobody_out():
     server = Server("--workers", "1")
     idle = [socket.create_connection(("127.0.0.1", server.admin), LIMIT) for _ in range(70)]
