@@ -355,15 +355,35 @@ int format_from(lua_State* L, int index) {
 
 int format(lua_State* L) { return format_from(L, 2); }
 
+// -- rep ------------------------------------------------------------------------------------------------------------
+
+lua_CFunction stock_rep = nullptr;
+
+/// Stock, but for nothing many times, which no limit of memory bounds.
+int rep(lua_State* L) {
+  std::size_t size = 0;
+  std::size_t between = 0;
+  luaL_checklstring(L, 1, &size);
+  luaL_checkinteger(L, 2);
+  luaL_optlstring(L, 3, "", &between);
+  if (size != 0 || between != 0) return stock_rep(L);
+  lua_pushliteral(L, "");
+  return 1;
+}
+
 }  // namespace
 
 int open_patterns(lua_State* L) {
-  const luaL_Reg functions[] = {
-      {"find", find}, {"match", match}, {"gmatch", gmatch}, {"format", format}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"find", find},     {"match", match}, {"gmatch", gmatch},
+                                {"format", format}, {"rep", rep},     {nullptr, nullptr}};
   static std::once_flag once;
   lua_getfield(L, -1, "format");
-  std::call_once(once, [L] { stock_format = lua_tocfunction(L, -1); });  // the same in every state
-  lua_pop(L, 1);
+  lua_getfield(L, -2, "rep");
+  std::call_once(once, [L] {  // the same in every state
+    stock_format = lua_tocfunction(L, -2);
+    stock_rep = lua_tocfunction(L, -1);
+  });
+  lua_pop(L, 2);
   luaL_setfuncs(L, functions, 0);
   lua_pushnil(L);
   push_waiting(L, "index");

@@ -1,4 +1,5 @@
 // table.concat, insert, move, remove and unpack: stock, unless metamethods of the table are functions. These may wait.
+// What moves very many elements is done in Lua too: nothing ends a loop in C, not a limit of time either.
 #include <lua.hpp>
 
 #include <array>
@@ -58,11 +59,34 @@ int call_twin(lua_State* L, std::size_t which) {
   return finish(L, LUA_OK, context);
 }
 
+constexpr lua_Unsigned kManyElements = 1 << 18;
+
+bool far_apart(lua_Integer first, lua_Integer last) noexcept {
+  return last > first && static_cast<lua_Unsigned>(last) - static_cast<lua_Unsigned>(first) > kManyElements;
+}
+
+/// Whether insert or remove has very many elements to move: those behind the second of `arguments`.
+bool moves_many(lua_State* L, int arguments) noexcept {
+  if (lua_gettop(L) < arguments || lua_type(L, 1) != LUA_TTABLE) return false;
+  const lua_Unsigned size = lua_rawlen(L, 1);
+  if (size <= kManyElements) [[likely]] return false;
+  int is_integer = 0;
+  const lua_Integer place = lua_tointegerx(L, 2, &is_integer);
+  return is_integer != 0 && far_apart(place, static_cast<lua_Integer>(size));
+}
+
+constexpr std::size_t kInsert = 1;
+constexpr std::size_t kRemove = 3;
+
 template <std::size_t which>
 int call(lua_State* L) {
   const TableFunction& function = functions[which];
-  if (!access_calls(L, 1, function.events)) [[likely]]
+  if (!access_calls(L, 1, function.events)) [[likely]] {
+    if constexpr (which == kInsert || which == kRemove) {
+      if (moves_many(L, which == kInsert ? 3 : 2)) [[unlikely]] return call_twin(L, which);
+    }
     return function.stock(L);
+  }
   if (function.demands && !is_like_table(L, 1, function.events)) return function.stock(L);  // which raises
   return call_twin(L, which);
 }
@@ -74,7 +98,8 @@ int call<kMove>(lua_State* L) {
   const int to = lua_gettop(L) < 5 || lua_isnil(L, 5) ? 1 : 5;
   const bool calls =
       to == 1 ? access_calls(L, 1, kReads | kWrites) : access_calls(L, 1, kReads) || access_calls(L, to, kWrites);
-  if (!calls || !is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites)) return functions[kMove].stock(L);
+  const bool many = lua_gettop(L) >= 4 && far_apart(lua_tointeger(L, 2), lua_tointeger(L, 3));
+  if ((!calls && !many) || !is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites)) return functions[kMove].stock(L);
   return call_twin(L, kMove);
 }
 

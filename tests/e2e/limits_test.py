@@ -20,6 +20,13 @@ local acts = {
   handler = function() return xpcall(error, function() while true do end end) end,
   words = function() error(setmetatable({}, {__tostring = function() while true do end end})) end,
   sort = function() table.sort({3, 2, 1}, function() while true do end end) end,
+  move = function() return #table.move({}, 1, math.maxinteger - 1, 2) end,
+  insert = function()
+    local holes = {}
+    for bit = 0, 61 do holes[1 << bit] = true end  -- of a length that nobody has written
+    while true do table.insert(holes, 1, true) end
+  end,
+  nothing = function() return #string.rep("", math.maxinteger) .. #string.rep("", -1) .. #string.rep("", 1, "x") end,
   pieces = function() while true do for _ = 1, 1000 do end evlua.yield() end end,
   rep = function() return #string.rep("x", 10000000000) end,
   recursion = function() local function f() return 1 + f() end return f() end,
@@ -45,7 +52,7 @@ return {
 }
 """)
 THREAD_SANITIZER = "thread" in os.environ.get("EVLUA_SANITIZE", "")  # no slice of Lua can be ended there
-ENDLESS = ("loop", "pcall", "wrapped", "sort", "group", "handler")
+ENDLESS = ("loop", "pcall", "wrapped", "sort", "group", "handler", "move", "insert")
 
 
 def get(port, path):
@@ -67,6 +74,7 @@ def test_processor_time():
     with program:
         for path in ("pieces", "pattern") + (() if THREAD_SANITIZER else ENDLESS):
             expect(program, port, path, 503, "CPU time limit exceeded")
+        check(get(port, "nothing") == (200, "000"), "nothing, many times", program.text)
         check(program.stop() == 0, program.text)
 
 

@@ -97,4 +97,20 @@ assert(select("#", table.unpack(list)) == 5 and select(2, table.unpack(list, 2, 
 assert(table.remove(list) == 4 and table.remove(list, 1) == 0 and #store == 3)
 assert(table.move(list, 1, 3, 2) == list and table.concat(store, ",") == "1,1,2,3")
 assert(table.move({7, 8}, 1, 2, 1, list) == list and table.concat(store, ",") == "7,8,2,3")
+
+-- Very many elements are moved in Lua, which limits of time can end; as by the stock functions.
+do
+  local many, t = 300000, {}
+  for i = 1, many do t[i] = i end
+  table.insert(t, 1, 0)
+  assert(#t == many + 1 and t[1] == 0 and t[2] == 1 and t[many + 1] == many)
+  assert(table.remove(t, 1) == 0 and #t == many and t[1] == 1 and t[many] == many)
+  assert(table.move(t, 1, many, 2) == t and t[1] == 1 and t[2] == 1 and t[many + 1] == many)
+  local copy = table.move(t, 2, many + 1, 1, {})
+  assert(#copy == many and copy[1] == 1 and copy[many] == many)
+  local ok, message = pcall(table.insert, t, -many, 2)
+  assert(not ok and message:find("position out of bounds", 1, true), message)
+  ok, message = pcall(table.move, t, math.mininteger, math.maxinteger, 1)
+  assert(not ok and message:find("too many elements to move", 1, true), message)
+end
 print "ok"
