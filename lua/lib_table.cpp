@@ -69,7 +69,8 @@ bool far_apart(lua_Integer first, lua_Integer last) noexcept {
 bool moves_many(lua_State* L, int arguments) noexcept {
   if (lua_gettop(L) < arguments || lua_type(L, 1) != LUA_TTABLE) return false;
   const lua_Unsigned size = lua_rawlen(L, 1);
-  if (size <= kManyElements) [[likely]] return false;
+  if (size <= kManyElements) [[likely]]
+    return false;
   int is_integer = 0;
   const lua_Integer place = lua_tointegerx(L, 2, &is_integer);
   return is_integer != 0 && far_apart(place, static_cast<lua_Integer>(size));
@@ -83,7 +84,8 @@ int call(lua_State* L) {
   const TableFunction& function = functions[which];
   if (!access_calls(L, 1, function.events)) [[likely]] {
     if constexpr (which == kInsert || which == kRemove) {
-      if (moves_many(L, which == kInsert ? 3 : 2)) [[unlikely]] return call_twin(L, which);
+      if (moves_many(L, which == kInsert ? 3 : 2)) [[unlikely]]
+        return call_twin(L, which);
     }
     return function.stock(L);
   }
@@ -99,7 +101,8 @@ int call<kMove>(lua_State* L) {
   const bool calls =
       to == 1 ? access_calls(L, 1, kReads | kWrites) : access_calls(L, 1, kReads) || access_calls(L, to, kWrites);
   const bool many = lua_gettop(L) >= 4 && far_apart(lua_tointeger(L, 2), lua_tointeger(L, 3));
-  if ((!calls && !many) || !is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites)) return functions[kMove].stock(L);
+  if ((!calls && !many) || !is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites))
+    return functions[kMove].stock(L);
   return call_twin(L, kMove);
 }
 

@@ -147,8 +147,8 @@ void take_from_environment(CLI::App& app, const std::string& own) {
     const std::string value = variable_value(name);
     if (value.empty() || is_settled(*option)) continue;
     const bool addresses = name == "listen" || name == "proxy-protocol" || name == "trusted-proxy";
-    sayings.push_back({option, is_list(*option) ? split(value, addresses) : std::vector<std::string>{value},
-                       known.back() + ": "});
+    sayings.push_back(
+        {option, is_list(*option) ? split(value, addresses) : std::vector<std::string>{value}, known.back() + ": "});
   }
   give(sayings);
   refuse_unknown_variables(known);
