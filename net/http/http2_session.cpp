@@ -1,7 +1,5 @@
 #include "net/http/http2_session.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -41,12 +39,6 @@ std::string_view text(const std::uint8_t* bytes, std::size_t size) noexcept {
 bool concerns_connection(std::string_view name) noexcept {
   return name == "connection" || name == "keep-alive" || name == "proxy-connection" || name == "upgrade" ||
          name == "transfer-encoding";
-}
-
-/// Not only its client's sending side.
-bool is_over(int socket) noexcept {
-  pollfd state{socket, 0, 0};
-  return ::poll(&state, 1, 0) == 1 && (state.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 }  // namespace
@@ -249,8 +241,7 @@ Task<void> Http2Session::serve(std::string_view received) {
     receiving_ = nullptr;
     connection_.came_ = receiving.done_at;
     if (!lease || lease->empty()) {
-      if (lease) end_input();
-      if (!lease && !finished()) lose();
+      if (!finished()) lose();
       break;
     }
     station_.counters().bytes_in.add(lease->size());
@@ -339,18 +330,6 @@ void Http2Session::lose() noexcept {
   if (receiving_ != nullptr) Worker::cancel(*receiving_);
 }
 
-/// The client sends no more. What it has asked for is answered, as over HTTP/1.
-void Http2Session::end_input() noexcept {
-  if (finished()) return;
-  if (streams_.empty()) return lose();
-  input_ended_ = true;
-  streams_.for_each([this](Http2Stream& stream) {
-    if (stream.closed || nghttp2_session_get_stream_remote_close(session_.get(), stream.id) == 1) return;
-    reset(stream.id, NGHTTP2_CANCEL);  // the rest of the request never comes
-  });
-  end_politely();
-}
-
 /// GOAWAY, then what is under way, then the end.
 void Http2Session::end_politely() noexcept {
   if (std::exchange(ending_, true)) return;
@@ -382,10 +361,6 @@ void Http2Session::abandon() noexcept {
 
 void Http2Session::check_deadlines(Instant now) noexcept {
   if (lost_) return;
-  if (input_ended_ && is_over(connection_.fd_)) {
-    lose();
-    return wake_sender();
-  }
   if (noticed_ || (streams_.empty() && now >= idle_deadline_)) end_politely();
   watch_rates(now);
   streams_.for_each([this, now](Http2Stream& stream) {

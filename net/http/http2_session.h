@@ -87,7 +87,6 @@ class Http2Session final : private Runnable {
   void watch_bodies(Duration passed) noexcept;
   void watch_responses(Duration passed) noexcept;
   void lose() noexcept;
-  void end_input() noexcept;
   void end_politely() noexcept;
   void time_out(Http2Stream& stream) noexcept;
   void take_turns(const Http2Stream& stream) noexcept;
@@ -135,12 +134,11 @@ class Http2Session final : private Runnable {
   std::uint32_t refusals_ = 0;  // for now, since the last pause
   bool pausing_ = false;        // nothing is received
   bool sender_ended_ = false;
-  bool broken_ = false;       // nghttp2 makes no sense of what comes
-  bool lost_ = false;         // nothing can be received, or nothing shall be
-  bool input_ended_ = false;  // the client sends no more, and may take answers
-  bool ending_ = false;       // GOAWAY was sent
-  bool timed_out_ = false;    // a stream was reset for its client's slowness
-  bool noticed_ = false;      // the client was told that GOAWAY is about to come
+  bool broken_ = false;     // nghttp2 makes no sense of what comes
+  bool lost_ = false;       // nothing can be received, or nothing shall be
+  bool ending_ = false;     // GOAWAY was sent
+  bool timed_out_ = false;  // a stream was reset for its client's slowness
+  bool noticed_ = false;    // the client was told that GOAWAY is about to come
 };
 
 }  // namespace evlua::http

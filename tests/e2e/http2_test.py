@@ -580,43 +580,6 @@ def test_clients_that_go():
         check(program.stop() == 0, program.text)
 
 
-def test_clients_that_only_end_their_side():
-    """What was asked for as a whole is answered as a whole, as over HTTP/1."""
-    program, port = serve("--workers", "2")
-    with program:
-        with Client(port) as client:
-            client.until(lambda kind, flags, at, payload: kind == 4 and flags & 1)
-            for stream, path in ((1, "/slow"), (3, "/stream"), (5, "/what")):
-                client.request(stream, path)
-            client.request(7, "/size", ends=False, method="POST")
-            client.send(frame(0, 0, 7, b"part of it"))
-            client.socket.shutdown(socket.SHUT_WR)
-            bodies, resets, goaways = {1: b"", 3: b"", 5: b""}, [], []
-            while got := client.read():
-                kind, _, stream, payload = got
-                if kind == 0:
-                    bodies[stream] += payload
-                if kind == 3:
-                    resets.append(stream)
-                if kind == 7:
-                    goaways.append(struct.unpack(">I", payload[4:8])[0])
-            check(bodies[1] == b"slow" and bodies[3] == b"part 1\npart 2\npart 3\n", bodies)
-            check(bodies[5].startswith(b"GET /what 2.0 x"), bodies)
-            check(resets == [7] and goaways == [0], resets, goaways)
-        # Those who have gone altogether are missed nevertheless.
-        curl(port, "/")
-        before = open_descriptors(program)
-        for _ in range(5):
-            with Client(port, struct.pack(">HI", 4, 0)) as client:  # takes nothing, which costs it 30 s
-                client.request(1, "/big")
-                client.until(lambda kind, flags, at, _: kind == 1 and at == 1)
-        began = time.monotonic()
-        while open_descriptors(program) > before:
-            check(time.monotonic() - began < LIMIT, "descriptors are left open")
-            select.select([], [], [], 0.02)
-        check(program.stop() == 0, program.text)
-
-
 def test_stop_lets_streams_end():
     program, port = serve("--workers", "2")
     with program:
