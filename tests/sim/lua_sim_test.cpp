@@ -283,10 +283,10 @@ TEST_CASE("deferred calls for which no memory is found are told of") {
   const std::uint64_t count = run_program(run).refusable;
   run.refusals = 2;
   long lost = 0;
-  for_each_step(count, [&](std::uint64_t step) {
+  for (std::uint64_t step = 1; step <= count; ++step) {  // all of them: the one that matters must be there
     run.refuse_at = step;
     lost += run_program(run).lost_calls;
-  });
+  }
   CHECK(lost > 0);
 }
 
