@@ -58,7 +58,7 @@ std::size_t peak_of(std::size_t live, std::size_t max) {
 }
 
 TEST_CASE("the limit is not reached by garbage") {
-  for (const std::size_t live : {8, 10, 12, 13}) {
+  for (const std::size_t live : {8U, 10U, 12U, 13U}) {
     CAPTURE(live);
     CHECK(peak_of(live * kMiB, kMax) < kMax);
   }
