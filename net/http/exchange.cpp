@@ -94,7 +94,6 @@ void Exchange::reset_stream() noexcept {
   input_ = {};
   input_bytes_.release();
   pending_.clear();
-  held_.set(connection_->held_output(), 0);
   arrived_.release();
   input_last_ = arrived_last_ = output_ended_ = head_ready_ = false;
   announced_length_.reset();

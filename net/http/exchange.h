@@ -35,7 +35,6 @@
 #include "net/http/encoder_place.h"
 #include "net/http/file_body.h"
 #include "net/http/forwarded.h"
-#include "net/http/held_output.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/patience.h"
@@ -329,11 +328,9 @@ class Exchange {
   /// Where response bytes go, locked if the exchange is deferred.
   Bytes& lock_output() noexcept;
   void unlock_output() noexcept;
-  void count_pending() noexcept;
   void end_output() noexcept;
   Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
   Task<Result<std::size_t>> await_window();
-  bool holds_too_much() const noexcept;
   Task<Result<void>> await_delivery(Instant deadline);
   /// What was delivered becomes the connection's input. False: there is nothing.
   bool take_arrived() noexcept;
@@ -420,7 +417,6 @@ class Exchange {
   std::unique_ptr<FileBody> attached_;
   std::unique_ptr<const ForwardedClient> client_;  // once somebody has asked
   Bytes pending_;                                  // deferred: output on its way to the connection, under lock_
-  HeldOutput::Share held_;                         // stream_: of pending_
   Framing framing_ = Framing::none;
   bool keep_alive_ = true;
   bool may_compress_ = true;

@@ -103,12 +103,10 @@ Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
       const Result<void> turn = co_await turn_to_compress(deadline);
       if (!turn) co_return turn;
     }
-    const bool bit_by_bit = holds_too_much();
-    const std::size_t most = bit_by_bit ? HeldOutput::kFree : coding_ ? kPackedInOneGo : kSliceBytes;
-    const std::string_view slice = chunk.substr(0, most);
+    const std::string_view slice = chunk.substr(0, coding_ ? kPackedInOneGo : kSliceBytes);
     chunk.remove_prefix(slice.size());
     append_output(slice, chunk.empty());
-    const Result<void> drained = co_await wait_below(bit_by_bit ? 1 : limits_->output_bytes, deadline);
+    const Result<void> drained = co_await wait_below(limits_->output_bytes, deadline);
     if (!drained) co_return drained;
   }
   co_return Result<void>();
@@ -127,7 +125,7 @@ Task<Result<std::size_t>> Exchange::room() {
   if (stream_ != nullptr) {
     const Result<std::size_t> window = co_await await_window();
     if (!window) co_return window;
-    most = holds_too_much() ? HeldOutput::kFree : std::clamp(*window, kLeastPiece, most);
+    most = std::clamp(*window, kLeastPiece, most);
   }
   if (coding_) {
     const Result<void> turn = co_await turn_to_compress(kNever);
@@ -141,8 +139,7 @@ Task<Result<std::size_t>> Exchange::room() {
 bool Exchange::try_write(std::string_view chunk, Result<void>& out) noexcept {
   EVLUA_DCHECK(deferred_);
   lock_.lock();
-  const std::size_t most = holds_too_much() ? HeldOutput::kFree : limits_->output_bytes;
-  const bool full = pending_.size() + chunk.size() >= most && error_.code == 0;
+  const bool full = pending_.size() + chunk.size() >= limits_->output_bytes && error_.code == 0;
   lock_.unlock();
   if (full) return false;
   out = prepare_write(chunk);
@@ -286,7 +283,6 @@ void Exchange::append_output(std::string_view piece, bool last) noexcept {
   if (coding_) piece = pack(piece, last ? Compressor::Then::flush : Compressor::Then::go_on);
   lock_.lock();
   if (error_.code == 0 && !piece.empty()) append_chunk(pending_, piece);
-  count_pending();
   lock_.unlock();
   notify(kOutput);
 }

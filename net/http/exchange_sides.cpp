@@ -13,11 +13,6 @@
 
 namespace evlua::http {
 
-namespace {
-/// What the streams of a connection may hold, in `output_bytes`.
-constexpr std::size_t kHeldBuffers = 8;
-}  // namespace
-
 void Exchange::notify(std::uint8_t bits) noexcept {
   if (!deferred_) return;
   Connection& connection = *connection_;
@@ -45,18 +40,7 @@ Bytes& Exchange::lock_output() noexcept {
 }
 
 void Exchange::unlock_output() noexcept {
-  count_pending();
   if (deferred_) lock_.unlock();
-}
-
-/// What waits in pending_ is counted. REQUIRES: lock_, if deferred
-void Exchange::count_pending() noexcept {
-  if (stream_ != nullptr) held_.set(connection_->held_output(), pending_.size());
-}
-
-/// All streams of the connection together: each may go on only as its own client takes what it wrote.
-bool Exchange::holds_too_much() const noexcept {
-  return stream_ != nullptr && connection_->held_output().bytes() >= kHeldBuffers * limits_->output_bytes;
 }
 
 /// HTTP/2: what is pending is the rest.
@@ -206,7 +190,6 @@ void Exchange::break_off(const Error& error) noexcept {
   delivered_ = true;
   error_ = error;
   pending_.clear();
-  count_pending();
   const bool wake = std::exchange(waiting_, false);
   lock_.unlock();
   if (!deferred_) return;

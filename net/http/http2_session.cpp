@@ -147,8 +147,6 @@ struct Http2Session::Callbacks {
     stream.out_at += size;
     stream.response.moved(size);
     own.sent_ += size;
-    if (stream.out_at == stream.out.size() && !stream.last) own.take_output(stream);
-    own.count_output(stream);
     return 0;
   }
 
@@ -420,7 +418,6 @@ Http2Stream& Http2Session::open(std::int32_t id) noexcept {
 void Http2Session::release(Http2Stream& stream) noexcept {
   List<Http2Stream>::erase(stream);
   std::unique_ptr<Http2Stream> owned(&stream);
-  stream.held.set(connection_.held_output(), 0);
   if (streams_.empty()) {
     const Duration patience = timed_out_ ? 0 : station_.limits().keep_alive_timeout;
     idle_deadline_ = deadline_after(station_.worker().now(), patience);
@@ -520,7 +517,6 @@ void Http2Session::given_back(Http2Stream& stream) noexcept {
     } else {
       stream.out.append(exchange.pending_.view());
       stream.last = true;
-      count_output(stream);
     }
   }
   recycle_exchange(stream);
@@ -542,15 +538,9 @@ void Http2Session::take_output(Http2Stream& stream) noexcept {
   stream.out.swap(exchange.pending_);
   stream.last = exchange.output_ended_;
   exchange.sending_ = !stream.out.empty();
-  exchange.count_pending();
   const bool wake = std::exchange(exchange.waiting_, false);
   exchange.lock_.unlock();
-  count_output(stream);
   if (wake) exchange.drained_.set();
-}
-
-void Http2Session::count_output(Http2Stream& stream) noexcept {
-  stream.held.set(connection_.held_output(), stream.out.size() - stream.out_at);
 }
 
 /// Asked for more of the body than there is: how much the windows let through.

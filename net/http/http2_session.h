@@ -20,7 +20,6 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/http/exchange.h"
-#include "net/http/held_output.h"
 #include "net/http/rate_watch.h"
 
 namespace evlua::http {
@@ -36,7 +35,6 @@ struct Http2Stream : ListNode {
   Exchange* exchange = nullptr;  // null once the handler is done and has said everything
   Bytes out;                     // of the body, on its way
   std::size_t out_at = 0;        // what of it nghttp2 has taken
-  HeldOutput::Share held;        // of what it has not
   std::int32_t id = 0;
   Instant head_deadline = kNever;  // of the request's head
   Instant handler_deadline = kNever;
@@ -97,7 +95,6 @@ class Http2Session final : private Runnable {
   void release(Http2Stream& stream) noexcept;
   void answer(Http2Stream& stream, bool has_body) noexcept;
   void take_output(Http2Stream& stream) noexcept;
-  void count_output(Http2Stream& stream) noexcept;
   void offer_window(Http2Stream& stream) noexcept;
   void given_back(Http2Stream& stream) noexcept;
   void tell_end(Http2Stream& stream) noexcept;

@@ -11,7 +11,7 @@ import time
 
 from attackers import (APP, CHUNKED, DATA, GET, GOAWAY, HEADERS, POST, PREFACE, RST_STREAM, SANITIZED, SETTINGS,
                        SHUT_WINDOW, WINDOW_UPDATE, Frames, Server, answer_on, eventually, frame, head, rest_of)
-from support import EVLUASERVER, LIMIT, Program, check, exchange, main, temporary
+from support import EVLUASERVER, LIMIT, Program, check, exchange, main
 
 FOLDER = tempfile.mkdtemp()
 with open(os.path.join(FOLDER, "big"), "wb") as file:
@@ -364,51 +364,6 @@ def test_a_slow_client_may_have_many_streams():
                 time.sleep(0.05)
             s.sendall(b"".join(frame(DATA, 1, stream) for stream in streams))
             frames.until(lambda: frames.body == b"900" * 20)
-
-
-def test_many_shut_windows_hold_little():
-    """What handlers write for them waits in the handlers, and one whose window is open goes on."""
-    app = temporary("""
-        local piece, size = ("x"):rep(65536), 128 * 65536
-        local started, written = 0, 0
-        return function(req, res)
-          if req.path == "/held" then return res:text(started .. " " .. written) end
-          started = started + 1
-          for _ = 1, size / #piece do
-            if not res:write(piece) then return end
-            written = written + #piece
-          end
-        end
-        """)
-    with Server("--workers", "1", app=app) as server, server.connect(PREFACE + frame(SETTINGS, 0, 0, SHUT_WINDOW)) as s:
-        frames = Frames(s)
-        s.sendall(b"".join(head(stream, "GET", "/") for stream in range(1, 241, 2)))
-        asking = 241
-
-        def held():
-            nonlocal asking
-            s.sendall(head(asking, "GET", "/held") + frame(WINDOW_UPDATE, 0, asking, struct.pack(">I", 1000)))
-            frames.until(lambda: any(entry[:2] == (DATA, asking) for entry in frames.seen))
-            answer = next(entry[2] for entry in frames.seen if entry[:2] == (DATA, asking))
-            asking += 2
-            return [int(number) for number in answer.split()]
-
-        eventually(lambda: held()[0] == 120)
-        check(held()[1] <= 16 * 65536, "they go on without their client", held())
-        s.sendall(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 24)) +
-                  frame(WINDOW_UPDATE, 0, 5, struct.pack(">I", 1 << 24)))
-        got = 0
-
-        def whole():
-            nonlocal got
-            got += sum(len(payload) for kind, stream, payload in frames.seen if (kind, stream) == (DATA, 5))
-            frames.seen = [entry for entry in frames.seen if entry[0] not in (DATA, WINDOW_UPDATE)]
-            return got >= 128 * 65536
-
-        frames.until(whole)
-        check(got == 128 * 65536, got)
-        check(held()[1] <= (128 + 16) * 65536, "the others still wait")
-    os.unlink(app)
 
 
 def test_requests_of_an_http2_connection():
