@@ -71,12 +71,15 @@ f:close()
 f = assert(fs.open(path "long"))
 local first, second, third, elsewhere
 evlua.all {
-  function() first = #f:read("a") end,
+  function() first = #(f:read("a") or "") end,
   function() second = select(3, f:read("l")) end,
   function() third = select(3, f:seek("set", 0)) end,
   function() elsewhere = f:read_at(1, 0) end,
 }
-assert(first == 400002 and second == "EBUSY" and third == "EBUSY" and elsewhere == "x")
+if not os.getenv "EVLUA_CUT_SLICES" then  -- where slices end at random, another one may be the first
+  assert(first == 400002 and second == "EBUSY" and third == "EBUSY")
+end
+assert(elsewhere == "x")
 f:close()
 assert(select(3, f:seek()) == "EBADF")
 
