@@ -212,7 +212,8 @@ TEST_CASE_TEMPLATE("an accept without a free descriptor fails with EMFILE, and t
     const int listener = h.listen(address, length);
     // Once without the shortage: a sanitizer needs descriptors itself when it checks something for the first time.
     h.pair(Family::tcp);
-    h.close(h.open(h.path("warm"), O_RDWR | O_CREAT));
+    const std::string path = h.path("file");
+    h.close(h.open(path, O_RDWR | O_CREAT));
     for (const bool accept_first : {false, true}) {
       const int client = h.socket();
       TestOp connect;
@@ -229,7 +230,7 @@ TEST_CASE_TEMPLATE("an accept without a free descriptor fails with EMFILE, and t
         if (!accept_first) h.submit(accept);
         CHECK(h.finish(accept) == -EMFILE);
         TestOp open;
-        set_open(open, h.path("file"), O_RDWR | O_CREAT);
+        set_open(open, path, O_RDWR | O_CREAT);
         CHECK(h.run(open) == -EMFILE);
       }
       set_accept(accept, listener);

@@ -75,12 +75,14 @@ inline void set_poll(TestOp& op, int fd, std::uint32_t events) {
   op.args.poll = {events};
 }
 
+/// The operation borrows `path`.
 inline void set_open(TestOp& op, const std::string& path, int flags, mode_t mode = 0644) {
   op.renew();
   op.code = OpCode::open;
   op.fd = AT_FDCWD;
   op.args.open = {path.c_str(), flags, mode};
 }
+void set_open(TestOp& op, std::string&& path, int flags, mode_t mode = 0644) = delete;
 
 inline void set_read(TestOp& op, int fd, void* data, std::size_t size, std::int64_t offset = -1) {
   op.renew();
