@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <optional>
+#include <sstream>
 #include <utility>
+
+#include "core/whole_file.h"
 
 namespace evlua::lua {
 
@@ -106,7 +108,7 @@ const std::string* file_of(std::string_view name, const std::vector<std::string>
 
 /// False, and nothing is added, if there is no such line any more.
 bool append_excerpt(std::string& out, const std::string& file, int wanted) {
-  std::ifstream stream(file);
+  std::istringstream stream(read_whole_file(file).value_or(""));
   std::string rows;
   std::string line;
   bool found = false;

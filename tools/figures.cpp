@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <numeric>
+#include <sstream>
+
+#include "core/whole_file.h"
 
 namespace evlua::tools {
 
@@ -75,7 +77,8 @@ ProcessFigures process_figures() {
   ProcessFigures figures;
   std::uint64_t whole_pages = 0;
   std::uint64_t resident_pages = 0;
-  if (std::ifstream("/proc/self/statm") >> whole_pages >> resident_pages) {
+  std::istringstream pages(read_whole_file("/proc/self/statm").value_or(""));
+  if (pages >> whole_pages >> resident_pages) {
     figures.resident_bytes = resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
   if (DIR* folder = ::opendir("/proc/self/fd")) {

@@ -11,11 +11,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 
 #include "core/io_await.h"
 #include "core/log_file.h"
 #include "core/scope.h"
+#include "core/whole_file.h"
 #include "core/worker.h"
 #include "tools/environment.h"
 
@@ -24,6 +24,9 @@ namespace evlua::tools {
 namespace {
 
 Task<void> pass_by() { co_return; }
+
+/// What a pid file holds.
+std::string pid_line(pid_t pid) { return std::to_string(pid) + "\n"; }
 
 /// Half of what the manager waits for.
 Duration watchdog_interval() noexcept {
@@ -65,8 +68,7 @@ Task<void> feed_watchdog(Scheduler& scheduler) {
 }
 
 PidFile::~PidFile() {
-  long written = 0;
-  if (path_.empty() || !(std::ifstream(path_) >> written) || written != ::getpid()) return;
+  if (path_.empty() || read_whole_file(path_).value_or("") != pid_line(::getpid())) return;
   if (::unlink(path_.c_str()) != 0) (void)!::truncate(path_.c_str(), 0);
 }
 
@@ -97,12 +99,9 @@ namespace {
 /// Renamed into place: whoever reads it finds a whole one. 0 or an errno.
 int replace_file(const std::string& path, const std::string& text) {
   const std::string temporary = path + "." + std::to_string(::getpid());
-  errno = 0;
-  std::ofstream file(temporary);
-  file << text;
-  file.close();
-  if (file && ::rename(temporary.c_str(), path.c_str()) == 0) return 0;
-  const int error = errno != 0 ? errno : EIO;
+  const Result<void> written = write_whole_file(temporary, text);
+  if (written && ::rename(temporary.c_str(), path.c_str()) == 0) return 0;
+  const int error = written ? errno : written.error().code;
   (void)::unlink(temporary.c_str());
   return error;
 }
@@ -122,7 +121,7 @@ int overwrite_file(const std::string& path, const std::string& text) {
 
 Result<void> PidFile::write(const std::string& path) {
   if (path.empty()) return {};
-  const std::string text = std::to_string(::getpid()) + "\n";
+  const std::string text = pid_line(::getpid());
   int error = replace_file(path, text);
   if (error == EACCES || error == EPERM || error == EROFS) {
     const int second = overwrite_file(path, text);

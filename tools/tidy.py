@@ -9,6 +9,7 @@ Prints `file:line: rule: message` for each finding and exits with 1 if there is 
     columns     lines of at most 120 characters
     function    functions of at most 70 lines, not counting tables in them
     coroutine   shapes that g++ 12 miscompiles or that outlive their captures
+    descriptor  what opens a descriptor keeps child processes from inheriting it
     header      headers open with prose and `#pragma once`
     leftover    no notes to oneself
     dead        headers that nobody includes, sources that no target compiles
@@ -156,6 +157,24 @@ def check_header(tree, path, text):
         tree.find(path, 1, "header", "#pragma once comes first")
 
 
+# What opens a descriptor: by streams and calls that cannot say close-on-exec, or by those that can.
+OPENS = re.compile(r"\bstd::w?(?P<stream>[io]?fstream|filebuf)\b"
+                   r"|(?<![\w>])::(?P<plain>accept|creat|dup|epoll_create|inotify_init|pipe|popen)\s*\("
+                   r"|(?<![\w>])::(?P<flagged>accept4|epoll_create1|eventfd|inotify_init1|memfd_create|mkostemp|open"
+                   r"|openat|pipe2|socket|socketpair)\s*\("
+                   r"|\b(?P<mode>fopen)\s*\(")
+
+
+def check_descriptors(tree, path, text, code):
+    for match in OPENS.finditer(code):
+        arguments = text[match.end():closing(code, match.end() - 1)]
+        kept = match["flagged"] and "CLOEXEC" in arguments
+        kept = kept or match["mode"] and re.search(r'"[^"]*e[^"]*"\s*$', arguments)
+        if not kept:
+            tree.find(path, line_of(code, match.start()), "descriptor",
+                      f"{match.group().rstrip('( ')} without close-on-exec: a child would inherit it")
+
+
 SCOPE = re.compile(r'^\s*(template\s*<.*>\s*)?(requires\b.*\s)?(export\s+)?'
                    r'((inline\s+)?namespace|class|struct|union|enum|extern\s*"\s*")(?!\w)', re.S)
 
@@ -299,6 +318,8 @@ def check(root):
         if path.endswith((".h", ".cpp")):
             code = blank(text)
             check_functions(tree, path, code)
+            if path.split("/")[0] in LAYERS:
+                check_descriptors(tree, path, text, code)
             check_lambda_coroutines(tree, path, code)
             check_conditions(tree, path, code)
             check_awaits(tree, path, code)

@@ -4,10 +4,11 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
+#include <sstream>
 
 #include "backends/uring/ring.h"
+#include "core/whole_file.h"
 
 namespace evlua {
 namespace {
@@ -87,9 +88,9 @@ const char* missing_operation(Ring& ring) {
 
 UringSurroundings look_around() {
   UringSurroundings around;
-  std::ifstream("/proc/sys/kernel/io_uring_disabled") >> around.disabled_sysctl;
+  std::istringstream(read_whole_file("/proc/sys/kernel/io_uring_disabled").value_or("")) >> around.disabled_sysctl;
   if (around.disabled_sysctl < 0 || around.disabled_sysctl > 2) around.disabled_sysctl = -1;
-  std::ifstream status("/proc/self/status");
+  std::istringstream status(read_whole_file("/proc/self/status").value_or(""));
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("Seccomp:")) around.seccomp = line.find_first_of("12", 8) != std::string::npos;
   }

@@ -14,15 +14,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <ctime>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/whole_file.h"
 #include "net/tls/errors.h"
 #include "net/tls/ocsp.h"
 
@@ -102,13 +100,9 @@ int no_password(char*, int, int, void*) { return 0; }
 // -- files ----------------------------------------------------------------------------------------------------------
 
 tl::expected<std::string, std::string> read_file(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad() || !file.is_open()) {
-    return tl::unexpected("cannot read '" + path + "': " + std::strerror(errno != 0 ? errno : EIO));
-  }
-  return text;
+  Result<std::string> text = read_whole_file(path);
+  if (!text) return tl::unexpected("cannot read '" + path + "': " + std::strerror(text.error().code));
+  return std::move(*text);
 }
 
 bssl::UniquePtr<BIO> bio_of(const std::string& text) {

@@ -109,6 +109,21 @@ class Coroutine(unittest.TestCase):
             self.assertEqual(body(code), [], code)
 
 
+class Descriptor(unittest.TestCase):
+    def test_what_a_child_would_inherit(self):
+        for code in ["std::ifstream in(a);", "std::ofstream(path) << 1;", "std::filebuf f;", 'std::fopen(path, "r");',
+                     'fopen("e", "w");', "int fd = ::open(path, O_RDONLY);", "::accept(fd, nullptr, 0);", "::dup(1);",
+                     "::pipe(ends);", "int s = ::socket(\n    AF_UNIX, SOCK_STREAM, 0);"]:
+            self.assertEqual(body(code), [(1, "descriptor")], code)
+            self.assertEqual(findings({"tests/core/a_test.cpp": code}), [], code)
+
+    def test_what_no_child_gets(self):
+        for code in ["std::istringstream in(text);", 'std::fopen(path, "re");', "::open(path, O_RDONLY | O_CLOEXEC);",
+                     "int s = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);", "log.open(path);",
+                     "File::open(path);", "state->accept(fd);", "// ::open(path)", 'g("std::ifstream");']:
+            self.assertEqual(body(code), [], code)
+
+
 class Looks(unittest.TestCase):
     def test_columns(self):
         self.assertEqual(findings({"core/a.cpp": "//" + "x" * 118 + "\n//" + "x" * 119 + "\n"}),
