@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/start_thread.h"
 #include "core/trace.h"
 
 namespace evlua {
@@ -72,28 +73,20 @@ struct BlockingPool::Shared {
 
 /// REQUIRES: the lock is held. False when the system gives no more threads.
 bool BlockingPool::Shared::start_thread(const std::shared_ptr<Shared>& self) noexcept {
-  auto* held = new std::shared_ptr<Shared>(self);
   // The thread looks itself up by its handle, under the lock that we hold until the record is complete.
   threads.emplace_back();
   // It inherits the mask: there is no moment in which it could take a signal of the process.
   const sigset_t mask = pool_thread_mask();
   sigset_t previous;
   ::pthread_sigmask(SIG_SETMASK, &mask, &previous);
-  const int error = ::pthread_create(
-      &threads.back().handle, nullptr,
-      [](void* argument) -> void* {
-        const std::unique_ptr<std::shared_ptr<Shared>> shared(static_cast<std::shared_ptr<Shared>*>(argument));
-        thread_main(*shared);
-        return nullptr;
-      },
-      held);
+  Result<std::thread> thread = evlua::start_thread([self] { thread_main(self); });
   ::pthread_sigmask(SIG_SETMASK, &previous, nullptr);
-  if (error != 0) {
+  if (!thread) {
     threads.pop_back();
-    delete held;
     return false;
   }
-  ::pthread_detach(threads.back().handle);
+  threads.back().handle = thread->native_handle();
+  thread->detach();
   return true;
 }
 

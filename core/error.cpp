@@ -69,6 +69,7 @@ const char* Error::name() const noexcept {
   switch (static_cast<Errc>(code)) {
     case Errc::end_of_file: return "EOF";
     case Errc::too_large: return "ELIMIT";
+    case Errc::no_thread: return "EAGAIN";
   }
   return "EUNKNOWN";
 }
@@ -82,6 +83,9 @@ std::string Error::message() const {
   switch (static_cast<Errc>(code)) {
     case Errc::end_of_file: return "end of file";
     case Errc::too_large: return "limit exceeded";
+    case Errc::no_thread:
+      return "no thread can be started: raise the limits on threads and processes (ulimit -u; TasksMax= in a systemd "
+             "unit; pids of a container) or on memory";
   }
   return "unknown error " + std::to_string(code);
 }

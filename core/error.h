@@ -20,6 +20,7 @@ enum class ErrorDomain : std::uint8_t {
 enum class Errc : std::int32_t {
   end_of_file = 1,  ///< "EOF": the peer or the file ended
   too_large,        ///< "ELIMIT": a size limit of ours was reached
+  no_thread,        ///< "EAGAIN": the system gives no more threads; its own words for that tell nothing
 };
 
 struct Error {

@@ -1,12 +1,15 @@
 // Start and stop, in numbered steps.
 //
-// Start: 1. worker 0 starts its backend on the calling thread, the others on theirs; 2. if one cannot, all end and the
-// error is returned; 3. the main task starts on worker 0.
+// Start: 1. worker 0 starts its backend on the calling thread, the others on theirs; 2. if one cannot, or has none, all
+// end and the error is returned; 3. the main task starts on worker 0.
 // Stop: 1. the main task ends, and with it, since tasks are structured, everything it spawned; 2. `stopping` is set and
 // every worker is woken; 3. each worker ends when it has no work and no operation in flight; 4. the threads are joined.
 #include "core/scheduler.h"
 
 #include <barrier>
+#include <utility>
+
+#include "core/start_thread.h"
 
 namespace evlua {
 
@@ -32,7 +35,15 @@ Result<int> Scheduler::run(Task<int> main) {
   };
 
   std::vector<std::thread> threads;
-  for (unsigned index = 1; index < worker_count(); ++index) threads.emplace_back(thread_main, index);
+  for (unsigned index = 1; index < worker_count(); ++index) {
+    Result<std::thread> thread = start_thread([&thread_main, index] { thread_main(index); });
+    if (!thread) {
+      outcomes[index] = fail(thread.error());
+      (void)started.arrive(worker_count() - index);  // for all that are missing: the others wait for them
+      break;
+    }
+    threads.push_back(std::move(*thread));
+  }
 
   outcomes[0] = start(0);
   started.arrive_and_wait();

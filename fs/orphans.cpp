@@ -11,8 +11,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "core/start_thread.h"
 
 namespace evlua::fs {
 
@@ -29,7 +30,8 @@ class Orphanage {
   }
 
  private:
-  /// The thread ends with the process. It shall not be the one that gets a signal.
+  /// The thread ends with the process. It shall not be the one that gets a signal. Where there is none to be had, the
+  /// next orphan tries again.
   void begin() noexcept {
     wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_ < 0) return;
@@ -37,8 +39,11 @@ class Orphanage {
     sigset_t before;
     sigfillset(&all);
     (void)::pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::thread([this] { collect(); }).detach();
+    Result<std::thread> thread = start_thread([this] { collect(); });
     (void)::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (thread) return thread->detach();
+    (void)::close(wake_);
+    wake_ = -1;
   }
 
   [[noreturn]] void collect() noexcept {

@@ -9,7 +9,9 @@
 #include <iterator>
 #include <memory>
 #include <tuple>
+#include <utility>
 
+#include "core/start_thread.h"
 #include "lua/bridge.h"
 #include "lua/stack.h"
 
@@ -90,13 +92,21 @@ SignalHub::SignalHub(std::initializer_list<Action> actions) {
     ::pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
     ::signal(SIGPIPE, SIG_DFL);
   });
-  thread_ = std::thread([this] { receive(); });
+}
+
+Result<void> SignalHub::start() {
+  Result<std::thread> thread = start_thread([this] { receive(); });
+  if (!thread) return fail(thread.error());
+  thread_ = std::move(*thread);
+  return {};
 }
 
 SignalHub::~SignalHub() {
   detach();
-  ::pthread_kill(thread_.native_handle(), stop_signal());
-  thread_.join();
+  if (thread_.joinable()) {
+    ::pthread_kill(thread_.native_handle(), stop_signal());
+    thread_.join();
+  }
   hub = nullptr;
 }
 

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <thread>
 
+#include "core/error.h"
 #include "core/runnable.h"
 #include "lua/vm.h"
 
@@ -29,10 +30,15 @@ class SignalHub {
   /// Until the hub is made these signals wait for it, for the calling thread and those that it starts.
   static void hold_back(std::initializer_list<int> signals) noexcept;
 
-  /// Blocks the signals in the calling thread and starts the receiver. Make it before any other thread, once. The
-  /// actions hold for signals that came before, too.
+  /// Blocks the signals in the calling thread. Make it before any other thread, once. The actions hold for signals that
+  /// came before, too.
   explicit SignalHub(std::initializer_list<Action> actions = {});
   ~SignalHub();
+  SignalHub(const SignalHub&) = delete;
+  SignalHub& operator=(const SignalHub&) = delete;
+
+  /// Starts the receiver. Once.
+  Result<void> start();
 
   static SignalHub* instance() noexcept;
 

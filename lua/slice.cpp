@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/start_thread.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
 #include "lua/fiber.h"
@@ -213,7 +214,13 @@ SliceMonitor::SliceMonitor() {
   action.sa_flags = SA_RESTART;
   ::sigaction(SIGURG, &action, nullptr);
   instance_ = this;
-  thread_ = std::thread([this] { watch(); });
+}
+
+Result<void> SliceMonitor::start() {
+  Result<std::thread> thread = start_thread([this] { watch(); });
+  if (!thread) return fail(thread.error());
+  thread_ = std::move(*thread);
+  return {};
 }
 
 SliceMonitor::~SliceMonitor() {
@@ -223,7 +230,7 @@ SliceMonitor::~SliceMonitor() {
     stopping_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   instance_ = nullptr;
   ::signal(SIGURG, SIG_IGN);
 }

@@ -17,19 +17,23 @@
 #include <mutex>
 #include <thread>
 
+#include "core/error.h"
 #include "core/time.h"
 
 namespace evlua::lua {
 
 class Vm;
 
-/// One per process, for as long as time slices shall be enforced. Make it when SignalHub is there.
+/// One per process, for as long as time slices shall be enforced. Start it when SignalHub is there.
 class SliceMonitor {
  public:
   SliceMonitor();
   ~SliceMonitor();
   SliceMonitor(const SliceMonitor&) = delete;
   SliceMonitor& operator=(const SliceMonitor&) = delete;
+
+  /// Once.
+  Result<void> start();
 
  private:
   friend class Slice;

@@ -8,6 +8,7 @@
 
 #include "backends/select.h"
 #include "core/check.h"
+#include "core/start_thread.h"
 #include "net/http/listener_set.h"
 #include "tools/pages.h"
 
@@ -111,7 +112,9 @@ AdminServer::Started AdminServer::start(const net::Address& address, const std::
   made->pages_ = std::make_unique<Pages>(address.is_unix() ? nullptr : &names, std::move(figures));
   made->scheduler_ = std::make_unique<Scheduler>(Scheduler::Options{1}, backend->factory);
   std::future<Result<void>> listening = made->listening_.get_future();
-  made->thread_ = std::thread([&admin = *made] { admin.run_thread(); });
+  Result<std::thread> thread = start_thread([&admin = *made] { admin.run_thread(); });
+  if (!thread) return tl::unexpected("--admin: " + thread.error().message());
+  made->thread_ = std::move(*thread);
   const Result<void> outcome = listening.get();
   if (outcome) return made;
   return tl::unexpected("cannot listen on --admin " + address.to_string() + ": " + outcome.error().message());

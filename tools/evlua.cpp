@@ -12,6 +12,11 @@
 
 namespace {
 
+int complain(const evlua::Error& error) {
+  std::fprintf(stderr, "evlua: cannot start: %s\n", error.describe().c_str());
+  return 1;
+}
+
 /// Where nothing is named to be run, input is; and a prompt is where it was asked for, or where somebody types.
 void prepare_input(evlua::tools::ScriptCommandLine& line) {
   using namespace evlua::tools;
@@ -42,14 +47,13 @@ int main(int argc, char** argv) {
   begin_trace(line.runtime);
   lua::SignalHub signals;
   lua::SliceMonitor slices;
+  const Result<void> helped = start_helpers(signals, slices);
+  if (!helped) return complain(helped.error());
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code = scheduler.run(run_script(scheduler, line.script, signals));
   Trace::finish();
-  if (!code) {
-    std::fprintf(stderr, "evlua: cannot start: %s\n", code.error().describe().c_str());
-    return 1;
-  }
+  if (!code) return complain(code.error());
   if (line.runtime.stats) print_stats(scheduler);
   return *code;
 }

@@ -83,8 +83,11 @@ int run(ServerCommandLine& line, Prepared& prepared) {
   const Actions all = {{SIGHUP, reload_everything}, {SIGUSR1, Observer::reopen_logs}, {SIGUSR2, hand_over_soon}};
   lua::SignalHub signals(line.check ? none : all);
   lua::SliceMonitor slices;
-  const BackendChoice backend = choose_backend(line.runtime, false);
   StopLimit stop_limit(deadline_after(deadline_after(line.server.grace, line.server.stop_limit), kLastMoment));
+  Result<void> helped = start_helpers(signals, slices);
+  if (helped) helped = stop_limit.start();
+  if (!helped) return complain("cannot start: " + helped.error().describe());
+  const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code =
       scheduler.run(line.check ? check_server(scheduler, line.server)

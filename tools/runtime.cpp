@@ -13,7 +13,6 @@
 
 #include "core/decimal.h"
 #include "core/trace.h"
-#include "lua/slice.h"
 
 #ifndef EVLUA_VERSION
 #define EVLUA_VERSION "0.1.0"
@@ -61,6 +60,11 @@ void leave(int code) {
   if (auto* const action = at_leave.load()) action();
   Trace::finish();
   ::_exit(code);
+}
+
+Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices) {
+  const Result<void> started = signals.start();
+  return started ? slices.start() : started;
 }
 
 void print_stats(Scheduler& scheduler) {

@@ -5,6 +5,8 @@
 
 #include "backends/select.h"
 #include "core/scheduler.h"
+#include "lua/signals.h"
+#include "lua/slice.h"
 
 namespace evlua::tools {
 
@@ -32,6 +34,9 @@ void begin_trace(const RuntimeOptions& options);
 void set_at_leave(void (*action)()) noexcept;
 /// Ends the process now, with the timeline written.
 [[noreturn]] void leave(int code);
+
+/// Starts the threads that a program has besides its workers.
+Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices);
 
 /// What the workers have counted, on standard error.
 void print_stats(Scheduler& scheduler);

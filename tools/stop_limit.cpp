@@ -3,8 +3,10 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <utility>
 
 #include "core/log.h"
+#include "core/start_thread.h"
 #include "tools/runtime.h"
 
 namespace evlua::tools {
@@ -13,7 +15,12 @@ namespace {
 constexpr Duration kTooFar = 1000000 * kSecond;  // for the clocks to add it to what they say
 }  // namespace
 
-StopLimit::StopLimit(Duration limit) : limit_(limit), thread_([this] { watch(); }) {}
+Result<void> StopLimit::start() {
+  Result<std::thread> thread = start_thread([this] { watch(); });
+  if (!thread) return fail(thread.error());
+  thread_ = std::move(*thread);
+  return {};
+}
 
 StopLimit::~StopLimit() {
   {
@@ -21,7 +28,7 @@ StopLimit::~StopLimit() {
     ended_ = true;
   }
   changed_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void StopLimit::begin() noexcept {

@@ -8,18 +8,21 @@
 #include <mutex>
 #include <thread>
 
+#include "core/error.h"
 #include "core/time.h"
 
 namespace evlua::tools {
 
 class StopLimit {
  public:
-  explicit StopLimit(Duration limit);
+  explicit StopLimit(Duration limit) noexcept : limit_(limit) {}
   /// It has stopped in time.
   ~StopLimit();
   StopLimit(const StopLimit&) = delete;
   StopLimit& operator=(const StopLimit&) = delete;
 
+  /// Starts the thread. Once.
+  Result<void> start();
   /// From now on the time runs; only the first call counts. [any thread]
   void begin() noexcept;
   /// What is waited for now, as it is told. It lives for ever. [any thread]

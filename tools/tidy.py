@@ -10,6 +10,7 @@ Prints `file:line: rule: message` for each finding and exits with 1 if there is 
     function    functions of at most 70 lines, not counting tables in them
     coroutine   shapes that g++ 12 miscompiles or that outlive their captures
     descriptor  what opens a descriptor keeps child processes from inheriting it
+    thread      threads are started by core/start_thread.h, which tells when there is none to be had
     header      headers open with prose and `#pragma once`
     leftover    no notes to oneself
     dead        headers that nobody includes, sources that no target compiles
@@ -175,6 +176,15 @@ def check_descriptors(tree, path, text, code):
                       f"{match.group().rstrip('( ')} without close-on-exec: a child would inherit it")
 
 
+STARTS_THREAD = re.compile(r"\bstd::jthread\b|\bstd::async\b|\bpthread_create\b|\bstd::thread\s*\w*\s*[({]")
+
+
+def check_threads(tree, path, code):
+    for match in STARTS_THREAD.finditer(code):
+        if path != "core/start_thread.h":
+            tree.find(path, line_of(code, match.start()), "thread", "core/start_thread.h tells when there is none")
+
+
 SCOPE = re.compile(r'^\s*(template\s*<.*>\s*)?(requires\b.*\s)?(export\s+)?'
                    r'((inline\s+)?namespace|class|struct|union|enum|extern\s*"\s*")(?!\w)', re.S)
 
@@ -320,6 +330,7 @@ def check(root):
             check_functions(tree, path, code)
             if path.split("/")[0] in LAYERS:
                 check_descriptors(tree, path, text, code)
+                check_threads(tree, path, code)
             check_lambda_coroutines(tree, path, code)
             check_conditions(tree, path, code)
             check_awaits(tree, path, code)

@@ -124,6 +124,18 @@ class Descriptor(unittest.TestCase):
             self.assertEqual(body(code), [], code)
 
 
+class Thread(unittest.TestCase):
+    def test_what_throws_when_there_is_none(self):
+        for code in ["std::thread t([] {});", "t = std::thread(f);", "std::thread{f}.detach();", "std::jthread t(f);",
+                     "pthread_create(&t, nullptr, f, nullptr);", "auto x = std::async(f);"]:
+            self.assertEqual(body(code), [(1, "thread")], code)
+
+    def test_what_does_not(self):
+        for code in ["auto t = start_thread(f);", "std::vector<std::thread> all;", "std::thread t;",
+                     "std::thread::id me;"]:
+            self.assertEqual(body(code), [], code)
+
+
 class Looks(unittest.TestCase):
     def test_columns(self):
         self.assertEqual(findings({"core/a.cpp": "//" + "x" * 118 + "\n//" + "x" * 119 + "\n"}),

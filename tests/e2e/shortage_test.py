@@ -1,0 +1,69 @@
+"""The programs where the system gives them little: they say what is missing and end with 1, or do what they can."""
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+
+from support import EVLUA, EVLUASERVER, LIMIT, THREAD_SANITIZER, check, main
+
+NOBODY = 65534
+FOLDER = tempfile.mkdtemp()
+os.chmod(FOLDER, 0o755)  # for nobody
+APP = os.path.join(FOLDER, "app.lua")
+with open(APP, "w") as f:
+    f.write("return function(req, res) res:text('hello') end")
+SCRIPT = (EVLUA, "-e", "print 'ran'")
+SERVER = (EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+
+def outcome(command, setup):
+    """Its exit code, and what it said. `setup` is called in front of it. A server is ended when it serves."""
+    # LeakSanitizer would start a thread.
+    environment = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=setup,
+                          env=environment) as process:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "listening on" in line:
+                process.terminate()
+        return process.wait(LIMIT), said
+
+
+def tasks_of(user):
+    """How many threads it has: what RLIMIT_NPROC counts."""
+    count = 0
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat("/proc/" + name).st_uid == user:
+                count += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            pass  # it has ended
+    return count
+
+
+def test_threads():
+    if THREAD_SANITIZER:
+        return  # it starts one itself
+    root = os.geteuid() == 0
+    others = tasks_of(NOBODY if root else os.getuid())
+
+    def allow(count):
+        if root:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+
+    for command in (SCRIPT, SERVER):
+        for count in (1, *range(others + 1, others + 12)):
+            code, said = outcome((*command, "--workers", "3"), lambda count=count: allow(count))
+            if count == 1 or code != 0:
+                check(code == 1 and "no thread can be started: raise" in said, command, count, code, said)
+
+
+try:
+    main(globals())
+finally:
+    shutil.rmtree(FOLDER)
