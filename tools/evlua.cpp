@@ -13,7 +13,8 @@
 namespace {
 
 int complain(const evlua::Error& error) {
-  std::fprintf(stderr, "evlua: cannot start: %s\n", error.describe().c_str());
+  using evlua::tools::start_failure;
+  std::fprintf(stderr, "evlua: %s\n", start_failure(error).c_str());
   return 1;
 }
 
@@ -44,6 +45,8 @@ int main(int argc, char** argv) {
     keep_output_for_report();
     line.script.native = open_report_output;
   }
+  const Result<void> enough = check_descriptors(worker_count(line.runtime));
+  if (!enough) return complain(enough.error());
   begin_trace(line.runtime);
   lua::SignalHub signals;
   lua::SliceMonitor slices;

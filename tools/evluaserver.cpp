@@ -86,14 +86,14 @@ int run(ServerCommandLine& line, Prepared& prepared) {
   StopLimit stop_limit(deadline_after(deadline_after(line.server.grace, line.server.stop_limit), kLastMoment));
   Result<void> helped = start_helpers(signals, slices);
   if (helped) helped = stop_limit.start();
-  if (!helped) return complain("cannot start: " + helped.error().describe());
+  if (!helped) return complain(start_failure(helped.error()));
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
   const Result<int> code =
       scheduler.run(line.check ? check_server(scheduler, line.server)
                                : run_server(scheduler, line.server, prepared, signals, stop_limit));
   Trace::finish();
-  if (!code) return complain("cannot start: " + code.error().describe());
+  if (!code) return complain(start_failure(code.error()));
   if (line.runtime.stats) print_stats(scheduler);
   return *code;
 }
@@ -109,6 +109,8 @@ int main(int argc, char** argv) {
   line.server.program = ProgramStart::of(argc, argv);
   if (const std::optional<int> code = line.parse(argc, argv)) return *code;
   if (!open_error_log(line.server.observe)) return 2;
+  const evlua::Result<void> enough = check_descriptors(worker_count(line.runtime));
+  if (!enough) return complain(start_failure(enough.error()));
   Prepared prepared;
   prepared.sockets = inherited_sockets();
   if (!line.complete(prepared.sockets)) return 2;

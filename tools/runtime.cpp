@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <lua.hpp>
+#include <vector>
 
 #include "core/decimal.h"
 #include "core/trace.h"
@@ -60,6 +62,30 @@ void leave(int code) {
   if (auto* const action = at_leave.load()) action();
   Trace::finish();
   ::_exit(code);
+}
+
+Result<void> check_descriptors(unsigned workers) noexcept {
+  // Of each worker: its backend's, and a listening socket. Of all: what loads and serves the first file.
+  std::vector<int> held(3 * std::size_t{workers} + 8, -1);
+  int error = 0;
+  for (int& fd : held) {
+    fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) continue;
+    error = errno;
+    break;
+  }
+  for (const int fd : held) {
+    if (fd >= 0) ::close(fd);
+  }
+  if (error != 0) return fail(error);
+  return {};
+}
+
+std::string start_failure(const Error& error) {
+  if (!error.is(EMFILE)) return "cannot start: " + error.describe();
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return "cannot start: too few open files allowed: ulimit -n is " + std::to_string(limit.rlim_cur) + ", raise it";
 }
 
 Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices) {

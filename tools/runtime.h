@@ -35,6 +35,12 @@ void set_at_leave(void (*action)()) noexcept;
 /// Ends the process now, with the timeline written.
 [[noreturn]] void leave(int code);
 
+/// The descriptors that workers and what they do at the start will need can be had; else EMFILE. Where less is allowed,
+/// one or the other would end in the middle of something.
+Result<void> check_descriptors(unsigned workers) noexcept;
+/// Why the program does not start, and what to do about it.
+std::string start_failure(const Error& error);
+
 /// Starts the threads that a program has besides its workers.
 Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices);
 

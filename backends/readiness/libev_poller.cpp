@@ -3,7 +3,13 @@
 // a watcher that starts is always set anew: this flag (EV__IOFDSET) makes libev tell the kernel in any case.
 #include "backends/readiness/libev_poller.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <mutex>
 #include <vector>
 
 #if defined(__clang__)
@@ -115,7 +121,28 @@ class LibevPoller final : public Poller {
 
 }  // namespace
 
+namespace {
+
+/// Whether a loop gets what it needs: an epoll, and an eventfd or a pipe. Otherwise `errno` says why not.
+bool finds_descriptors() noexcept {
+  std::array<int, 3> probes{-1, -1, -1};
+  for (int& fd : probes) fd = ::eventfd(0, EFD_CLOEXEC);
+  const int error = errno;
+  const bool all = probes.back() >= 0;
+  for (const int fd : probes) {
+    if (fd >= 0) ::close(fd);
+  }
+  errno = error;
+  return all;
+}
+
+}  // namespace
+
 std::unique_ptr<Poller> make_libev_poller() {
+  // libev ends the process where it gets no pipe. So that is looked at before, by one thread at a time.
+  static std::mutex one_at_a_time;
+  const std::lock_guard guard(one_at_a_time);
+  if (!finds_descriptors()) return nullptr;
   // Not the default loop: that one takes over SIGCHLD. No signal descriptors, no inotify either.
   struct ev_loop* loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOSIGMASK | EVFLAG_NOINOTIFY);
   if (loop == nullptr) return nullptr;

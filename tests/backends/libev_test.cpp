@@ -323,6 +323,29 @@ TEST_CASE("the process's signals stay its own") {
   }
 }
 
+TEST_CASE("without descriptors it does not start, and says why") {
+  { const Libev once; }  // a sanitizer needs descriptors itself when it checks something for the first time
+  rlimit limit;
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  int started = 0;
+  for (int left = 0; left < 5; ++left) {
+    Harness h(make_libev_backend(), nullptr);
+    std::array<int, 5> next{};
+    for (int& fd : next) fd = ::fcntl(0, F_DUPFD_CLOEXEC, 0);
+    for (const int fd : next) ::close(fd);
+    rlimit tight = limit;
+    tight.rlim_cur = static_cast<rlim_t>(next.at(static_cast<std::size_t>(left)));
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &tight) == 0);
+    const Result<void> outcome = h.start();
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    CAPTURE(left);
+    if (!outcome) CHECK(outcome.error().is(EMFILE));
+    if (outcome) ++started;
+  }
+  CHECK(started > 0);
+  CHECK(started < 4);
+}
+
 TEST_CASE("the descriptor of the largest number works as any other") {
   rlimit limit;
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);

@@ -63,6 +63,21 @@ def test_threads():
                 check(code == 1 and "no thread can be started: raise" in said, command, count, code, said)
 
 
+def test_descriptors():
+    if "address" in os.environ.get("EVLUA_SANITIZE", ""):
+        return  # UBSan looks at memory through a pipe
+    for command in (SCRIPT, SERVER):
+        for workers in ("1", "4"):
+            for count in range(8, 48):
+                code, said = outcome((*command, "--workers", workers),
+                                     lambda count=count: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count)))
+                words = f"cannot start: too few open files allowed: ulimit -n is {count}, raise it\n"
+                told = code == 1 and said.endswith(words)
+                served = code == 0 and ("ran\n" in said or "listening on" in said)
+                check(told if count == 8 else told or served, command, workers, count, code, said)
+            check(served, "it does not need more than this", command, workers, count, said)
+
+
 try:
     main(globals())
 finally:
