@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "core/blocking.h"
+#include "core/descriptor_limit.h"
 #include "core/worker.h"
 
 namespace evlua::fs {
@@ -82,7 +83,14 @@ int become(const SpawnOptions& options) noexcept {
   return 0;
 }
 
-/// In the child: puts the descriptors at 0, 1 and 2, whatever numbers they have, and lets go of all others.
+/// In the child.
+void close_from(int first) noexcept {
+  if (::syscall(SYS_close_range, static_cast<unsigned>(first), UINT_MAX, 0U) == 0) return;
+  const long most = ::sysconf(_SC_OPEN_MAX);
+  for (int fd = first; fd < static_cast<int>(most < 0 || most > 65536 ? 65536 : most); ++fd) (void)::close(fd);
+}
+
+/// In the child: puts the descriptors at 0, 1 and 2, whatever numbers they have.
 int place_stdio(const std::array<int, 3>& wanted) noexcept {
   std::array<int, 3> from = wanted;
   for (int target = 0; target < 3; ++target) {
@@ -100,15 +108,24 @@ int place_stdio(const std::array<int, 3>& wanted) noexcept {
       return errno;
     }
   }
-  if (::syscall(SYS_close_range, 3U, UINT_MAX, 0U) != 0) {
-    const long most = ::sysconf(_SC_OPEN_MAX);
-    for (int fd = 3; fd < static_cast<int>(most < 0 || most > 65536 ? 65536 : most); ++fd) (void)::close(fd);
+  return 0;
+}
+
+/// In the child.
+int place_descriptors(const SpawnOptions& options) noexcept {
+  if (const int error = place_stdio(options.stdio); error != 0) return error;
+  if (!options.inherited) {
+    close_from(3);
+    return 0;
+  }
+  for (const int fd : *options.inherited) {
+    if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
   }
   return 0;
 }
 
-/// In the child: nothing blocked, and nothing handled or ignored that is ours.
-void restore_signals() noexcept {
+/// In the child: nothing handled or ignored that is ours, and nothing blocked that was not asked for.
+void restore_signals(const std::vector<int>& wanted) noexcept {
   struct sigaction standard {};
   standard.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) {
@@ -117,9 +134,10 @@ void restore_signals() noexcept {
     const bool ours = signal == SIGPIPE || current.sa_handler != SIG_IGN;
     if (ours && current.sa_handler != SIG_DFL) (void)::sigaction(signal, &standard, nullptr);
   }
-  sigset_t none;
-  sigemptyset(&none);
-  (void)::sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (const int signal : wanted) sigaddset(&blocked, signal);
+  (void)::sigprocmask(SIG_SETMASK, &blocked, nullptr);
 }
 
 [[noreturn]] void give_up(Plan& plan, SpawnStep step, int error) noexcept {
@@ -136,10 +154,11 @@ int leave_group(const SpawnOptions& options) noexcept {
 
 [[noreturn]] void run_child(Plan& plan) noexcept {
   const SpawnOptions& options = *plan.options;
-  restore_signals();
+  restore_signals(options.blocked);
   int error = leave_group(options);
-  if (error == 0) error = place_stdio(options.stdio);
+  if (error == 0) error = place_descriptors(options);
   if (error != 0) give_up(plan, SpawnStep::prepare, error);
+  restore_descriptor_limit();
   error = become(options);
   if (error != 0) give_up(plan, SpawnStep::user, error);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) {

@@ -20,10 +20,13 @@ struct SpawnOptions {
   std::vector<std::string> arguments;                                  ///< argv, the program's name included
   std::optional<std::vector<std::string>> environment = std::nullopt;  ///< "NAME=value"; ours, if not given
   std::string directory;                                               ///< to start in; empty: ours
-  /// Descriptors that become the child's 0, 1 and 2; -1: ours. It gets no others.
+  /// Descriptors that become the child's 0, 1 and 2; -1: ours. It gets no others, unless `inherited` is given.
   std::array<int, 3> stdio{-1, -1, -1};
-  bool new_group = false;    ///< it leads a process group of its own
-  bool new_session = false;  ///< it leads a session of its own, which has no terminal, and a group
+  /// By the numbers that they have; then it gets whatever else is not close-on-exec, too.
+  std::optional<std::vector<int>> inherited = std::nullopt;
+  std::vector<int> blocked{};  ///< signals that it finds blocked
+  bool new_group = false;      ///< it leads a process group of its own
+  bool new_session = false;    ///< it leads a session of its own, which has no terminal, and a group
   std::optional<uid_t> user = std::nullopt;
   std::optional<gid_t> group = std::nullopt;
   /// The supplementary groups of another user or group; just `group`, if empty.

@@ -1,6 +1,7 @@
 // evlua: runs a Lua script whose input and output suspend only the calling coroutine.
 #include <cstdio>
 
+#include "core/descriptor_limit.h"
 #include "core/scheduler.h"
 #include "core/trace.h"
 #include "lua/slice.h"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   using namespace evlua;
   using namespace evlua::tools;
   keep_standard_numbers();
+  raise_descriptor_limit();
   ScriptCommandLine line = ScriptCommandLine::parse(argc, argv);
   if (line.version && !line.interactive) std::printf("%s\n", version_line("evlua").c_str());
   prepare_input(line);

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <utility>
 
+#include "core/descriptor_limit.h"
 #include "core/log.h"
 #include "core/scheduler.h"
 #include "core/trace.h"
@@ -104,6 +105,7 @@ int run(ServerCommandLine& line, Prepared& prepared) {
 int main(int argc, char** argv) {
   using namespace evlua::tools;
   keep_standard_numbers();
+  evlua::raise_descriptor_limit();
   evlua::lua::SignalHub::hold_back({SIGHUP, SIGUSR1, SIGUSR2});
   ServerCommandLine line;
   line.server.program = ProgramStart::of(argc, argv);

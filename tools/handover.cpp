@@ -3,12 +3,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -17,6 +15,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "fs/spawn.h"
 #include "tools/environment.h"
 
 namespace evlua::tools {
@@ -62,40 +61,6 @@ std::vector<std::string> environment_for_successor(const std::vector<http::Liste
   made.push_back(std::move(lines));
   made.push_back(std::string(kReady) + "=" + std::to_string(ready));
   return made;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-  std::vector<char*> made;
-  for (std::string& text : strings) made.push_back(text.data());
-  made.push_back(nullptr);
-  return made;
-}
-
-/// posix_spawn(3): safe where other threads run. 0 or an errno.
-int spawn(const ProgramStart& program, std::vector<std::string> environment,
-          const std::vector<http::ListenerSet::Open>& sockets, int ready, pid_t& pid) {
-  std::vector<std::string> arguments = program.arguments;
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawnattr_init(&attributes);
-  for (const auto& open : sockets) ::posix_spawn_file_actions_adddup2(&files, open.fd, open.fd);  // no close-on-exec
-  ::posix_spawn_file_actions_adddup2(&files, ready, ready);
-  // What would end a process that is not yet ready for it waits until it is, see main.
-  sigset_t held;
-  sigset_t piped;
-  sigemptyset(&held);
-  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&held, signal);
-  sigemptyset(&piped);
-  sigaddset(&piped, SIGPIPE);
-  ::posix_spawnattr_setsigmask(&attributes, &held);
-  ::posix_spawnattr_setsigdefault(&attributes, &piped);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  const int error = ::posix_spawn(&pid, program.file.c_str(), &files, &attributes, pointers(arguments).data(),
-                                  pointers(environment).data());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&files);
-  return error;
 }
 
 bool is_this_program(const std::string& path) noexcept {
@@ -168,9 +133,19 @@ Result<void> Successor::start(const ProgramStart& program, const std::vector<htt
   int pipe[2];
   if (::pipe2(pipe, O_CLOEXEC) != 0) return fail(errno);
   ready_fd_ = pipe[0];
-  const int error = spawn(program, environment_for_successor(sockets, pipe[1]), sockets, pipe[1], pid_);
+  fs::SpawnOptions options;
+  options.program = program.file;
+  options.arguments = program.arguments;
+  options.environment = environment_for_successor(sockets, pipe[1]);
+  options.inherited.emplace({pipe[1]});
+  for (const http::ListenerSet::Open& open : sockets) options.inherited->push_back(open.fd);
+  // What would end a process that is not yet ready for it waits until it is, see main.
+  options.blocked = {SIGHUP, SIGUSR1, SIGUSR2};
+  const Result<fs::Child> child = fs::spawn_blocking(options);
   ::close(pipe[1]);
-  if (error != 0) return fail(error);
+  if (!child) return fail(child.error());
+  pid_ = child->pid;
+  ::close(child->pidfd);  // we wait for it by its number, which stays its own until then
   return {};
 }
 

@@ -1,6 +1,7 @@
 """evluaserver as a process: taken over by the next one, started by systemd, unprivileged, configured by a file."""
 import grp
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,6 +18,10 @@ local acts = {
   ["/wait"] = function() io.stderr:write("waiting\\n") evlua.sleep(0.3) end,
   ["/write"] = function(res, query) return select(3, fs.write(query, "x")) end,
   ["/read"] = function(res, query) return select(3, fs.read(query)) end,
+  ["/limits"] = function()
+    local own = assert(fs.read("/proc/self/limits")):match("Max open files%s+(%d+)")
+    return own .. " " .. assert(io.popen("ulimit -Sn")):read()
+  end,
 }
 return {
   start = function() if os.getenv "BROKEN" then error "broken" end end,
@@ -137,6 +142,20 @@ def test_another_process_takes_over_and_no_request_fails():
         poll(lambda: not os.path.exists(f"/proc/{pids[1]}"), pids, first.text)
         end(pids[-1])
         check(not os.path.exists(path("app.sock")) and not os.path.exists(path("pid")), os.listdir(FOLDER))
+
+
+def test_who_takes_over_has_the_limits_of_the_first():
+    def setup():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", "--pid-file", path("pid"),
+                 setup=setup) as first:
+        port = int(first.word_after("http://127.0.0.1:"))
+        check(get(port, "/limits") == "200 100")
+        os.kill(first.process.pid, signal.SIGUSR2)
+        check(first.process.wait(LIMIT) == 0)
+        check(get(port, "/limits") == "200 100")
+        end(int(content("pid")))
 
 
 def test_signals_end_no_process_that_starts_or_stops():

@@ -63,6 +63,26 @@ def test_threads():
                 check(code == 1 and "no thread can be started: raise" in said, command, count, code, said)
 
 
+def test_as_many_descriptors_as_are_allowed():
+    script = os.path.join(FOLDER, "limits.lua")
+    with open(script, "w") as f:
+        f.write("""
+local process = require "evlua.process"
+print(io.open("/proc/self/limits"):read("a"):match("Max open files%s+(%d+%s+%d+)"))
+local ask = "echo $(ulimit -Sn) $(ulimit -Hn)"
+os.execute(ask)
+print(io.popen(ask):read("l"))
+print(process.run{"sh", "-c", ask}.stdout)
+setmetatable({}, {__gc = function() os.execute(ask) end})  -- where it cannot wait
+collectgarbage()
+""")
+    for soft, hard in ((100, 200), (200, 200)):
+        code, said = outcome((EVLUA, "--workers", "2", script),
+                             lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+        lines = sorted(" ".join(line.split()) for line in said.splitlines() if line)
+        check(code == 0 and lines == sorted([f"{hard} {hard}"] + [f"{soft} {hard}"] * 4), said)
+
+
 def test_descriptors():
     if "address" in os.environ.get("EVLUA_SANITIZE", ""):
         return  # UBSan looks at memory through a pipe
