@@ -113,8 +113,10 @@ int main(int argc, char** argv) {
   if (!open_error_log(line.server.observe)) return 2;
   const evlua::Result<void> enough = check_descriptors(worker_count(line.runtime));
   if (!enough) return complain(start_failure(enough.error()));
+  auto sockets = inherited_sockets();
+  if (!sockets) return complain(sockets.error());
   Prepared prepared;
-  prepared.sockets = inherited_sockets();
+  prepared.sockets = std::move(*sockets);
   if (!line.complete(prepared.sockets)) return 2;
   const auto ready = prepare(line, prepared);
   if (!ready) return complain(ready.error());

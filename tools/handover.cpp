@@ -39,14 +39,21 @@ void take_from_predecessor(http::HandedSockets& sockets) {
   ::unsetenv(kSockets);
 }
 
-void take_from_systemd(http::HandedSockets& sockets) {
-  if (number_in_environment("LISTEN_PID") == ::getpid()) {
-    const auto count = static_cast<int>(number_in_environment("LISTEN_FDS").value_or(0));
-    for (int fd = kFirstFromSystemd; fd < kFirstFromSystemd + count; ++fd) {
-      if (!sockets.add(fd, "")) Log::error("descriptor %d is no listening socket", fd);
-    }
-  }
+/// The error is what to print.
+tl::expected<void, std::string> take_from_systemd(http::HandedSockets& sockets) {
+  const bool ours = number_in_environment("LISTEN_PID") == ::getpid();
+  const char* told = ours ? ::getenv("LISTEN_FDS") : nullptr;
+  const std::string text = std::string("LISTEN_FDS=") + (told != nullptr ? told : "0");
+  const long long count = told != nullptr ? number_in_environment("LISTEN_FDS").value_or(-1) : 0;
   for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
+  if (count < 0) return tl::unexpected(text + " is no number of sockets");
+  for (int fd = kFirstFromSystemd; fd - kFirstFromSystemd < count; ++fd) {  // which ends at what is not open
+    if (sockets.add(fd, "")) continue;
+    const bool open = ::fcntl(fd, F_GETFD) >= 0;
+    if (!open) return tl::unexpected(text + ", but descriptor " + std::to_string(fd) + " is not open");
+    Log::error("descriptor %d is no listening socket", fd);
+  }
+  return {};
 }
 
 /// Ours, but for what concerned only this process.
@@ -96,10 +103,11 @@ std::string name_given(const std::string& name) {
 
 }  // namespace
 
-http::HandedSockets inherited_sockets() {
+tl::expected<http::HandedSockets, std::string> inherited_sockets() {
   http::HandedSockets sockets;
   take_from_predecessor(sockets);
-  take_from_systemd(sockets);
+  const auto taken = take_from_systemd(sockets);
+  if (!taken) return tl::unexpected(taken.error());
   if (const auto fd = number_in_environment(kReady)) {
     predecessor_fd = static_cast<int>(*fd);
     (void)::fcntl(predecessor_fd, F_SETFD, FD_CLOEXEC);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <tl/expected.hpp>
 #include <vector>
 
 #include "core/time.h"
@@ -19,8 +20,9 @@
 
 namespace evlua::tools {
 
-/// What the environment tells of; the variables are gone afterwards. Call it before any thread is started.
-http::HandedSockets inherited_sockets();
+/// What the environment tells of; the variables are gone afterwards. The error is what to print. Call it before any
+/// thread is started.
+tl::expected<http::HandedSockets, std::string> inherited_sockets();
 
 /// To the process that started us, if it waits for that: we serve.
 void tell_predecessor() noexcept;

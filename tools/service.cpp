@@ -8,11 +8,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
 #include "core/io_await.h"
+#include "core/log.h"
 #include "core/log_file.h"
 #include "core/scope.h"
 #include "core/whole_file.h"
@@ -31,8 +33,12 @@ std::string pid_line(pid_t pid) { return std::to_string(pid) + "\n"; }
 /// Half of what the manager waits for.
 Duration watchdog_interval() noexcept {
   if (number_in_environment("WATCHDOG_PID").value_or(::getpid()) != ::getpid()) return kNever;
-  const long long microseconds = number_in_environment("WATCHDOG_USEC").value_or(0);
-  return microseconds > 0 ? microseconds * kMicrosecond / 2 : kNever;
+  const char* told = ::getenv("WATCHDOG_USEC");
+  if (told == nullptr) return kNever;
+  const long long microseconds = number_in_environment("WATCHDOG_USEC").value_or(-1);
+  if (microseconds < 0) Log::error("WATCHDOG_USEC=%s is no time: nobody is told that the server is alive", told);
+  if (microseconds <= 0 || microseconds > kNever / kMicrosecond) return kNever;
+  return std::max<Duration>(microseconds * kMicrosecond / 2, kMillisecond);  // oftener would be all that is done
 }
 
 }  // namespace

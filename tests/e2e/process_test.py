@@ -218,7 +218,7 @@ def test_a_process_that_does_not_start_takes_nothing_over():
 def handed(count, environment, *options):
     """A program with a listening socket as systemd passes it; LISTEN_PID has to be its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    script = ('exec 3<&%d; export LISTEN_FDS=%d LISTEN_PID=$$; exec "$@"' % (listener.fileno(), count))
+    script = (f'exec 3<&{listener.fileno()}; export LISTEN_FDS={count} LISTEN_PID=$$; exec "$@"')
     command = ["bash", "-c", script, "bash", EVLUASERVER, *options]
     environment = dict(os.environ, **environment)
     process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, env=environment)
@@ -243,6 +243,42 @@ def test_sockets_and_messages_of_systemd():
         check(message == b"STOPPING=1", message)
         check(process.wait(LIMIT) == 0, process.stderr.read())
         process.stderr.close()
+    manager.close()
+
+
+def test_numbers_of_sockets_that_are_none():
+    for count, words in (("x", "is no number of sockets"), ("-1", "is no number of sockets"),
+                         ("1x", "is no number of sockets"), ("99999999999999999999", "is no number of sockets"),
+                         ("''", "is no number of sockets"), ("9223372036854775807", "descriptor "),
+                         ("1000000000", "descriptor ")):
+        _, process, listener = handed(count, {}, APP_FILE, "--workers", "1")
+        with listener, process.stderr:
+            check(process.wait(LIMIT) == 1, count)
+            said = process.stderr.read().decode().splitlines()  # what else is open, a log, is no socket
+            check(said[-1].startswith("evluaserver: LISTEN_FDS=") and words in said[-1] and len(said) < 20, count, said)
+
+
+def test_times_of_a_watchdog():
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(LIMIT)
+    manager.bind(path("watchdog.sock"))
+    for time_told, is_told in (("x", True), ("-1", True), ("99999999999999999999", True), ("", True),
+                               ("9223372036854775807", False), ("9223372036854776", False), ("0", False)):
+        environment = dict(os.environ, NOTIFY_SOCKET=path("watchdog.sock"), WATCHDOG_USEC=time_told)
+        with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", env=environment) as program:
+            check(manager.recv(4096).startswith(b"READY=1"))
+            port = int(program.word_after("listening on http://127.0.0.1:"))
+            check(get(port) == "hello")
+            check(program.stop() == 0, program.text)
+            check(manager.recv(4096) == b"STOPPING=1", "nobody is told in between", time_told)
+            check(("is no time" in program.text) == is_told, time_told, program.text)
+    environment = dict(os.environ, NOTIFY_SOCKET=path("watchdog.sock"), WATCHDOG_USEC="1")
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", env=environment) as program:
+        check(manager.recv(4096).startswith(b"READY=1"))
+        began = time.monotonic()
+        check({manager.recv(4096) for _ in range(100)} == {b"WATCHDOG=1"})
+        check(time.monotonic() - began > 0.08, "it has something else to do", time.monotonic() - began)
+        check(program.stop() == 0, program.text)
     manager.close()
 
 
