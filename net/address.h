@@ -31,6 +31,8 @@ class Address {
   /// A path in the file system, or empty.
   std::string_view path() const noexcept;
   std::uint16_t port() const noexcept;
+  /// Port 0: the kernel chooses one. Two such addresses are two ports.
+  bool any_port() const noexcept { return !is_unix() && port() == 0; }
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
   sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage_); }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
 #include "core/log.h"
 #include "lua/compat.h"
@@ -175,7 +176,7 @@ bool ServerCommandLine::complete(const http::HandedSockets& handed) {
       if (address.to_string() != server.observe.admin) listen.push_back(address.to_string());
     }
   }
-  return parse_addresses() && check_tls() && parse_proxies();
+  return parse_addresses() && check_addresses() && check_tls() && parse_proxies();
 }
 
 /// False after printing what is wrong.
@@ -199,6 +200,22 @@ bool ServerCommandLine::parse_addresses() {
       return false;
     }
     server.listen.push_back({*address, secure && !plain});
+  }
+  return true;
+}
+
+/// Two listeners cannot have the same address. False after printing which.
+bool ServerCommandLine::check_addresses() const {
+  const Result<net::Address> admin = net::Address::parse(server.observe.admin);
+  std::set<std::string> seen;
+  for (const ListenAddress& listening : server.listen) {
+    if (listening.address.any_port()) continue;
+    const std::string name = listening.address.to_string();
+    const bool is_admin = admin && admin->to_string() == name;
+    if (!is_admin && seen.insert(name).second) continue;
+    std::fprintf(stderr, "evluaserver: --listen %s is %s\n", name.c_str(),
+                 is_admin ? "the address of --admin, too" : "given twice");
+    return false;
   }
   return true;
 }

@@ -59,6 +59,7 @@ struct ServerCommandLine {
   void take_from_elsewhere(CLI::App& app);
   void tell_defaults(CLI::App& app) const;
   bool parse_addresses();
+  bool check_addresses() const;
   bool check_tls();
   bool any_tls() const;
   void tell_what_is_plain() const;

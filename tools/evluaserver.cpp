@@ -28,13 +28,10 @@ int complain(const std::string& what) {
   return 1;
 }
 
-/// Needs no privileges, and is nobody else's: two addresses may say so alike.
-bool is_any_port(const net::Address& address) { return !address.is_unix() && address.port() == 0; }
-
 /// What may be a port below 1024.
 tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http::HandedSockets& sockets) {
   for (const ListenAddress& listen : line.server.listen) {
-    if (is_any_port(listen.address) || sockets.has(listen.address)) continue;
+    if (listen.address.any_port() || sockets.has(listen.address)) continue;
     const Result<void> opened = sockets.open(listen.address, worker_count(line.runtime));
     if (opened) continue;
     return tl::unexpected("cannot listen on " + listen.address.to_string() + ": " + opened.error().message());
@@ -42,7 +39,7 @@ tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http
   const std::string& admin = line.server.observe.admin;
   const Result<net::Address> address = net::Address::parse(admin);
   // A Unix socket is the new user's: what watches the service may run as that.
-  if (admin.empty() || !address || address->is_unix() || is_any_port(*address) || sockets.has(*address)) return {};
+  if (admin.empty() || !address || address->is_unix() || address->any_port() || sockets.has(*address)) return {};
   const Result<void> opened = sockets.open(*address, 1);
   if (opened) return {};
   return tl::unexpected("cannot listen on --admin " + admin + ": " + opened.error().message());

@@ -85,6 +85,25 @@ Generation::Options generation_options(const ServerOptions& options) {
   return made;
 }
 
+/// `all` is every address of this machine, or of its IPv4 ones, so that nobody can have `one` besides.
+bool takes_in(const net::Address& all, const net::Address& one) {
+  if (all.is_unix() || one.is_unix() || all.port() != one.port()) return false;
+  const std::string name = all.to_string();
+  return name.starts_with("[::]:") || (name.starts_with("0.0.0.0:") && one.family() == AF_INET);
+}
+
+/// What to do about an address that is in use. Most often the same program runs already.
+std::string hint_for(const ServerOptions& options, const net::Address& address) {
+  const auto clashes = [&](const net::Address& other) { return takes_in(address, other) || takes_in(other, address); };
+  const Result<net::Address> admin = net::Address::parse(options.observe.admin);
+  if (admin && clashes(*admin)) return "; --admin " + options.observe.admin + " has that port";
+  for (const ListenAddress& other : options.listen) {
+    const std::string name = other.address.to_string();
+    if (name != address.to_string() && clashes(other.address)) return "; --listen " + name + " has that port";
+  }
+  return "; stop the program that uses it, or choose another";
+}
+
 bool listen_all(const ServerOptions& options, Prepared& prepared, http::ListenerSet& listeners) {
   for (const auto& [address, tls] : options.listen) {
     const std::vector<int> handed = prepared.sockets.take(address);
@@ -92,7 +111,7 @@ bool listen_all(const ServerOptions& options, Prepared& prepared, http::Listener
     if (added) continue;
     const bool in_use = added.error().is(EADDRINUSE);
     Log::error("cannot listen on %s: %s%s", address.to_string().c_str(), added.error().message().c_str(),
-               in_use ? "; stop the program that uses it, or choose another" : "");
+               in_use ? hint_for(options, address).c_str() : "");
     return false;
   }
   return true;

@@ -69,6 +69,39 @@ def test_bad_starts():
             check(got.returncode == 1 and address in got.stderr and "in use" in got.stderr, got)
 
 
+def test_addresses_that_are_given_twice():
+    address, path = "127.0.0.1:8080", "unix:/tmp/twice.sock"
+    config = temporary('listen = ["[::1]:8080", "[::1]:8080"]', suffix=".toml")
+    twice = [["--listen", address, "--listen", address], ["--listen", address, "--listen", "http://" + address],
+             ["--listen", ":8080", "--listen", "0.0.0.0:8080"], ["--listen", path, "--listen", path],
+             ["--config", config]]
+    for arguments in twice:
+        got = subprocess.run([EVLUASERVER, APP, *arguments], capture_output=True, text=True, timeout=LIMIT)
+        check(got.returncode == 2 and "is given twice" in got.stderr and got.stderr.count("\n") == 1, arguments, got)
+    os.remove(config)
+    for taken in (address, path):
+        got = subprocess.run([EVLUASERVER, APP, "--listen", taken, "--admin", taken], capture_output=True, text=True,
+                             timeout=LIMIT)
+        check(got.returncode == 2 and f"--listen {taken} is the address of --admin, too" in got.stderr, got)
+    with Program(EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--workers", "1") as program:
+        program.wait_for("listening on")
+        check(program.stop() == 0 and program.text.count("listening on") == 2, program.text)
+
+
+def test_addresses_that_take_others_in():
+    with socket.socket() as reserved:  # for whom reuses it, as long as nobody listens
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        for first, second in ((f"127.0.0.1:{port}", f"0.0.0.0:{port}"), (f"0.0.0.0:{port}", f"127.0.0.1:{port}")):
+            for workers in ("1", "2"):
+                for option in ("--listen", "--admin"):
+                    got = subprocess.run([EVLUASERVER, APP, option, first, "--listen", second, "--workers", workers],
+                                         capture_output=True, text=True, timeout=LIMIT)
+                    words = f"cannot listen on {second}: address already in use; {option} {first} has that port\n"
+                    check(got.returncode == 1 and words in got.stderr, option, first, second, workers, got)
+
+
 def test_second_server_on_the_port():
     program, port = serve(APP, "--workers", "2")
     with program:
