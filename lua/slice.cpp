@@ -25,10 +25,10 @@ namespace evlua::lua {
 namespace {
 
 // How often the monitor looks: more often as long as somebody has been found waiting of late.
-constexpr Duration kTick = 2 * kMillisecond;
+constexpr Duration kTick = 5 * kMillisecond;
 constexpr Duration kShortTick = kMillisecond;
 constexpr unsigned kShortTicks = 100;      // after a slice was cut
-constexpr unsigned kQuietTicks = 50;       // without any Lua, until the monitor sleeps
+constexpr unsigned kQuietTicks = 20;       // without any Lua, until the monitor sleeps
 constexpr int kInstructionsToRetry = 997;  // where the coroutine cannot yield; a prime, to meet each place of a loop
 
 /// Threads that have run Lua.

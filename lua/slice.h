@@ -1,6 +1,6 @@
 // Time slices: Lua code that runs on while others wait is made to wait behind them.
 //
-// A monitor looks at every thread that runs Lua each 2 ms, or each 1 ms as long as slices are cut. Where the same slice
+// A monitor looks at every thread that runs Lua each 5 ms, or each 1 ms as long as slices are cut. Where the same slice
 // goes on since the last look, it asks that thread, by a signal, to set a count hook on the running coroutine. If the
 // thread has really had the processor meanwhile, the hook polls the worker's backend, and if anything waits for the
 // worker or the strand it yields: for the task this is a wait like any other, and for its coroutines it has not
