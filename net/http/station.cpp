@@ -22,6 +22,7 @@ constexpr std::uint32_t kPiecesInARow = 1;  // compressed
 constexpr Duration kAcceptPause = 50 * kMillisecond;
 constexpr Duration kLastLook = 2 * kMillisecond;     // at a listener
 constexpr Duration kLastLooks = 100 * kMillisecond;  // all of them
+constexpr std::size_t kSweepPart = 256;              // connections
 
 /// How often the sweep looks: an eighth of the shortest limit, at least twice a second.
 Duration sweep_interval(const Limits& limits) noexcept {
@@ -172,15 +173,24 @@ bool Station::takes_place(const sockaddr* peer) noexcept {
   return false;
 }
 
+/// In parts, of which each begins where the last one has ended: nobody waits for a look at thousands of connections.
 Task<void> Station::sweep() {
   const Duration interval = sweep_interval(limits_);
   while (true) {
     const Result<void> woken = co_await some_.wait();
     if (!woken) co_return;
-    const Result<std::int32_t> slept = co_await io::sleep_until(deadline_after(worker_.now(), interval));
+    const auto parts =
+        std::clamp<std::size_t>(count_ / kSweepPart, 1, static_cast<std::size_t>(interval / kMillisecond));
+    const Result<std::int32_t> slept =
+        co_await io::sleep_until(deadline_after(worker_.now(), interval / static_cast<Duration>(parts)));
     if (!slept) co_return;
     const Instant now = worker_.now();
-    connections_.for_each([now](Connection& connection) { connection.check_deadline(now); });
+    for (std::size_t left = count_ / parts + 1; left > 0; --left) {
+      Connection* connection = connections_.pop_front();
+      if (connection == nullptr) break;
+      connections_.push_back(*connection);
+      connection->check_deadline(now);
+    }
   }
 }
 
