@@ -217,7 +217,7 @@ def timers(options, results):
 def datagrams(options, results):
     count = min(10000, connections_max() - 100)
     samples = in_turn(options, ours(options, f"{HERE}/datagrams.lua", str(count), "10", "clients"))
-    with_ratios(f"{count} UDP echo clients at once", samples, None, results,
+    with_ratios(f"{count:,} UDP echo clients at once", samples, None, results,
                 lambda texts: columns_of(texts, ("echoes_per_s", "sent_again")))
 
 

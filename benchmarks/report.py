@@ -5,7 +5,7 @@ HEADINGS = {
     "operations_per_s": "reads/s", "ratio": "CPU time, lua5.3 = 1", "spawn_and_finish_ns": "spawn, run, finish (ns)",
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
     "machine_two_to_one": "two processes of lua5.3 / one", "of_limit": "of that",
-    "with_cpu_us": "CPU µs per request", "without_cpu_us": "without the monitor", "cpu_ratio": "CPU, with / without",
+    "with_cpu_us": "CPU µs per request", "without_cpu_us": "without the monitor", "on_to_off": "CPU, with / without",
     "rate_ratio": "requests/s, with / without", "of_a_core": "the monitor itself, of a core",
     "resident_mib": "resident MiB",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
@@ -45,9 +45,16 @@ NOTES = {
                                       "the load.",
     "slice monitor": "The plain handler, `wrk -t1 -c64`, in pairs of rounds: with the thread that watches time slices, "
                      "and without it (`benchmarks/no_monitor.c`).",
-    "Lua states, 1 worker, plain": "`--vms`, with one worker on a core of its own.",
+    "Lua states, 1 worker, plain": "`--vms`, with one worker on a core of its own. More than one is of no use here.",
     "Lua states, 2 workers, plain": "The same with two workers, one of which shares its core with the load.",
-    "shared dictionary": "Two Vms (nginx: two processes), each on a core of its own, call the same dictionary at once.",
+    "Lua states, 2 workers, beside one that computes for 200 ms": "What a second one gains: no request queues behind "
+                                                                  "the one that computes.",
+    "Lua states, 2 workers, 40 MiB each, replaced": "Each state keeps tables of its own: that is why the default is "
+                                                    "one.",
+    "shared dictionary": "Two Vms (nginx: two processes), each on a core of its own, call the same dictionary at once. "
+                         "A call of a C function alone takes Lua 5.3 some 35 ns, which is most of what is seen here; "
+                         "LuaJIT compiles nginx's calls. Who increments the same key all the time waits for its cache "
+                         "line from the other processor.",
     "fork and join over evlua.thread": "`pool:map` of a function that only computes, 16 calls of some 9 ms, the best "
                                        "of five; beside it what the machine gives two processes that share nothing.",
     "file 4 KiB random read": "64 reads in flight of a file of 64 MiB that is in the page cache, from a script, on one "
@@ -59,7 +66,12 @@ NOTES = {
                       "their sizes.",
     "SHA-256 of a tree of 10,000 files": "100 folders of 100 files of up to 8 KB: walked, read 64 at a time and "
                                          "hashed, by OpenSSL on both sides (`lua-luaossl`; `crypto`, `fs/promises`).",
-    "10,000 timers at once": "Tasks asleep until moments of their own, 20,000 a second: how late they go on.",
+    "10,000 timers at once": "Tasks asleep until moments of their own, 20,000 a second: how late they go on. "
+                              "With io_uring the thread wakes up for each at its moment, with libev and Node.js once "
+                              "in a millisecond for some 20.",
+    "10,000 UDP echo clients at once": "All begin at the same moment, so that the server's receive buffer "
+                                       "(`net.core.rmem_max`) may overflow; what is not answered within a second is "
+                                       "sent again.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",
 }
 

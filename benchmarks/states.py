@@ -85,7 +85,7 @@ def bench_monitor(options, results):
             results[f"slice monitor: {backend}"] = {
                 "with_cpu_us": round(statistics.median(on[0] for on, _ in rows), 3),
                 "without_cpu_us": round(statistics.median(off[0] for _, off in rows), 3),
-                "cpu_ratio": round(statistics.median(cpu), 3),
+                "on_to_off": round(statistics.median(cpu), 3),
                 "rate_ratio": round(statistics.median(on[1] / off[1] for on, off in rows), 3),
                 "of_a_core": f"{share * 100:.2f} %", "spread": round(max(cpu) - min(cpu), 3)}
 
