@@ -103,12 +103,8 @@ evlua_need_made(EVLUA_LUA lua)
 if(NOT EXISTS ${EVLUA_LUA}/src/lapi.c)
   message(FATAL_ERROR "the source of Lua not found in ${EVLUA_LUA}: tools/dev setup gets it")
 endif()
-file(GLOB lua_sources ${EVLUA_LUA}/src/l*.c)
-list(FILTER lua_sources EXCLUDE REGEX "/(lua|luac|lstate)\\.c$")
-add_library(evlua_lua_archive STATIC ${lua_sources} ${CMAKE_SOURCE_DIR}/cmake/lua/seeded_state.c
-  ${CMAKE_SOURCE_DIR}/cmake/lua/callbacks.c ${CMAKE_SOURCE_DIR}/cmake/lua/globals.c
-  ${CMAKE_SOURCE_DIR}/cmake/lua/finalizers.c ${CMAKE_SOURCE_DIR}/cmake/lua/hooks.c)
-set_source_files_properties(${EVLUA_LUA}/src/lgc.c PROPERTIES COMPILE_DEFINITIONS luaD_pcall=evlua_run_finalizer)
+file(GLOB lua_additions ${CMAKE_SOURCE_DIR}/cmake/lua/*.c)
+add_library(evlua_lua_archive STATIC ${lua_additions})
 target_include_directories(evlua_lua_archive PRIVATE ${EVLUA_LUA}/src)
 target_compile_definitions(evlua_lua_archive PRIVATE LUA_USE_LINUX LUA_COMPAT_5_2 LUAI_HASHLIMIT=31)
 if(EVLUA_SANITIZE STREQUAL "thread")
@@ -117,6 +113,7 @@ if(EVLUA_SANITIZE STREQUAL "thread")
 endif()
 target_compile_options(evlua_lua_archive PRIVATE -w
   -fomit-frame-pointer # worth 8 % of a recursion
+  -fno-semantic-interposition # the API may be inlined, too: a program's own symbols come first anyway
   -fno-sanitize=all)   # an interpreter that is watched is too slow for tests about time
 set_target_properties(evlua_lua_archive PROPERTIES POSITION_INDEPENDENT_CODE ON)
 add_library(evlua_lua_vm INTERFACE)
