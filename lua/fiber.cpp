@@ -408,18 +408,36 @@ std::string Fiber::failure_text() {
   return (told ? trail : message + "\n" + trail) + "\n" + traceback("in task:");
 }
 
+namespace {
+
+/// Of one thread. Protected: there may be no memory for it.
+std::string traceback_of(lua_State* thread, const char* message, lua_State* L) {
+  lua_pushcfunction(L, [](lua_State* state) {
+    luaL_traceback(state, static_cast<lua_State*>(lua_touserdata(state, 1)),
+                   static_cast<const char*>(lua_touserdata(state, 2)), 0);
+    return 1;
+  });
+  lua_pushlightuserdata(L, thread);
+  lua_pushlightuserdata(L, const_cast<char*>(message));
+  std::string text;
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) {
+    text = lua_tostring(L, -1);
+  } else {
+    text = (message != nullptr ? std::string(message) + "\n" : std::string()) + "(no memory for a traceback)";
+  }
+  lua_pop(L, 1);
+  return text;
+}
+
+}  // namespace
+
 std::string Fiber::traceback(const char* message) {
   std::string text;
-  lua_State* L = vm_.state_;
   for (auto inner = chain_.rbegin(); inner != chain_.rend(); ++inner) {
-    luaL_traceback(L, *inner, text.empty() ? message : "in coroutine resumed by:", 0);
-    text += (text.empty() ? "" : "\n") + std::string(lua_tostring(L, -1));
-    lua_pop(L, 1);
+    text += traceback_of(*inner, message, vm_.state_) + "\n";
+    message = "in coroutine resumed by:";
   }
-  luaL_traceback(L, root_, text.empty() ? message : "in coroutine resumed by:", 0);
-  text += (text.empty() ? "" : "\n") + std::string(lua_tostring(L, -1));
-  lua_pop(L, 1);
-  return text + spawn_trace();
+  return text + traceback_of(root_, message, vm_.state_) + spawn_trace();
 }
 
 }  // namespace evlua::lua

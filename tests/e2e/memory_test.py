@@ -158,6 +158,9 @@ local acts = {
     return thread.run(function(a) return #a end, s, s, s, s, s, s)
   end,
   counters = function() for i = 1, 1e7 do shared.counter("c" .. i) end end,
+  state = function()
+    return thread.run(function() local kept = {} for i = 1, 1e9 do kept[i] = {i} end end)
+  end,
 }
 local ok, message = pcall(acts[arg[1]])
 print(ok, message)
@@ -168,8 +171,8 @@ assert(#("x"):rep(1 << 20) == 1 << 20)
 def test_memory_that_the_system_refuses():
     if SANITIZED:
         return  # they need far more addresses than that
-    for act in ("blocks", "argument", "counters"):
-        command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", EVLUA, "--workers", "1", SHORT, act]
+    for act, workers in (("blocks", 1), ("argument", 1), ("counters", 1), ("state", 1), ("state", 2)):
+        command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", EVLUA, "--workers", str(workers), SHORT, act]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
         check(ran.returncode == 0 and re.match("false.*not enough memory", ran.stdout), act, ran)
 
