@@ -35,7 +35,6 @@ atexit.register(os.unlink, APP)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-SANITIZED = os.environ.get("EVLUA_SANITIZE", "") != ""
 
 
 class Server:

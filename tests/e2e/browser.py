@@ -1,16 +1,36 @@
 """Headless Chromium, driven through its DevTools protocol over a pair of pipes."""
+import base64
 import fcntl
 import json
 import os
 import select
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
+import zlib
 
 from support import LIMIT, check
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = shutil.which("chromium") or "chromium"
+
+
+def _unfiltered(kind, row, above, channels):
+    for i, byte in enumerate(row):
+        left, corner = (row[i - channels], above[i - channels]) if i >= channels else (0, 0)
+        up, guess = above[i], 0
+        if kind == 1:
+            guess = left
+        elif kind == 2:
+            guess = up
+        elif kind == 3:
+            guess = (left + up) // 2
+        elif kind == 4:
+            near = left + up - corner
+            guess = min((left, up, corner), key=lambda value: abs(near - value))
+        row[i] = (byte + guess) & 255
+    return row
 
 
 class Page:
@@ -83,6 +103,25 @@ class Page:
             check(time.monotonic() < deadline, "never came true:", expression)
             time.sleep(0.1)
         return value
+
+    def picture(self):
+        """What is seen: rows of pixels, of three bytes each (PNG, 4.1.1, 6 and 7)."""
+        data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        at, header, packed = 8, None, b""
+        while at < len(data):
+            size, kind = struct.unpack(">I4s", data[at:at + 8])
+            body = data[at + 8:at + 8 + size]
+            header, packed = (body if kind == b"IHDR" else header), packed + (body if kind == b"IDAT" else b"")
+            at += size + 12
+        width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+        check(depth == 8 and colour in (2, 6) and not interlaced, header)
+        channels = 3 if colour == 2 else 4
+        raw, rows, above = zlib.decompress(packed), [], bytes(width * channels)
+        for y in range(height):
+            at = y * (width * channels + 1)
+            above = _unfiltered(raw[at], bytearray(raw[at + 1:at + 1 + width * channels]), above, channels)
+            rows.append([bytes(above[x:x + 3]) for x in range(0, len(above), channels)])
+        return rows
 
     def __enter__(self):
         return self

@@ -9,9 +9,9 @@ import tempfile
 import time
 import zlib
 
-from attackers import (HEADERS, PREFACE, RST_STREAM, SANITIZED, SETTINGS, SHUT_WINDOW, WINDOW_UPDATE, Frames,
+from attackers import (HEADERS, PREFACE, RST_STREAM, SETTINGS, SHUT_WINDOW, WINDOW_UPDATE, Frames,
                        Server, eventually, frame, head)
-from support import LIMIT, check, main, temporary
+from support import LIMIT, SANITIZED, check, main, temporary
 
 APP = temporary("""
 local evlua = require "evlua"

@@ -3,9 +3,8 @@ import os
 import re
 import subprocess
 
-from support import EVLUA, LIMIT, check, exchange, main, serve, temporary
+from support import EVLUA, LIMIT, SANITIZED, check, exchange, main, serve, temporary
 
-SANITIZED = os.environ.get("EVLUA_SANITIZE", "") not in ("", "OFF")
 
 APP = temporary("""
 local thread = require "evlua.thread"

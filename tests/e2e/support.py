@@ -13,6 +13,7 @@ EVLUA = os.environ["EVLUA"]
 EVLUASERVER = os.environ["EVLUASERVER"]
 SOURCE = os.environ["EVLUA_SOURCE"]
 LIMIT = 60
+SANITIZED = os.environ.get("EVLUA_SANITIZE", "") not in ("", "OFF")
 # It holds signals back, so that no slice of Lua can be ended there: what computes for ever cannot be tested.
 THREAD_SANITIZER = "thread" in os.environ.get("EVLUA_SANITIZE", "")
 

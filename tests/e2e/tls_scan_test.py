@@ -7,11 +7,10 @@ import subprocess
 import tempfile
 import xml.etree.ElementTree
 
-from support import EVLUASERVER, LIMIT, Program, check, main, temporary
+from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, main, temporary
 
 APP = temporary('return function(req, res) res:text("hello") end\n')
 FOLDER = tempfile.mkdtemp()
-SANITIZED = os.environ.get("EVLUA_SANITIZE", "") != ""
 GOOD_SUITES = re.compile(r"TLS_(AES_(128|256)_GCM|CHACHA20_POLY1305)_SHA(256|384)"
                          r"|ECDHE-(ECDSA|RSA)-(AES(128|256)-GCM-SHA(256|384)|CHACHA20-POLY1305)")
 
