@@ -24,7 +24,7 @@ return function(req, res)
     local function deep() evlua.sleep(tonumber(req.query_string)) end
     deep()
   elseif req.path == "/stuck" then
-    os.execute("sleep " .. req.query_string)    -- blocks the thread
+    package.loadlib("libc.so.6", "getchar")()    -- blocks the thread until there is something to read
   elseif req.path == "/compute" then
     while true do end
   elseif req.path == "/error" then
@@ -37,9 +37,9 @@ SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\
 
 
 class Server:
-    def __init__(self, *options, app=APP, scheme="http"):
+    def __init__(self, *options, app=APP, scheme="http", setup=None):
         self.program = Program(EVLUASERVER, temporary(app), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-                               *options)
+                               *options, setup=setup)
         self.admin = int(self.program.word_after("admin on http://127.0.0.1:"))
         self.port = int(self.program.word_after(f"listening on {scheme}://127.0.0.1:"))
 
@@ -152,15 +152,19 @@ def test_limits_are_counted():
 
 
 def test_answers_while_lua_is_stuck():
-    server = Server("--workers", "1")
-    stuck = threading.Thread(target=server.get, args=("/stuck?6",))
+    reader, writer = os.pipe()
+    server = Server("--workers", "1", setup=lambda: os.dup2(reader, 0))
+    stuck = threading.Thread(target=server.get, args=("/stuck",))
     stuck.start()
     until("stuck", lambda: server.status()["vms"][0]["tasks"] == 1)
     check(server.look("/healthz") == (200, "serving\n"), "health")
     check(server.metrics()["evlua_up"] == 1, "metrics")
     check(stuck.is_alive(), "it was not stuck")
+    os.write(writer, b"x")
     stuck.join(LIMIT)
     server.end()
+    os.close(reader)
+    os.close(writer)
 
 
 def test_slow_requests_with_tracebacks():
