@@ -256,9 +256,14 @@ int send_as(lua_State* L, const char* type) {
   const std::string_view bytes = check_bytes(L, 2);
   if (type != nullptr && !exchange.has_header("Content-Type")) (void)exchange.set_header("Content-Type", type);
   const Fiber* fiber = Vm::of(L).running();
-  if (fiber != nullptr && fiber->may_wait(L) && exchange.is_sent_in_turns(bytes.size())) {
+  const bool may_wait = fiber != nullptr && fiber->may_wait(L);
+  if (may_wait && exchange.is_sent_in_turns(bytes.size())) {
     return suspend_task<void>(
         L, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
+  }
+  if (may_wait && exchange.is_sent_as_taken(bytes.size())) {
+    return suspend_task<void>(
+        L, [&exchange, bytes] { return exchange.send_as_taken(bytes); }, PushSelf());
   }
   check_sent(L, exchange.send(bytes), "send");
   return self(L);

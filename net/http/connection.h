@@ -22,6 +22,7 @@
 #include "net/http/address_count.h"
 #include "net/http/body_memory.h"
 #include "net/http/exchange.h"
+#include "net/http/held_output.h"
 #include "net/http/http2_session.h"
 #include "net/http/patience.h"
 #include "net/http/proxy_protocol.h"
@@ -88,6 +89,8 @@ class Connection final : public ListNode, private Runnable {
   Bytes& output() noexcept { return output_; }
   /// Of its requests' bodies. [any thread, while one of its exchanges is with a handler]
   BodyAllowance& body_allowance() noexcept { return body_allowance_; }
+  /// Of its streams. [likewise]
+  HeldOutput& held_output() noexcept { return held_output_; }
   /// Null for a connection that is not encrypted.
   const tls::Session* tls() const noexcept { return secure_ != nullptr ? &secure_->engine.session() : nullptr; }
 
@@ -209,6 +212,7 @@ class Connection final : public ListNode, private Runnable {
   std::uint32_t skipped_bytes_ = 0;
   std::uint32_t requests_ = 0;
   BodyAllowance body_allowance_;
+  HeldOutput held_output_;
   int fd_;
   sockaddr_in6 peer_;                    // or a sockaddr_in, or nothing but a family
   std::unique_ptr<net::Address> local_;  // as a PROXY header says

@@ -38,6 +38,7 @@ void Exchange::begin(Connection& connection, const Limits& limits) noexcept {
 void Exchange::begin(Connection& connection, const Limits& limits, Http2Stream& stream) noexcept {
   begin(connection, limits);
   stream_ = &stream;
+  shut_ = stream.shut;
   node_.run = Http2Session::handler_spoke;
 }
 
@@ -94,8 +95,9 @@ void Exchange::reset_stream() noexcept {
   input_ = {};
   input_bytes_.release();
   pending_.clear();
+  held_.set(connection_->held_output(), 0);
   arrived_.release();
-  input_last_ = arrived_last_ = output_ended_ = head_ready_ = false;
+  input_last_ = arrived_last_ = output_ended_ = head_ready_ = shut_ = false;
   announced_length_.reset();
   taken_ = window_ = 0;
   window_awaited_ = false;

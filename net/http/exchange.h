@@ -35,6 +35,7 @@
 #include "net/http/encoder_place.h"
 #include "net/http/file_body.h"
 #include "net/http/forwarded.h"
+#include "net/http/held_output.h"
 #include "net/http/limits.h"
 #include "net/http/parser.h"
 #include "net/http/patience.h"
@@ -217,6 +218,11 @@ class Exchange {
   bool is_sent_in_turns(std::size_t size) const;
   /// As send; others have their turn while it is compressed. Fails only when cancelled. REQUIRES: is_sent_in_turns.
   Task<Result<void>> send_in_turns(std::string_view body);
+  /// A body of that size is too much to be held until the client takes it, with what its other streams hold (HTTP/2):
+  /// send would do so, send_as_taken does not.
+  bool is_sent_as_taken(std::size_t size) noexcept;
+  /// As send, by and by. Fails only when cancelled. REQUIRES: is_sent_as_taken.
+  Task<Result<void>> send_as_taken(std::string_view body);
 
   /// The whole response: takes `body`, which is sent from the page cache once the exchange is given back. False: that
   /// cannot be (HTTP/2 frames it).
@@ -319,6 +325,8 @@ class Exchange {
   void offer_window(std::size_t bytes) noexcept;
   /// HTTP/2: the handler waits for that.
   bool awaits_window() noexcept;
+  /// HTTP/2: whether the client takes any more of this response for now.
+  void set_shut(bool shut) noexcept;
   /// HTTP/2: the stream is gone. Reads and writes fail from now on.
   void break_off(const Error& error) noexcept;
 
@@ -328,6 +336,8 @@ class Exchange {
   /// Where response bytes go, locked if the exchange is deferred.
   Bytes& lock_output() noexcept;
   void unlock_output() noexcept;
+  void count_pending() noexcept;
+  bool is_held_back() const noexcept;
   void end_output() noexcept;
   Task<Result<void>> wait_below(std::size_t mark, Instant deadline);
   Task<Result<std::size_t>> await_window();
@@ -375,6 +385,8 @@ class Exchange {
   ResponseHead::Persistence persistence(Framing framing) noexcept;
   Result<void> check_writable() noexcept;
   Result<void> send_whole(std::string_view body, bool length_known);
+  Task<Result<void>> write_whole(std::string_view body);
+  std::size_t most_at_once() noexcept;
   void start_stream() noexcept;
   Result<void> prepare_write(std::string_view& chunk) noexcept;
   void append_output(std::string_view piece, bool last) noexcept;
@@ -388,6 +400,7 @@ class Exchange {
   std::optional<Coding> coding_for(std::size_t size) const;
   bool response_lists(std::string_view name, std::string_view token) const noexcept;
   void announce_coding(Coding coding);
+  std::string_view encode_whole(std::string_view body, Bytes& packed);
   Task<Result<void>> turn_to_compress(Instant deadline);
   void begin_compression();
   std::string_view pack(std::string_view chunk, Compressor::Then then) noexcept;
@@ -417,6 +430,7 @@ class Exchange {
   std::unique_ptr<FileBody> attached_;
   std::unique_ptr<const ForwardedClient> client_;  // once somebody has asked
   Bytes pending_;                                  // deferred: output on its way to the connection, under lock_
+  HeldOutput::Share held_;                         // stream_: of pending_
   Framing framing_ = Framing::none;
   bool keep_alive_ = true;
   bool may_compress_ = true;
@@ -453,6 +467,7 @@ class Exchange {
   std::size_t taken_ = 0;                          // stream_: bytes of the body that were taken, for its flow control
   std::size_t window_ = 0;                         // stream_: what the client has room for
   bool window_awaited_ = false;                    // stream_: the handler waits for that
+  bool shut_ = false;                              // stream_: the client has none, or the connection has none
   Bytes arrived_;
   Result<void> delivery_;
   Event delivered_event_;

@@ -58,6 +58,17 @@ void Exchange::announce_coding(Coding coding) {
   static_cast<void>(response_.set("ETag", weak));
 }
 
+/// What is to be sent for it; compressed, it lies in `packed`.
+std::string_view Exchange::encode_whole(std::string_view body, Bytes& packed) {
+  if (response_.content_length()) return body;
+  if (may_be_encoded(body.size())) vary_by_coding();
+  const auto coding = coding_for(body.size());
+  if (!coding || body.size() > limits_->compress_upto) return body;
+  if (!compress_whole(*coding, limits_->compression_level, body, packed)) return body;
+  announce_coding(*coding);
+  return packed.view();
+}
+
 bool Exchange::take_encoder_place() {
   if (!sends_body()) return true;
   const std::uint32_t share = std::max(limits_->encoders / 4, 1U);
@@ -96,7 +107,12 @@ Task<Result<void>> Exchange::send_in_turns(std::string_view body) {
   place_.leave();
   if (!headers_sent_) vary_by_coding();
   if (good && !headers_sent_) announce_coding(coding);
-  static_cast<void>(send_whole(good ? packed.view() : body, true));
+  if (good) body = packed.view();
+  if (is_sent_as_taken(body.size())) {
+    const Result<void> sent = co_await write_whole(body);
+    co_return sent;
+  }
+  static_cast<void>(send_whole(body, true));
   co_return Result<void>();
 }
 

@@ -50,13 +50,7 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   if (with_body && declared && *declared != body.size()) return evlua::fail(EMSGSIZE, OpCode::protocol);
   static thread_local Bytes packed;
   packed.clear();
-  if (!declared && may_be_encoded(body.size())) vary_by_coding();
-  if (const auto coding = coding_for(body.size()); coding && !declared && body.size() <= limits_->compress_upto) {
-    if (compress_whole(*coding, limits_->compression_level, body, packed)) {
-      announce_coding(*coding);
-      body = packed.view();
-    }
-  }
+  body = encode_whole(body, packed);
   const bool empty_by_rule = status() == 205;  // and must say so, unlike 204 (RFC 9110 15.3.6)
   const bool speaks_of_length =
       status_has_body(status()) ? length_known || declared : empty_by_rule || (status() == 304 && declared);
@@ -81,6 +75,32 @@ Result<void> Exchange::send_whole(std::string_view body, bool length_known) {
   return {};
 }
 
+/// As long as its client's window is open a body has what a stream has.
+bool Exchange::is_sent_as_taken(std::size_t size) noexcept {
+  if (stream_ == nullptr || headers_sent_ || size <= HeldOutput::kFree || !sends_body()) return false;
+  if (response_.content_length().value_or(size) != size) return false;
+  lock_.lock();
+  const bool much = shut_ || size > limits_->output_bytes;
+  lock_.unlock();
+  return much && !connection_->held_output().fits(size, limits_->output_bytes);
+}
+
+Task<Result<void>> Exchange::send_as_taken(std::string_view body) {
+  Bytes packed;
+  body = encode_whole(body, packed);
+  const Result<void> sent = co_await write_whole(body);
+  co_return sent;
+}
+
+/// As it is.
+Task<Result<void>> Exchange::write_whole(std::string_view body) {
+  static_cast<void>(response_.set("Content-Length", std::to_string(body.size())));
+  const Result<void> written = co_await write(body);
+  if (!written && !broken()) co_return written;
+  static_cast<void>(finish());
+  co_return Result<void>();
+}
+
 bool Exchange::attach(std::unique_ptr<FileBody>& body) {
   if (stream_ != nullptr || headers_sent_ || !sends_body()) return false;
   headers_sent_ = finished_ = true;
@@ -103,13 +123,22 @@ Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
       const Result<void> turn = co_await turn_to_compress(deadline);
       if (!turn) co_return turn;
     }
-    const std::string_view slice = chunk.substr(0, coding_ ? kPackedInOneGo : kSliceBytes);
+    const std::string_view slice = chunk.substr(0, most_at_once());
     chunk.remove_prefix(slice.size());
     append_output(slice, chunk.empty());
     const Result<void> drained = co_await wait_below(limits_->output_bytes, deadline);
     if (!drained) co_return drained;
   }
   co_return Result<void>();
+}
+
+/// Something has to be there for the window to open for.
+std::size_t Exchange::most_at_once() noexcept {
+  lock_.lock();
+  const bool held_back = is_held_back();
+  lock_.unlock();
+  if (held_back) return HeldOutput::kFree;
+  return coding_ ? kPackedInOneGo : kSliceBytes;
 }
 
 Task<Result<void>> Exchange::write_on(std::string_view chunk) {
@@ -139,7 +168,8 @@ Task<Result<std::size_t>> Exchange::room() {
 bool Exchange::try_write(std::string_view chunk, Result<void>& out) noexcept {
   EVLUA_DCHECK(deferred_);
   lock_.lock();
-  const bool full = pending_.size() + chunk.size() >= limits_->output_bytes && error_.code == 0;
+  const std::size_t most = is_held_back() ? HeldOutput::kFree : limits_->output_bytes;
+  const bool full = pending_.size() + chunk.size() >= most && error_.code == 0;
   lock_.unlock();
   if (full) return false;
   out = prepare_write(chunk);
@@ -283,6 +313,7 @@ void Exchange::append_output(std::string_view piece, bool last) noexcept {
   if (coding_) piece = pack(piece, last ? Compressor::Then::flush : Compressor::Then::go_on);
   lock_.lock();
   if (error_.code == 0 && !piece.empty()) append_chunk(pending_, piece);
+  count_pending();
   lock_.unlock();
   notify(kOutput);
 }

@@ -40,7 +40,29 @@ Bytes& Exchange::lock_output() noexcept {
 }
 
 void Exchange::unlock_output() noexcept {
+  count_pending();
   if (deferred_) lock_.unlock();
+}
+
+/// What goes out as it is written does not count, but for the rest, for which nobody could be made to wait any more.
+/// REQUIRES: lock_, if deferred
+void Exchange::count_pending() noexcept {
+  if (stream_ == nullptr) return;
+  const bool counts = shut_ || output_ended_;
+  held_.set(connection_->held_output(), counts ? pending_.size() : 0);
+}
+
+/// Its client takes nothing, and has let too much gather: nothing is added to what there is. REQUIRES: lock_, if
+/// deferred
+bool Exchange::is_held_back() const noexcept {
+  return shut_ && !connection_->held_output().fits(1, limits_->output_bytes);
+}
+
+void Exchange::set_shut(bool shut) noexcept {
+  lock_.lock();
+  shut_ = shut;
+  count_pending();
+  lock_.unlock();
 }
 
 /// HTTP/2: what is pending is the rest.
@@ -62,7 +84,7 @@ Task<Result<void>> Exchange::wait_below(std::size_t mark, Instant deadline) {
   while (true) {
     lock_.lock();
     const Error error = error_;
-    const bool drained = pending_.size() < mark && (mark > 1 || !sending_);
+    const bool drained = pending_.size() < mark && (mark > 1 || !sending_) && (pending_.empty() || !is_held_back());
     if (!drained && error.code == 0) {
       drained_.reset();
       waiting_ = true;
@@ -190,6 +212,7 @@ void Exchange::break_off(const Error& error) noexcept {
   delivered_ = true;
   error_ = error;
   pending_.clear();
+  count_pending();
   const bool wake = std::exchange(waiting_, false);
   lock_.unlock();
   if (!deferred_) return;

@@ -76,6 +76,13 @@ bool may_vary(const Exchange& exchange, std::uint64_t size) {
          !exchange.has_header("Content-Encoding");
 }
 
+/// Together with its head, as if it were no file. Where memory may be held for long it goes out in pieces, as large
+/// ones.
+bool is_sent_whole(Exchange& exchange, const FileBody& body) {
+  const std::uint64_t size = body.size();
+  return size <= kSmall && !exchange.is_sent_as_taken(static_cast<std::size_t>(size));
+}
+
 /// False: the response is an error without a body.
 bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators, std::string_view type) {
   const std::uint64_t size = body.file.size;
@@ -216,7 +223,7 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
   const std::uint64_t size = body->size();
   static thread_local Bytes content;
   content.clear();
-  if (size <= kSmall) {
+  if (is_sent_whole(exchange, *body)) {
     if (!read_all_cached(*body, content)) return false;
     body.reset();
     static_cast<void>(exchange.send(content.view()));
@@ -235,7 +242,7 @@ bool try_send_file(Exchange& exchange, std::unique_ptr<FileBody>& body) {
 
 Task<Result<void>> send_file(Exchange& exchange, std::unique_ptr<FileBody> body) {
   if (try_send_file(exchange, body)) co_return Result<void>();
-  if (body->size() <= kSmall) {
+  if (is_sent_whole(exchange, *body)) {
     const Result<void> sent = co_await send_small(exchange, *body);
     co_return sent;
   }

@@ -76,6 +76,8 @@ struct Http2Session::Callbacks {
   }
 
   static int frame_received(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_SETTINGS) self(user).look_at_windows();
+    if (frame->hd.type == NGHTTP2_WINDOW_UPDATE) window_opened(session, frame->hd.stream_id, user);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     Http2Stream* stream = stream_of(session, frame->hd.stream_id);
     if (stream == nullptr || stream->exchange == nullptr) return 0;
@@ -86,6 +88,12 @@ struct Http2Session::Callbacks {
       stream->exchange->deliver({}, true);
     }
     return 0;
+  }
+
+  static void window_opened(nghttp2_session* session, std::int32_t id, void* user) {
+    Http2Stream* stream = id != 0 ? stream_of(session, id) : nullptr;
+    if (stream != nullptr) self(user).look_at_window(*stream);
+    if (id == 0 && self(user).shut_) self(user).look_at_windows();
   }
 
   static int data(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
@@ -105,13 +113,19 @@ struct Http2Session::Callbacks {
   }
 
   static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
-    const bool ends = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-                      (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    // Answered: the rest of the request is of no use (RFC 9113, 8.1). But there are clients, curl for one, to whom a
-    // reset that comes at once takes the answer away.
-    Http2Stream* stream = ends ? stream_of(session, frame->hd.stream_id) : nullptr;
-    if (stream != nullptr && nghttp2_session_get_stream_remote_close(session, stream->id) == 0) {
-      self(user).linger(*stream);
+    const bool data = frame->hd.type == NGHTTP2_DATA;
+    const bool ends = (frame->hd.type == NGHTTP2_HEADERS || data) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (!data && !ends) return 0;
+    Http2Session& own = self(user);
+    if (data && !own.shut_ && nghttp2_session_get_remote_window_size(session) <= 0) own.look_at_windows();
+    Http2Stream* stream = stream_of(session, frame->hd.stream_id);
+    if (stream == nullptr) return 0;
+    if (!ends) {
+      own.look_at_window(*stream);
+    } else if (nghttp2_session_get_stream_remote_close(session, stream->id) == 0) {
+      // Answered: the rest of the request is of no use (RFC 9113, 8.1). But there are clients, curl for one, to whom a
+      // reset that comes at once takes the answer away.
+      own.linger(*stream);
     }
     return 0;
   }
@@ -147,6 +161,7 @@ struct Http2Session::Callbacks {
     stream.out_at += size;
     stream.response.moved(size);
     own.sent_ += size;
+    own.count_output(stream);
     return 0;
   }
 
@@ -403,6 +418,7 @@ Http2Stream& Http2Session::open(std::int32_t id) noexcept {
   Http2Stream& stream = *made.release();
   stream.session = this;
   stream.id = id;
+  stream.shut = is_shut(id);
   stream.exchange = station_.take_exchange();
   stream.exchange->begin(connection_, station_.limits(), stream);
   stream.head_deadline = deadline_after(station_.worker().now(), station_.limits().header_timeout);
@@ -418,6 +434,7 @@ Http2Stream& Http2Session::open(std::int32_t id) noexcept {
 void Http2Session::release(Http2Stream& stream) noexcept {
   List<Http2Stream>::erase(stream);
   std::unique_ptr<Http2Stream> owned(&stream);
+  stream.held.set(connection_.held_output(), 0);
   if (streams_.empty()) {
     const Duration patience = timed_out_ ? 0 : station_.limits().keep_alive_timeout;
     idle_deadline_ = deadline_after(station_.worker().now(), patience);
@@ -517,6 +534,7 @@ void Http2Session::given_back(Http2Stream& stream) noexcept {
     } else {
       stream.out.append(exchange.pending_.view());
       stream.last = true;
+      count_output(stream);
     }
   }
   recycle_exchange(stream);
@@ -538,9 +556,39 @@ void Http2Session::take_output(Http2Stream& stream) noexcept {
   stream.out.swap(exchange.pending_);
   stream.last = exchange.output_ended_;
   exchange.sending_ = !stream.out.empty();
+  exchange.count_pending();
   const bool wake = std::exchange(exchange.waiting_, false);
   exchange.lock_.unlock();
+  count_output(stream);
   if (wake) exchange.drained_.set();
+}
+
+/// As Exchange::count_pending. It is held until all of it has gone.
+void Http2Session::count_output(Http2Stream& stream) noexcept {
+  const bool counts = (stream.shut || stream.last) && stream.out_at != stream.out.size();
+  stream.held.set(connection_.held_output(), counts ? stream.out.size() : 0);
+}
+
+bool Http2Session::is_shut(std::int32_t id) const noexcept {
+  return shut_ || nghttp2_session_get_stream_remote_window_size(session_.get(), id) <= 0;
+}
+
+/// Something was sent, or the client has opened a window.
+void Http2Session::look_at_window(Http2Stream& stream) noexcept {
+  if (stream.closed || stream.shut == is_shut(stream.id)) return;
+  stream.shut = !stream.shut;
+  if (stream.exchange != nullptr) stream.exchange->set_shut(stream.shut);
+  const bool all_gone = stream.out_at == stream.out.size();
+  if (all_gone && stream.shut && !connection_.held_output().fits(0, station_.limits().output_bytes)) {
+    stream.out.release();  // it may stay shut for long
+    stream.out_at = 0;
+  }
+  count_output(stream);
+}
+
+void Http2Session::look_at_windows() noexcept {
+  shut_ = nghttp2_session_get_remote_window_size(session_.get()) <= 0;
+  streams_.for_each([this](Http2Stream& stream) { look_at_window(stream); });
 }
 
 /// Asked for more of the body than there is: how much the windows let through.
@@ -597,6 +645,9 @@ void Http2Session::closed(Http2Stream& stream, std::uint32_t error) noexcept {
     if ((error != NGHTTP2_NO_ERROR || !whole) && ++resets_ > kResetsMax && resets_ > answered_ && !lost_) {
       nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
     }
+    stream.out.release();
+    stream.out_at = 0;
+    count_output(stream);
     return;
   }
   if (stream.exchange != nullptr) recycle_exchange(stream);

@@ -20,6 +20,7 @@
 #include "core/io_await.h"
 #include "core/task.h"
 #include "net/http/exchange.h"
+#include "net/http/held_output.h"
 #include "net/http/rate_watch.h"
 
 namespace evlua::http {
@@ -35,6 +36,7 @@ struct Http2Stream : ListNode {
   Exchange* exchange = nullptr;  // null once the handler is done and has said everything
   Bytes out;                     // of the body, on its way
   std::size_t out_at = 0;        // what of it nghttp2 has taken
+  HeldOutput::Share held;        // of `out`
   std::int32_t id = 0;
   Instant head_deadline = kNever;  // of the request's head
   Instant handler_deadline = kNever;
@@ -47,6 +49,7 @@ struct Http2Stream : ListNode {
   bool skipped = false;    // answered, and the rest of its body is little enough to wait for
   bool submitted = false;  // the head of the response was given to nghttp2
   bool last = false;       // nothing comes after `out`
+  bool shut = false;       // the client takes no more of it for now, or of anything
   bool closed = false;     // for nghttp2 there is no such stream any more
 };
 
@@ -95,6 +98,10 @@ class Http2Session final : private Runnable {
   void release(Http2Stream& stream) noexcept;
   void answer(Http2Stream& stream, bool has_body) noexcept;
   void take_output(Http2Stream& stream) noexcept;
+  void count_output(Http2Stream& stream) noexcept;
+  bool is_shut(std::int32_t id) const noexcept;
+  void look_at_window(Http2Stream& stream) noexcept;
+  void look_at_windows() noexcept;
   void offer_window(Http2Stream& stream) noexcept;
   void given_back(Http2Stream& stream) noexcept;
   void tell_end(Http2Stream& stream) noexcept;
@@ -130,6 +137,7 @@ class Http2Session final : private Runnable {
   std::uint32_t answered_ = 0;
   std::uint32_t refusals_ = 0;  // for now, since the last pause
   bool pausing_ = false;        // nothing is received
+  bool shut_ = false;           // the window of the connection
   bool sender_ended_ = false;
   bool broken_ = false;     // nghttp2 makes no sense of what comes
   bool lost_ = false;       // nothing can be received, or nothing shall be

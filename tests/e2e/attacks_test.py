@@ -11,7 +11,7 @@ import time
 
 from attackers import (APP, CHUNKED, DATA, GET, GOAWAY, HEADERS, POST, PREFACE, RST_STREAM, SETTINGS,
                        SHUT_WINDOW, WINDOW_UPDATE, Frames, Server, answer_on, eventually, frame, head, rest_of)
-from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, exchange, main
+from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, exchange, main, temporary
 
 FOLDER = tempfile.mkdtemp()
 with open(os.path.join(FOLDER, "big"), "wb") as file:
@@ -366,6 +366,108 @@ def test_a_slow_client_may_have_many_streams():
             frames.until(lambda: frames.body == b"900" * 20)
 
 
+MUCH = temporary("""
+    local piece, long = ("x"):rep(65536), ("y"):rep(200000)
+    local started, written = 0, 0
+    return function(req, res)
+      if req.path == "/held" then return res:text(started .. " " .. written) end
+      started = started + 1
+      if req.path == "/whole" then
+        res:text(long)
+        written = written + #long
+        return
+      end
+      for _ = 1, req.path == "/busy" and 16 or 128 do
+        if not res:write(piece) then return end
+        written = written + #piece
+      end
+    end
+    """)
+BUFFER = 65536  # --response-buffer
+
+
+def ask_for_many(s, path):
+    s.sendall(b"".join(head(stream, "GET", path) for stream in range(1, 241, 2)))
+
+
+def opening(stream, size=1 << 30):
+    return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", size))
+
+
+class Held:
+    """Asks on a connection how many handlers have begun, and what they have written."""
+
+    def __init__(self, s):
+        self.socket, self.frames, self.next = s, Frames(s), 241
+
+    def look(self):
+        asked, self.next = self.next, self.next + 2
+        self.socket.sendall(head(asked, "GET", "/held") + opening(asked, 1000))
+        self.frames.until(lambda: any(entry[:2] == (DATA, asked) for entry in self.frames.seen))
+        answer = next(entry[2] for entry in self.frames.seen if entry[:2] == (DATA, asked))
+        return [int(number) for number in answer.split()]
+
+    def written(self):
+        """When all have done what they could."""
+        eventually(lambda: self.look()[0] == 120)
+        before, now = -1, 0
+        while before != now:
+            before, now = now, self.look()[1]
+        return now
+
+
+def take(s, frames, stream, size):
+    """All of that response."""
+    s.sendall(opening(stream))
+    got = 0
+
+    def whole():
+        nonlocal got
+        got += sum(len(payload) for kind, at, payload in frames.seen if (kind, at) == (DATA, stream))
+        frames.seen = [entry for entry in frames.seen if entry[0] not in (DATA, WINDOW_UPDATE)]
+        return got >= size
+
+    frames.until(whole)
+    check(got == size, got)
+
+
+def test_many_shut_windows_hold_little():
+    """What handlers write for them waits in the handlers, and one whose window is open goes on."""
+    for path, size in (("/", 128 * 65536), ("/whole", 200_000)):
+        with Server("--workers", "1", app=MUCH) as server:
+            with server.connect(PREFACE + frame(SETTINGS, 0, 0, SHUT_WINDOW) + opening(0)) as s:
+                held = Held(s)
+                ask_for_many(s, path)
+                before = held.written()
+                check(before <= 12 * BUFFER, path, "they go on without their client", before)
+                take(s, held.frames, 5, size)
+                check(size <= held.written() <= size + before + 12 * BUFFER, path, "the others still wait")
+
+
+def test_windows_that_shut_hold_little():
+    """Those of the streams, or that of the connection: they were open when the answers began."""
+    wide = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1 << 30))
+    for windows, enough in ((frame(SETTINGS) + opening(0), 120 * 65535), (wide, 65535)):
+        with Server("--workers", "1", app=MUCH) as server, server.connect(PREFACE + windows) as s:
+            ask_for_many(s, "/whole")
+            frames = Frames(s)
+            frames.until(lambda: len(frames.body) == enough)
+            with server.connect(PREFACE + frame(SETTINGS)) as other:
+                written = Held(other).written()
+                check(written <= 12 * BUFFER, written)
+
+
+def test_busy_streams_go_on_in_large_pieces():
+    """However much they write: what is on its way is not held."""
+    with Server("--workers", "1", app=MUCH) as server:
+        with server.connect(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1 << 30))) as s:
+            s.sendall(opening(0) + b"".join(head(stream, "GET", "/busy") for stream in range(1, 17, 2)))
+            frames = Frames(s)
+            frames.until(lambda: len(frames.body) == 8 * 16 * 65536)
+            sizes = [len(payload) for kind, _, payload in frames.seen if kind == DATA and payload]
+            check(sum(sizes) / len(sizes) > 12_000, "bytes of a frame, in the mean:", sum(sizes) / len(sizes))
+
+
 def test_requests_of_an_http2_connection():
     with Server("--max-requests", "3") as server, server.connect(PREFACE + frame(SETTINGS)) as s:
         frames = Frames(s)
@@ -397,3 +499,4 @@ try:
     main(globals())
 finally:
     shutil.rmtree(FOLDER)
+    os.unlink(MUCH)

@@ -409,9 +409,11 @@ def test_who_waits_for_other_streams_is_not_slow():
                     client.request(stream, "/big", more=[("priority", "u=3")])
                 got = {}
                 began = time.monotonic()
-                for stream, after in ((1, {1: size}), (3, {1: size, 3: size}), (5, {1: size, 3: size, 5: size})):
+                for stream in (1, 3, 5):
                     take(client, got, lambda: None in got.values() or got.get(stream) == size, 3e6)
-                    check(got == after, stream, got)
+                    check(all(got[before] == size for before in range(1, stream, 2)), stream, got)
+                    # A little goes out when there is nothing of the one before it for a moment.
+                    check(all(got.get(later, 0) < size / 4 for later in range(stream + 2, 7, 2)), stream, got)
                 check(time.monotonic() - began > 3, "that was too fast to see anything")
         check(program.stop() == 0, program.text)
 
