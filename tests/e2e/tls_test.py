@@ -225,6 +225,22 @@ def test_keys_change_and_renegotiation_is_refused():
         check(program.stop() == 0, program.text)
 
 
+def test_the_first_request_need_not_wait():
+    """Nor where the client waits until the end of its handshake is acknowledged (Nagle), as Python's does."""
+    program, port = serve_one()
+    with program:
+        least = LIMIT
+        for _ in range(20):
+            with connect(port) as stream:
+                check(stream.version() == "TLSv1.3" and not stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                began = time.monotonic()
+                stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                check(stream.recv(100).startswith(b"HTTP/1.1 200"))
+                least = min(least, time.monotonic() - began)
+        check(least < 0.03, "seconds from the handshake to the answer, at least:", least)
+        check(program.stop() == 0, program.text)
+
+
 def test_names():
     program, port = serve("--tls-cert", path("one.pem"), "--tls-key", path("one.key"),
                           "--tls-cert", path("two.pem"), "--tls-key", path("two.key"))
