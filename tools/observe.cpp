@@ -24,6 +24,9 @@ namespace {
 
 std::atomic<http::AccessLog*> access_log_in_use{nullptr};
 
+/// For the admin listener's connections, and what it reads for an answer.
+constexpr std::uint32_t kDescriptorsLeft = 64;
+
 double now_in_seconds() noexcept {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -55,6 +58,7 @@ bool complete_observe(const ObserveOptions& options, http::Limits& limits) {
   if (options.request_ids == "trust") limits.request_ids = http::RequestIds::trust;
   if (options.admin.empty()) return true;
   limits.slow_after = duration_from_seconds(options.slow_seconds);
+  limits.descriptors_left = kDescriptorsLeft;
   if (net::Address::parse(options.admin)) return true;
   std::fprintf(stderr, "evluaserver: --admin: '%s' is no address: ADDRESS:PORT, [IPv6]:PORT or unix:PATH expected\n",
                options.admin.c_str());

@@ -66,6 +66,8 @@ struct Limits {
   std::uint32_t connections = 60'000;      ///< open at once, over all workers; beyond: not accepted until one ends
   std::uint32_t connections_per_address = 1024;  ///< over all workers, see address_count.h; beyond: closed; 0: no limit
   std::uint32_t requests_per_connection = 0;     ///< the last one says that the connection ends; 0: no limit
+  std::uint32_t descriptors_left = 0;            ///< that connections leave to others, of the process's limit, but for
+                                                 ///< an eighth of that at most
 
   // -- overload -------------------------------------------------------------------------------------------------------
   Admission::Options admission;

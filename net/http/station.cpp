@@ -1,9 +1,13 @@
 #include "net/http/station.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 #include "core/io_await.h"
 #include "core/log.h"
@@ -32,6 +36,21 @@ Duration sweep_interval(const Limits& limits) noexcept {
   return std::clamp(shortest / 8, 5 * kMillisecond, 500 * kMillisecond);
 }
 
+/// From this one on they are for others.
+int descriptors_for_connections(const Limits& limits) noexcept {
+  rlimit all{};
+  if (limits.descriptors_left == 0 || ::getrlimit(RLIMIT_NOFILE, &all) != 0) return std::numeric_limits<int>::max();
+  const rlim_t most = all.rlim_cur - std::min<rlim_t>(limits.descriptors_left, all.rlim_cur / 8);
+  return static_cast<int>(std::min<rlim_t>(most, std::numeric_limits<int>::max()));
+}
+
+/// The one that would be given out next; less than 0: none would.
+int next_descriptor(int any) noexcept {
+  const int next = ::fcntl(any, F_DUPFD_CLOEXEC, 0);
+  if (next >= 0) ::close(next);
+  return next;
+}
+
 /// accept(2): failures that concern one connection, not the listener.
 bool concerns_one_connection(const Error& error) noexcept {
   return error.is(ECONNABORTED) || error.is(EINTR) || error.is(EPROTO) || error.is(EPERM) || error.is(ENETDOWN) ||
@@ -48,6 +67,7 @@ Station::Station(Worker& worker, Handler& handler, const Limits& limits, std::ui
       limits_(limits),
       addresses_(addresses),
       connections_max_(std::max(connections_max, 1U)),
+      descriptors_max_(descriptors_for_connections(limits)),
       first_id_((std::uint64_t{worker.index()} << 48) + 1),
       handshakes_(worker, Pace::Of::worker, kHandshakesInARow),
       encoder_pace_(worker, Pace::Of::any_thread, kPiecesInARow) {}
@@ -95,11 +115,9 @@ Task<void> Station::accept_loop(Listening listener) {
     // A longer address, of a Unix-domain client, is cut: nothing of it is used.
     const Result<std::int32_t> accepted =
         co_await io::accept(listener.fd, reinterpret_cast<sockaddr*>(&peer), &peer_bytes);
-    if (accepted) {
-      add(*accepted, peer, listener.tls);
-      continue;
-    }
-    const Error error = accepted.error();
+    if (accepted) add(*accepted, peer, listener.tls);
+    if (accepted && may_take(*accepted)) continue;
+    const Error error = accepted ? Error{EMFILE, ErrorDomain::system, OpCode::accept} : accepted.error();
     if (stop.why() != OpStop::none) break;
     if (concerns_one_connection(error)) continue;
     counters_.accept_failures.add();
@@ -109,8 +127,10 @@ Task<void> Station::accept_loop(Listening listener) {
                 error.message().c_str());
     }
     // Out of descriptors or memory: connections wait in the backlog until some are free again.
-    const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
-    if (!paused) co_return;
+    do {
+      const Result<std::int32_t> paused = co_await io::sleep_until(deadline_after(worker_.now(), kAcceptPause));
+      if (!paused) co_return;
+    } while (limits_.descriptors_left != 0 && !may_take(next_descriptor(listener.fd)));
   }
   context.cancel = nullptr;
   co_await accept_rest(listener);

@@ -85,6 +85,7 @@ class Station {
  private:
   Task<void> accept_loop(Listening listener);
   Task<void> accept_rest(Listening listener);
+  bool may_take(int descriptor) const noexcept { return descriptor >= 0 && descriptor < descriptors_max_; }
   Task<void> sweep();
   void add(int fd, const sockaddr_in6& peer, tls::ContextSlot* tls) noexcept;
 
@@ -93,6 +94,7 @@ class Station {
   const Limits& limits_;
   AddressCount& addresses_;
   const std::uint32_t connections_max_;
+  const int descriptors_max_;
   const std::uint64_t first_id_;
   RequestLog* request_log_ = nullptr;
   bool measured_ = false;

@@ -495,6 +495,38 @@ def test_a_lack_of_descriptors_is_told_once():
     check(program.text.count("cannot accept") == 1, program.text)
 
 
+def test_whoever_asks_how_we_are_finds_a_descriptor():
+    """Clients that take all that there are, and ask without reading."""
+    if "address" in os.environ.get("EVLUA_SANITIZE", ""):
+        return
+    code = ("import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
+            "os.execv(sys.argv[1], sys.argv[1:])")
+    program = Program(sys.executable, "-c", code, EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+                      "--workers", "2")
+    with program:
+        admin = int(program.word_after("admin on http://127.0.0.1:"))
+        port = int(program.word_after("listening on http://127.0.0.1:"))
+        held = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in range(400)]
+        for s in held:
+            s.setblocking(False)
+            try:
+                while s.send(GET * 1000):
+                    pass
+            except BlockingIOError:
+                pass
+        program.wait_for("cannot accept connections")
+        for path in ("/healthz", "/metrics") * 10:
+            began = time.monotonic()
+            answer = exchange(admin, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            check(answer.startswith(b"HTTP/1.1 200 "), answer)
+            check(SANITIZED or time.monotonic() - began < 1, path, "took", time.monotonic() - began)
+        for s in held:
+            s.close()
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
+            check(answer_on(s).endswith(b"hello"), "and then all goes on")
+        check(program.stop() == 0, program.text)
+
+
 try:
     main(globals())
 finally:
