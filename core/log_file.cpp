@@ -50,10 +50,13 @@ LogFile::~LogFile() {
 }
 
 Result<void> LogFile::open(const std::string& path, int standard) {
+  const int fd = path == "-" ? standard : open_to_append(path);
+  if (fd < 0) return fail(errno, OpCode::open);
+  if (owned_) ::close(fd_);
   path_ = path;
-  fd_ = path == "-" ? standard : open_to_append(path);
-  if (fd_ < 0) return fail(errno, OpCode::open);
+  fd_ = fd;
   owned_ = path != "-";
+  kind_ = Kind::plain;
   if (!owned_) look_at_kind();
   return {};
 }

@@ -28,6 +28,7 @@ class LogFile {
   LogFile& operator=(const LogFile&) = delete;
 
   /// Makes the file if need be. "-" stands for the descriptor `standard`, which is never reopened.
+  /// What was open before goes, unless this fails. Before others write.
   Result<void> open(const std::string& path, int standard);
   /// The descriptor goes on as that of the new file. It waits for the disk. [any thread, also while others write]
   Result<void> reopen() noexcept;

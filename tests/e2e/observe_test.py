@@ -285,6 +285,36 @@ def test_error_log():
               for line in old), old)
 
 
+def test_an_error_log_whatever_standard_error_is():
+    ours, theirs = socket.socketpair()  # as systemd has it
+    reader, writer = os.pipe()
+    for standard in (theirs.fileno(), writer):
+        path = os.path.join(tempfile.mkdtemp(), "errors")
+        program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--error-log", path, "--workers", "1",
+                          setup=lambda fd=standard: os.dup2(fd, 2))
+        with program:
+            until("listening", lambda: any("listening" in line for line in lines_of(path)))
+            descriptors = f"/proc/{program.process.pid}/fd/"
+            check(program_has(descriptors, os.readlink(f"/proc/self/fd/{standard}")) == ["2"], "one is left over")
+            check(program.stop() == 0, program.text)
+    ours.close()
+    theirs.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def program_has(descriptors, what):
+    """The numbers under which that is open."""
+    found = []
+    for number in os.listdir(descriptors):
+        try:
+            if os.readlink(descriptors + number) == what:
+                found.append(number)
+        except FileNotFoundError:  # closed in between
+            pass
+    return found
+
+
 def test_levels():
     for level, wanted in (("error", ""), ("info", "listening")):
         path = os.path.join(tempfile.mkdtemp(), "socket")
