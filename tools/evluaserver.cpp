@@ -28,13 +28,17 @@ int complain(const std::string& what) {
   return 1;
 }
 
-/// What may be a port below 1024.
-tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http::HandedSockets& sockets) {
+/// What may be a port below 1024. Unix sockets become the account's, but for those that were handed to us: whoever made
+/// them has said whose they are.
+tl::expected<void, std::string> open_sockets(const Account& account, const ServerCommandLine& line,
+                                             http::HandedSockets& sockets) {
   for (const ListenAddress& listen : line.server.listen) {
     if (listen.address.any_port() || sockets.has(listen.address)) continue;
     const Result<void> opened = sockets.open(listen.address, worker_count(line.runtime));
-    if (opened) continue;
-    return tl::unexpected("cannot listen on " + listen.address.to_string() + ": " + opened.error().message());
+    if (!opened) {
+      return tl::unexpected("cannot listen on " + listen.address.to_string() + ": " + opened.error().message());
+    }
+    if (::geteuid() == 0) give_socket_to(std::string(listen.address.path()), account);
   }
   const std::string& admin = line.server.observe.admin;
   const Result<net::Address> address = net::Address::parse(admin);
@@ -47,13 +51,12 @@ tl::expected<void, std::string> open_sockets(const ServerCommandLine& line, http
 
 /// Opens the sockets, leaves to the account what it will write to, and becomes it. The error is what to print.
 tl::expected<void, std::string> become(const Account& account, const ServerCommandLine& line, Prepared& prepared) {
-  auto opened = open_sockets(line, prepared.sockets);
+  auto opened = open_sockets(account, line, prepared.sockets);
   if (!opened) return opened;
   if (::geteuid() == 0) {
     auto given = prepared.observer->give_logs_to(account.user, account.group);
     if (!given) return given;
     (void)PidFile::prepare(line.server.pid_file, account);  // what was in the way is told when it is written
-    for (const ListenAddress& listen : line.server.listen) give_socket_to(std::string(listen.address.path()), account);
   }
   return drop_privileges(account);
 }

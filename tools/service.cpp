@@ -157,7 +157,8 @@ void give_socket_to(const std::string& path, const Account& account) noexcept {
   const int fd = ::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return;
   struct stat file {};
-  if (::fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode)) {
+  // Who may write to the folder must not get another's socket by a link to it.
+  if (::fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) && file.st_nlink == 1) {
     (void)!::fchownat(fd, "", account.user, account.group, AT_EMPTY_PATH);
   }
   ::close(fd);

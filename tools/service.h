@@ -50,7 +50,7 @@ class PidFile {
   std::string path_;
 };
 
-/// Makes the file of a Unix socket that user's: who may write to it may connect.
+/// Makes the file of a Unix socket that user's, if it has no other name: who may write to it may connect.
 void give_socket_to(const std::string& path, const Account& account) noexcept;
 
 /// Becomes that user, with the groups that the user has. Call it before any thread and any ring is made: a ring keeps

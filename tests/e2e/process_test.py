@@ -215,14 +215,14 @@ def test_a_process_that_does_not_start_takes_nothing_over():
         check(first.stop() == 0, first.text)
 
 
-def handed(count, environment, *options):
+def handed(count, environment, *options, listener=None):
     """A program with a listening socket as systemd passes it; LISTEN_PID has to be its own."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     script = (f'exec 3<&{listener.fileno()}; export LISTEN_FDS={count} LISTEN_PID=$$; exec "$@"')
     command = ["bash", "-c", script, "bash", EVLUASERVER, *options]
     environment = dict(os.environ, **environment)
     process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, env=environment)
-    return listener.getsockname()[1], process, listener
+    return listener.getsockname(), process, listener
 
 
 def test_sockets_and_messages_of_systemd():
@@ -230,7 +230,7 @@ def test_sockets_and_messages_of_systemd():
     manager.settimeout(LIMIT)
     manager.bind(path("notify.sock"))
     environment = {"NOTIFY_SOCKET": path("notify.sock"), "WATCHDOG_USEC": "200000"}
-    port, process, listener = handed(1, environment, APP_FILE, "--workers", "2")
+    (_, port), process, listener = handed(1, environment, APP_FILE, "--workers", "2")
     with listener:
         message = manager.recv(4096)
         check(message == b"READY=1\nMAINPID=%d" % process.pid, message)
@@ -313,6 +313,33 @@ def test_a_unix_socket_is_the_users():
             check((about.st_uid, about.st_gid) == (65534, grp.getgrnam("daemon").gr_gid), about)
             check(program.stop() == 0, program.text)
     os.unlink(file)
+
+
+def test_a_unix_socket_of_systemd_stays_whose_it_was():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(LIMIT)
+    manager.bind(path("whose.notify"))
+    os.chmod(path("whose.notify"), 0o666)
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(path("whose.socket"))
+    unix.listen()
+    group = grp.getgrnam("daemon").gr_gid  # as SocketGroup=daemon has it
+    os.chown(path("whose.socket"), 0, group)
+    _, process, _ = handed(1, {"NOTIFY_SOCKET": path("whose.notify")}, APP_FILE, "--listen",
+                           "unix:" + path("whose.socket"), "--user", "nobody", "--workers", "1", listener=unix)
+    with unix, manager, process.stderr:
+        try:
+            check(manager.recv(4096).startswith(b"READY=1"))
+            about = os.stat(path("whose.socket"))
+            check((about.st_uid, about.st_gid) == (0, group), about)
+            check(get_unix("whose.socket").endswith(b"hello"))
+            process.terminate()
+            check(process.wait(LIMIT) == 0, process.stderr.read())
+        finally:
+            process.kill()
 
 
 def test_a_group_is_not_forgotten():
