@@ -138,6 +138,12 @@ Result<void> PidFile::write(const std::string& path) {
   return {};
 }
 
+namespace {
+
+bool is_user(const Account& account) noexcept { return ::getuid() == account.user && ::geteuid() == account.user; }
+
+}  // namespace
+
 tl::expected<std::optional<Account>, std::string> find_account(const std::string& user, const std::string& group) {
   if (user.empty()) {
     if (group.empty()) return std::nullopt;
@@ -146,7 +152,10 @@ tl::expected<std::optional<Account>, std::string> find_account(const std::string
   const passwd* entry = ::getpwnam(user.c_str());
   if (entry == nullptr) return tl::unexpected("there is no user '" + user + "'");
   Account account{user, entry->pw_uid, entry->pw_gid};
-  if (group.empty()) return account;
+  if (group.empty()) {
+    if (is_user(account)) account.group = ::getegid();
+    return account;
+  }
   const ::group* named = ::getgrnam(group.c_str());
   if (named == nullptr) return tl::unexpected("there is no group '" + group + "'");
   account.group = named->gr_gid;
@@ -165,8 +174,7 @@ void give_socket_to(const std::string& path, const Account& account) noexcept {
 }
 
 tl::expected<void, std::string> drop_privileges(const Account& account) {
-  const bool is_user = ::getuid() == account.user && ::geteuid() == account.user;
-  if (is_user && ::getgid() == account.group && ::getegid() == account.group) return {};
+  if (is_user(account) && ::getgid() == account.group && ::getegid() == account.group) return {};
   if (::initgroups(account.name.c_str(), account.group) != 0 || ::setgid(account.group) != 0 ||
       ::setuid(account.user) != 0) {
     return tl::unexpected("cannot become user '" + account.name + "' of group " + std::to_string(account.group) + ": " +

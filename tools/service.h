@@ -27,8 +27,8 @@ struct Account {
   gid_t group = 0;
 };
 
-/// Of that user, with the user's group, or with `group` if that is not empty; nobody if both are empty. The error is
-/// what to print.
+/// Of that user, with `group`, or if that is empty with the user's group; who is that user already keeps its own then.
+/// Nobody if both are empty. The error is what to print.
 tl::expected<std::optional<Account>, std::string> find_account(const std::string& user, const std::string& group);
 
 /// The file with our process id. It is removed at the end, unless another process has written its own; what may not be

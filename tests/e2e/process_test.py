@@ -359,6 +359,25 @@ def test_a_group_is_not_forgotten():
             check(program.stop() == 0, program.text)
 
 
+def test_who_is_the_user_already_keeps_the_group():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    group = grp.getgrnam("daemon").gr_gid
+
+    def become():  # as a unit has it with User= and Group=
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(65534)
+
+    with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", "--user", "nobody",
+                 setup=become) as program:
+        program.wait_for("listening on")
+        with open(f"/proc/{program.process.pid}/status") as f:
+            check(f"Gid:\t{group}\t" in f.read())
+        check(program.stop() == 0, program.text)
+
+
 def free_port_below_1024():
     for port in range(1000, 600, -1):
         with socket.socket() as s:
