@@ -1,7 +1,9 @@
 #include "lua/io_file.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +127,12 @@ void IoFile::start_writing() {
   ++files.busy_;
   writer_ = write_out();
   writer_.start(TaskContext{&files.home_, nullptr, kNever}, ended_);
+}
+
+void IoFile::look_who_shares() noexcept {
+  struct stat info {};
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0 && (flags & O_APPEND) == 0 && ::fstat(fd, &info) == 0) shared_position = S_ISREG(info.st_mode);
 }
 
 Task<std::int32_t> IoFile::write_piece(std::string_view bytes) {

@@ -111,6 +111,8 @@ class IoFile final : public ListNode {
   void write_now() noexcept;
   /// As much as the descriptor takes at once; the rest stays.
   void write_ready() noexcept;
+  /// For a descriptor that others have, too: whether what they write moves where this one writes.
+  void look_who_shares() noexcept;
 
   // -- data, for the library ------------------------------------------------------------------------------------------
 
@@ -120,7 +122,7 @@ class IoFile final : public ListNode {
   const bool writable;
   bool standard = false;  // not ours to close
   bool seekable = false;
-  bool shared_position = false;  // a regular file that other processes may write to, too
+  bool shared_position = false;  // of a regular file that others write to, too
   bool closed = false;
   bool close_waits = false;  // for the read in flight, and goes on then; else who reads gives the file up
   Buffering buffering = Buffering::full;

@@ -3,7 +3,6 @@
 // it) it blocks, as there.
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -657,9 +656,7 @@ void set_standard(lua_State* L, std::FILE* stream, int fd, const char* mode, con
   IoFile& file = open_handle(L, fd, mode);
   file.standard = true;
   handle_at(L, -1).stream.f = stream;
-  struct stat info {};
-  const int flags = ::fcntl(fd, F_GETFL);
-  if (flags >= 0 && (flags & O_APPEND) == 0 && ::fstat(fd, &info) == 0) file.shared_position = S_ISREG(info.st_mode);
+  file.look_who_shares();
   if (fd == STDOUT_FILENO) {
     if (::isatty(fd) == 1) file.buffering = IoFile::Buffering::line;
     file.files.out = &file;

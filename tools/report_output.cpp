@@ -19,7 +19,9 @@ void keep_output_for_report() noexcept {
 
 int open_report_output(lua_State* L) {
   lua::push_closed_handle(L);
-  lua::open_handle(L, kept, "w").standard = kept == STDOUT_FILENO;
+  lua::IoFile& file = lua::open_handle(L, kept, "w");
+  file.standard = kept == STDOUT_FILENO;
+  file.look_who_shares();  // it may be where standard error goes
   return 1;
 }
 

@@ -321,6 +321,25 @@ print("TAP version 14")
         check(got.returncode == 1 and "evlua test: cannot write TAP: No space left on device" in got.stderr, got)
 
 
+def test_tap_beside_other_output():
+    """Where all goes to the same file, nothing overwrites anything."""
+    files, tests, lines = 24, 20, 100
+    text = f"""
+for i = 1, {tests} do
+  it("test " .. i, function()
+    for _ = 1, {lines} do io.stdout:write("a line of a test\\n") io.stdout:flush() end
+  end)
+end
+"""
+    with Folder(**{f"file{i}_test": text for i in range(files)}) as folder, tempfile.TemporaryFile("w+") as log:
+        got = subprocess.run([EVLUA, "test", "--tap", "--jobs", "4", folder], stdout=log, stderr=subprocess.STDOUT,
+                             timeout=LIMIT, check=False)
+        log.seek(0)
+        written = log.read()
+        counts = [len(re.findall(line, written, re.M)) for line in (r"^ok \d+ - ", "^a line of a test$", "^1[.][.]")]
+        check(got.returncode == 0 and counts == [files * tests, files * tests * lines, 1], counts)
+
+
 def test_wrong_usage():
     for arguments in (["--seed", "x"], ["--jobs", "0"], ["--timeout", "-1"], ["--nonsense"], ["--globals", "x"]):
         got = run("test", *arguments)
