@@ -77,6 +77,7 @@ LineEditor::Line LineEditor::read(const std::string& prompt) {
   prompt_ = prompt;
   interrupted_.store(false);
   begin_drawing();
+  begin_line();
   Line line = read_line();
   end_drawing();
   return line;
@@ -242,8 +243,13 @@ void LineEditor::lend_screen() {
 void LineEditor::take_screen() {
   begin_drawing();
   if (!std::exchange(hidden_, false)) return;
-  if (ends_in_a_line_) std::fputs("\n", stdout);
+  begin_line();
   ::el_set(editor_, EL_REFRESH);
+}
+
+/// What stood in front of what the editor draws would be taken away with it: that begins in the first column.
+void LineEditor::begin_line() {
+  if (std::exchange(ends_in_a_line_, false)) std::fputs("\n", stdout);
 }
 
 /// Without what it says of waiting.

@@ -67,6 +67,7 @@ class LineEditor {
   void end_drawing();
   void lend_screen();
   void take_screen();
+  void begin_line();
   std::string how_to_hide();
   std::string capability(const char* name);
   void ring() noexcept;
@@ -92,7 +93,7 @@ class LineEditor {
   int writers_ = 0;              // it is theirs
   bool shown_ = false;           // a line is, and is not being drawn
   bool hidden_ = false;          // it was, and is to be drawn again
-  bool ends_in_a_line_ = false;  // what was written meanwhile has no newline at its end
+  bool ends_in_a_line_ = false;  // what was written last has no newline at its end
   std::string hiding_;           // what takes the line away
 };
 

@@ -225,6 +225,15 @@ def test_what_tasks_print_stands_above_the_prompt():
         terminal.enter("", '"still here"\n')
 
 
+def test_half_a_line_in_front_of_the_prompt():
+    with Terminal("-l", "evlua") as terminal:
+        terminal.enter("do io.write('half a line') end", "\nhalf a line\n")
+        terminal.enter("do io.stderr:write('half an error') end", "\nhalf an error\n")
+        terminal.enter("", prompt="\n> ")  # nothing was printed since
+        terminal.enter("1", "\n1\n")
+        check("\n\n" not in terminal.text, terminal.text)
+
+
 def test_what_tasks_print_while_typing():
     with Terminal("-l", "evlua") as terminal:
         terminal.enter("n = 0 ticker = evlua.every(0.005, function() n = n + 1 print('tick ' .. n) end)",
