@@ -37,7 +37,17 @@ void GcPace::set(lua_State* L, std::size_t used) noexcept {
   change(L, LUA_GCSETSTEPMUL, speed_, std::max(speed, speed_.of_program));
 }
 
-/// Who has changed it meanwhile is the program.
+int GcPace::set_for_program(lua_State* L, int what, int value) noexcept {
+  Setting& setting = what == LUA_GCSETPAUSE ? pause_ : speed_;
+  if (setting.current == kUnset) return lua_gc(L, what, value);
+  note_program(L, what, setting);
+  const int former = setting.of_program;
+  (void)lua_gc(L, what, value);
+  setting.of_program = lua_gc(L, what, setting.current);  // Lua has bounds for it
+  return former;
+}
+
+/// Who has changed it meanwhile is C code of the program.
 void GcPace::note_program(lua_State* L, int what, Setting& setting) noexcept {
   const int found = lua_gc(L, what, setting.current);  // tells what it was
   if (found != setting.current) setting.of_program = found;

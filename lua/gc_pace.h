@@ -23,10 +23,12 @@ class GcPace {
     if (used >= from_ || pause_.current != kUnset) [[unlikely]]
       set(L, used);
   }
+  /// LUA_GCSETPAUSE or LUA_GCSETSTEPMUL by the program: returns what it had set before, and not what holds meanwhile.
+  int set_for_program(lua_State* L, int what, int value) noexcept;
 
  private:
   static constexpr int kUnset = -1;
-  /// What collectgarbage can set, too: programs may ask for more, and get their own back.
+  /// Programs may ask for more, and get their own back.
   struct Setting {
     int current = kUnset;  // by us
     int of_program = 0;

@@ -1,5 +1,5 @@
 // print, tostring, pairs, ipairs and load: those of the basic library that call back from C, made so that what they
-// call may wait. Behaviour and messages are stock.
+// call may wait; and collectgarbage, whose settings others change, too. Behaviour and messages are stock.
 #include <lua.hpp>
 
 #include <cstring>
@@ -197,6 +197,21 @@ int load(lua_State* L) {
   return read_pieces(L);
 }
 
+// -- collectgarbage -------------------------------------------------------------------------------------------------
+
+/// Upvalue: the stock one. What a program has set is what it gets back, whatever holds near the limit of memory.
+int collect_garbage(lua_State* L) {
+  const std::string_view option = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  if (option != "setpause" && option != "setstepmul") {
+    lua_CFunction stock = lua_tocfunction(L, lua_upvalueindex(1));
+    return stock(L);
+  }
+  const auto value = static_cast<int>(luaL_optinteger(L, 2, 0));
+  const int what = option == "setpause" ? LUA_GCSETPAUSE : LUA_GCSETSTEPMUL;
+  lua_pushinteger(L, Vm::of(L).gc_pace().set_for_program(L, what, value));
+  return 1;
+}
+
 }  // namespace
 
 int open_base(lua_State* L) {
@@ -214,6 +229,9 @@ int open_base(lua_State* L) {
   lua_getfield(L, -1, "load");
   lua_pushcclosure(L, load, 1);
   lua_setfield(L, -2, "load");
+  lua_getfield(L, -1, "collectgarbage");
+  lua_pushcclosure(L, collect_garbage, 1);
+  lua_setfield(L, -2, "collectgarbage");
   return 0;
 }
 

@@ -158,6 +158,8 @@ class Vm {
   bool finalizes() const noexcept { return finalizes_; }
   /// To be called as Lua code runs: it collects the sooner and faster the nearer it is to Options::memory_max. [strand]
   void pace_collector() noexcept { gc_pace_.look(state_, memory_used_.value()); }
+  /// Hears of what the program asks of the collector.
+  GcPace& gc_pace() noexcept { return gc_pace_; }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
   /// Of the messages it has sent: they may take as much again as Options::memory_max.
   const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }

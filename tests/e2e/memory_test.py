@@ -7,7 +7,7 @@ from support import EVLUA, LIMIT, SANITIZED, check, exchange, main, serve, tempo
 
 
 APP = temporary("""
-local thread = require "evlua.thread"
+local evlua, thread = require "evlua", require "evlua.thread"
 local queue = thread.channel(100000)
 local acts = {
   hello = function() return "hello" end,
@@ -71,6 +71,13 @@ local acts = {
   end,
   pack = function() return #string.pack("z", ("x"):rep(40 << 20)) end,
   one = function() return #("x"):rep(30 << 20) end,
+  fill = function() held = {} for i = 1, 300000 do held[i] = {i} end return "filled" end,
+  empty = function() held = nil collectgarbage() collectgarbage() return "emptied" end,
+  collector = function()
+    local pause, speed = collectgarbage("setpause", 1000), collectgarbage("setstepmul", 100)
+    evlua.sleep(0.001)
+    return table.concat({pause, speed, collectgarbage("setpause", pause), collectgarbage("setstepmul", speed)}, " ")
+  end,
 }
 return function(req, res)
   local size = tonumber(req.path:match("^/(%d+)$"))
@@ -142,6 +149,16 @@ def test_what_only_finalizers_free_is_no_burden_for_the_next_request():
         for _ in range(3):
             check(get(port, "pack")[0] == 500, program.text)
             check(get(port, "one") == (200, str(30 << 20)), program.text)
+        check(program.stop() == 0, program.text)
+
+
+def test_the_collector_is_set_by_the_program():
+    program, port = serve(APP, "--workers", "1", "--vm-memory", "64")
+    with program:
+        for path, told in {"hello": "hello", "fill": "filled", "empty": "emptied"}.items():
+            check(get(port, path) == (200, told), path, program.text)
+            got = get(port, "collector")
+            check(got == (200, "200 200 1000 100"), path, got)
         check(program.stop() == 0, program.text)
 
 

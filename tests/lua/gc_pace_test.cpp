@@ -98,6 +98,28 @@ TEST_CASE("a program may ask for more, and gets its own settings back") {
   CHECK(state.speed() == 100);
 }
 
+TEST_CASE("what a program saves and gives back are its own settings") {
+  State state;
+  GcPace pace(kMax);
+  const auto set = [&](int what, int value) { return pace.set_for_program(state.lua.get(), what, value); };
+  const int pause = state.pause();
+  const int speed = state.speed();
+  pace.look(state.lua.get(), kMax / 2);
+  const int saved_pause = set(LUA_GCSETPAUSE, 1000);
+  const int saved_speed = set(LUA_GCSETSTEPMUL, 1);
+  CHECK(saved_pause == pause);
+  CHECK(saved_speed == speed);
+  pace.look(state.lua.get(), kMax / 2 + kMax / 4);
+  CHECK(set(LUA_GCSETPAUSE, saved_pause) == 1000);
+  CHECK(set(LUA_GCSETSTEPMUL, saved_speed) == 40);  // the least that Lua takes
+  CHECK(state.pause() < pause);
+  pace.look(state.lua.get(), 0);
+  CHECK(state.pause() == pause);
+  CHECK(state.speed() == speed);
+  CHECK(set(LUA_GCSETPAUSE, 150) == pause);
+  CHECK(state.pause() == 150);
+}
+
 TEST_CASE("beyond the limit it is as fast as just below") {
   State state;
   GcPace pace(kMax);
