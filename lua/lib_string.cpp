@@ -8,28 +8,15 @@
 #include <new>
 #include <string_view>
 
-#include "core/worker.h"
-#include "lua/brief.h"
 #include "lua/callbacks.h"
-#include "lua/fiber.h"
+#include "lua/long_call.h"
 #include "lua/modules.h"
 #include "lua/pattern.h"
-#include "lua/slice.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
 
 namespace {
-
-/// Asked every so often by a match that goes on and on: others may have what waits, and limits are kept.
-const char* go_on() noexcept {
-  if (Brief::runs()) return Brief::check();
-  Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
-  Fiber* fiber = vm != nullptr ? vm->running() : nullptr;
-  if (fiber == nullptr) return nullptr;
-  Worker::current().offer_work();
-  return fiber->check_limits();
-}
 
 void raise(lua_State* L, const PatternMatcher& matcher) {
   if (matcher.error() != nullptr) luaL_error(L, matcher.error(), matcher.error_number());
@@ -95,7 +82,7 @@ int find_or_match(lua_State* L, bool find) {
   }
   const bool anchored = pattern.starts_with('^');
   if (anchored) pattern.remove_prefix(1);
-  PatternMatcher matcher(subject, pattern, go_on);
+  PatternMatcher matcher(subject, pattern, look_at_limits);
   do {
     if (!anchored && (from = matcher.candidate(from)) == nullptr) break;
     const char* end = match_at(L, matcher, from);
@@ -115,7 +102,7 @@ int match(lua_State* L) { return find_or_match(L, false); }
 /// Upvalues: subject, pattern, where to go on, where the last match ended (-1: there was none).
 int next_match(lua_State* L) {
   const std::string_view subject = check_bytes(L, lua_upvalueindex(1));
-  PatternMatcher matcher(subject, check_bytes(L, lua_upvalueindex(2)), go_on);
+  PatternMatcher matcher(subject, check_bytes(L, lua_upvalueindex(2)), look_at_limits);
   const char* from = subject.data() + lua_tointeger(L, lua_upvalueindex(3));
   const lua_Integer last = lua_tointeger(L, lua_upvalueindex(4));
   for (; from <= matcher.end(); ++from) {
@@ -172,7 +159,7 @@ void add_template(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher,
 /// A call of gsub. Its state is in a userdata where it calls back, since the C stack is gone when that has waited.
 struct Substitution {
   Substitution(lua_State* L, std::string_view subject, std::string_view pattern) noexcept
-      : matcher(subject, pattern, go_on), from(subject.data()) {
+      : matcher(subject, pattern, look_at_limits), from(subject.data()) {
     luaL_buffinit(L, &out);
   }
 

@@ -1,5 +1,7 @@
 // table.concat, insert, move, remove and unpack: stock, unless metamethods of the table are functions. These may wait.
-// What moves very many elements is done in Lua too: nothing ends a loop in C, not a limit of time either.
+// But a table whose holes make it look far longer than it is, or a range in which hardly anything is, would keep stock
+// insert, remove and move for ever, and nothing ends a loop in C, not a limit of time either. There the loop is ours,
+// and looks at the limits now and then. Where as many elements can be, it ends of itself: none of them is moved alone.
 #include <lua.hpp>
 
 #include <array>
@@ -9,6 +11,7 @@
 #include <utility>
 
 #include "lua/callbacks.h"
+#include "lua/long_call.h"
 #include "lua/modules.h"
 
 namespace evlua::lua {
@@ -59,21 +62,54 @@ int call_twin(lua_State* L, std::size_t which) {
   return finish(L, LUA_OK, context);
 }
 
-constexpr lua_Unsigned kManyElements = 1 << 18;
-
-bool far_apart(lua_Integer first, lua_Integer last) noexcept {
-  return last > first && static_cast<lua_Unsigned>(last) - static_cast<lua_Unsigned>(first) > kManyElements;
+/// Whether the state has no room for as many elements, so that most of them are nil.
+bool are_mostly_nil(lua_State* L, lua_Integer count) noexcept {
+  constexpr lua_Integer kFew = 1 << 18;
+  constexpr lua_Integer kElementsInKiB = 1024 / 16;
+  return count > kFew && count / kElementsInKiB > lua_gc(L, LUA_GCCOUNT, 0);
 }
 
-/// Whether insert or remove has very many elements to move: those behind the second of `arguments`.
-bool moves_many(lua_State* L, int arguments) noexcept {
-  if (lua_gettop(L) < arguments || lua_type(L, 1) != LUA_TTABLE) return false;
-  const lua_Unsigned size = lua_rawlen(L, 1);
-  if (size <= kManyElements) [[likely]]
-    return false;
-  int is_integer = 0;
-  const lua_Integer place = lua_tointegerx(L, 2, &is_integer);
-  return is_integer != 0 && far_apart(place, static_cast<lua_Integer>(size));
+/// A range of integer keys of the value at `index`.
+struct Range {
+  int index;
+  lua_Integer first;
+};
+
+/// Begins with the last one, or with the first.
+void move_range(lua_State* L, Range from, Range to, lua_Integer count, bool last_first) {
+  constexpr lua_Integer kBetweenLooks = 1 << 16;
+  for (lua_Integer i = 0; i < count; ++i) {
+    const char* ends = i % kBetweenLooks == 0 ? look_at_limits() : nullptr;
+    if (ends != nullptr) luaL_error(L, "%s", ends);
+    const lua_Integer offset = last_first ? count - 1 - i : i;
+    lua_geti(L, from.index, from.first + offset);
+    lua_seti(L, to.index, to.first + offset);
+  }
+}
+
+/// How many elements stand behind the place that insert and remove are given, if most of them are nil; or else 0.
+lua_Integer nils_behind_place(lua_State* L) {
+  const lua_Unsigned size = lua_type(L, 1) == LUA_TTABLE ? lua_rawlen(L, 1) : 0;
+  const lua_Integer place = lua_tointeger(L, 2);
+  if (place < 1 || size <= static_cast<lua_Unsigned>(place)) return 0;
+  const lua_Integer count = static_cast<lua_Integer>(size) - place;
+  return are_mostly_nil(L, count) && !has_event(L, 1, "__len") ? count : 0;
+}
+
+int insert_among_nils(lua_State* L, lua_Integer behind) {
+  const lua_Integer place = lua_tointeger(L, 2);
+  move_range(L, {1, place}, {1, place + 1}, behind + 1, true);
+  lua_seti(L, 1, place);
+  return 0;
+}
+
+int remove_among_nils(lua_State* L, lua_Integer behind) {
+  const lua_Integer place = lua_tointeger(L, 2);
+  lua_geti(L, 1, place);
+  move_range(L, {1, place + 1}, {1, place}, behind, false);
+  lua_pushnil(L);
+  lua_seti(L, 1, place + behind);
+  return 1;
 }
 
 constexpr std::size_t kInsert = 1;
@@ -84,8 +120,10 @@ int call(lua_State* L) {
   const TableFunction& function = functions[which];
   if (!access_calls(L, 1, function.events)) [[likely]] {
     if constexpr (which == kInsert || which == kRemove) {
-      if (moves_many(L, which == kInsert ? 3 : 2)) [[unlikely]]
-        return call_twin(L, which);
+      const bool has_place = which == kInsert ? lua_gettop(L) == 3 : lua_gettop(L) >= 2;
+      const lua_Integer nils = has_place ? nils_behind_place(L) : 0;
+      if (nils != 0) [[unlikely]]
+        return which == kInsert ? insert_among_nils(L, nils) : remove_among_nils(L, nils);
     }
     return function.stock(L);
   }
@@ -100,10 +138,22 @@ int call<kMove>(lua_State* L) {
   const int to = lua_gettop(L) < 5 || lua_isnil(L, 5) ? 1 : 5;
   const bool calls =
       to == 1 ? access_calls(L, 1, kReads | kWrites) : access_calls(L, 1, kReads) || access_calls(L, to, kWrites);
-  const bool many = lua_gettop(L) >= 4 && far_apart(lua_tointeger(L, 2), lua_tointeger(L, 3));
-  if ((!calls && !many) || !is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites))
+  if (!is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites)) return functions[kMove].stock(L);
+  if (calls) return call_twin(L, kMove);
+  // What is no integer, or does not fit, is for the stock function to complain of.
+  int are_integers[3] = {};
+  const lua_Integer first = lua_tointegerx(L, 2, &are_integers[0]);
+  const lua_Integer last = lua_tointegerx(L, 3, &are_integers[1]);
+  const lua_Integer place = lua_tointegerx(L, 4, &are_integers[2]);
+  const bool is_range = are_integers[0] != 0 && are_integers[1] != 0 && are_integers[2] != 0 && last >= first &&
+                        (first > 0 || last < LUA_MAXINTEGER + first);
+  if (!is_range || place > LUA_MAXINTEGER - (last - first) || !are_mostly_nil(L, last - first)) {
     return functions[kMove].stock(L);
-  return call_twin(L, kMove);
+  }
+  const bool overlaps = place > first && place <= last && (to == 1 || lua_compare(L, 1, to, LUA_OPEQ) != 0);
+  move_range(L, {1, first}, {to, place}, last - first + 1, overlaps);
+  lua_pushvalue(L, to);
+  return 1;
 }
 
 /// As the stock one; where there is no __len it does not take long to ask for the length.

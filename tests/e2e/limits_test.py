@@ -23,8 +23,10 @@ local acts = {
   move = function() return #table.move({}, 1, math.maxinteger - 1, 2) end,
   insert = function()
     local holes = {}
-    for bit = 0, 61 do holes[1 << bit] = true end  -- of a length that nobody has written
-    while true do table.insert(holes, 1, true) end
+    for _, i in ipairs{1, 2, 4} do holes[i] = true end
+    for bit = 0, 58 do holes[5 << bit] = true end  -- of a length that nobody has written
+    assert(#holes == 5 << 58)
+    table.insert(holes, 1, true)
   end,
   nothing = function() return #string.rep("", math.maxinteger) .. #string.rep("", -1) .. #string.rep("", 1, "x") end,
   pieces = function() while true do for _ = 1, 1000 do end evlua.yield() end end,

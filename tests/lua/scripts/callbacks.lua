@@ -98,7 +98,36 @@ assert(table.remove(list) == 4 and table.remove(list, 1) == 0 and #store == 3)
 assert(table.move(list, 1, 3, 2) == list and table.concat(store, ",") == "1,1,2,3")
 assert(table.move({7, 8}, 1, 2, 1, list) == list and table.concat(store, ",") == "7,8,2,3")
 
--- Very many elements are moved in Lua, which limits of time can end; as by the stock functions.
+-- Very many elements, and very many that are not there: as by the stock functions.
+do
+  local far = 5 << 18  -- more than there is room for, as is looked at first
+  local function holes()
+    local t = {}
+    for _, i in ipairs{1, 2, 4} do t[i] = i end
+    for bit = 0, 18 do t[5 << bit] = 5 << bit end
+    assert(#t == far)
+    return t
+  end
+  local t = holes()
+  table.insert(t, 3, "new")
+  assert(t[1] == 1 and t[2] == 2 and t[3] == "new" and t[4] == nil and t[5] == 4)
+  assert(t[far] == nil and t[far + 1] == far)
+  t = holes()
+  assert(table.remove(t, 2) == 2 and t[1] == 1 and t[2] == nil and t[3] == 4 and t[far - 1] == far and t[far] == nil)
+  t = holes()
+  assert(table.remove(t, 1, "more") == 1 and t[1] == 2 and t[3] == 4 and t[far - 1] == far)
+  assert(not pcall(table.insert, holes(), 1, 2, 3))
+  t = table.move(holes(), 1, far, 2)
+  assert(t[1] == 1 and t[2] == 1 and t[3] == 2 and t[4] == nil and t[5] == 4 and t[far] == nil and t[far + 1] == far)
+  t = table.move(holes(), 2, far, 1)
+  assert(t[1] == 2 and t[2] == nil and t[3] == 4 and t[far - 1] == far and t[far] == far)
+  t = table.move(holes(), 0, far, 0, {})
+  assert(t[0] == nil and t[1] == 1 and t[4] == 4 and t[far] == far)
+  for _, arguments in ipairs{{1, far}, {1, far, "x"}, {1, "x", 1}, {1, far + 0.5, 1}, {1, far, math.maxinteger - 1}} do
+    local ok, message = pcall(table.move, holes(), table.unpack(arguments))
+    assert(not ok and message:find("bad argument #", 1, true), message)
+  end
+end
 do
   local many, t = 300000, {}
   for i = 1, many do t[i] = i end
@@ -112,5 +141,22 @@ do
   assert(not ok and message:find("position out of bounds", 1, true), message)
   ok, message = pcall(table.move, t, math.mininteger, math.maxinteger, 1)
   assert(not ok and message:find("too many elements to move", 1, true), message)
+end
+
+-- Long tables cost what they cost with lua5.3: nothing changes where they get longer.
+do
+  local function least_time_of_an_element(size)
+    local t, least = {}, math.huge
+    for i = 1, size do t[i] = i end
+    for _ = 1, 20 do
+      local began = os.clock()
+      table.insert(t, 1, 0)
+      table.remove(t, 1)
+      least = math.min(least, os.clock() - began)
+    end
+    return least / size
+  end
+  local short, long = least_time_of_an_element(250000), least_time_of_an_element(270000)
+  assert(long < 2 * short, long / short)
 end
 print "ok"

@@ -30,6 +30,12 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
     local co = coroutine.wrap(function() while true do end end)
     while true do pcall(co) end
   end)
+  -- A table that others have, too, is not left with some of its elements moved.
+  local queue = {}
+  for i = 1, 400000 do queue[i] = i end
+  exceeds(function() while true do table.insert(queue, 1, 0) table.remove(queue, 1) end end)
+  local before = #queue - 400000
+  for i = 1, 400000 do assert(queue[before + i] == i, i) end
   -- New coroutines do not escape either, however short their lives.
   local function endless() while true do end end
   local function nests() pcall(coroutine.wrap(nests)) pcall(coroutine.wrap(nests)) end
