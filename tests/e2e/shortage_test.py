@@ -13,8 +13,9 @@ os.chmod(FOLDER, 0o755)  # for nobody
 APP = os.path.join(FOLDER, "app.lua")
 with open(APP, "w") as f:
     f.write("return function(req, res) res:text('hello') end")
-SCRIPT = (EVLUA, "-e", "print 'ran'")
-SERVER = (EVLUASERVER, APP, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+# The build may lie where nobody may not look.
+SCRIPT = (shutil.copy(EVLUA, FOLDER), "-e", "print 'ran'")
+SERVER = (shutil.copy(EVLUASERVER, FOLDER), APP, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 
 def outcome(command, setup):
