@@ -178,18 +178,21 @@ bool read_until_end(int fd, std::string& content) {
   return false;
 }
 
+bool is_small(const struct stat& info, std::size_t limit) noexcept {
+  return S_ISREG(info.st_mode) && info.st_size > 0 && static_cast<std::size_t>(info.st_size) <= std::min(limit, kSmall);
+}
+
 /// Not done: a file that may have to be waited for, such as a pipe, or has no size that could be relied on, as in
 /// /proc; a file that is not small; and whatever else is not plain. [pool]
 void read_small(const char* path, std::size_t limit, SmallRead& read) {
   struct stat info {};
   if (::stat(path, &info) != 0) {
     read.error = errno;
-  } else if (S_ISREG(info.st_mode) && info.st_size > 0 &&
-             static_cast<std::size_t>(info.st_size) <= std::min(limit, kSmall)) {
-    const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // it may be a FIFO by now
+  } else if (is_small(info, limit)) {
+    const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // it may be another file by now, a FIFO
     if (fd < 0) {
       read.error = errno;
-    } else if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
+    } else if (::fstat(fd, &info) == 0 && is_small(info, limit)) {
       read.content.resize(static_cast<std::size_t>(info.st_size) + 1);
       read.done = read_until_end(fd, read.content);
     }

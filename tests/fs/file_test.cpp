@@ -5,11 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "fs/directory.h"
@@ -136,6 +140,31 @@ Task<void> failures(Env&) {
   if (!once) CHECK(once.error().is(EEXIST));
 }
 
+/// The limit holds for the file that is read, whichever was there when its size was looked at.
+Task<void> replaced_while_read(Env&) {
+  const Folder folder;
+  const std::string& path = folder / "small";
+  const std::string& other = folder / "large";
+  const std::string large(1 << 20, 'x');
+  fs::WriteOptions plain;
+  const Result<void> wrote = co_await fs::write_file(path, "small", plain, patience());
+  const Result<void> wrote_large = co_await fs::write_file(other, large, plain, patience());
+  CHECK((wrote && wrote_large));
+  std::atomic<bool> done{false};
+  std::thread swaps([&] {
+    while (!done.load()) (void)::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE);
+  });
+  std::size_t longest = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const Result<std::string> read = co_await fs::read_file(path, 100, kNever);
+    if (read) longest = std::max(longest, read->size());
+    if (!read) CHECK(read.error().is(Errc::too_large));
+  }
+  done.store(true);
+  swaps.join();
+  CHECK(longest == 5);
+}
+
 Task<std::size_t> entries(std::string path) {
   Result<fs::Directory> directory = co_await fs::Directory::open(std::move(path));
   std::size_t count = 0;
@@ -210,6 +239,7 @@ TEST_CASE("modes are those of fopen, with x") { modes(); }
 TEST_CASE("bytes are read where they were written, also beyond 8 GiB") { on_backends(reads_and_writes); }
 TEST_CASE("handles that append never overwrite each other") { on_backends(two_handles_append); }
 TEST_CASE("failures carry the code and the operation") { on_backends(failures); }
+TEST_CASE("a file that is replaced while it is read keeps to the limit") { on_backends(replaced_while_read); }
 TEST_CASE("an atomic write keeps readers, permissions and links, and leaves nothing behind") {
   on_backends(atomic_writes);
 }
