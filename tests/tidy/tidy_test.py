@@ -7,6 +7,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
+import clang_tidy  # noqa: E402
 import tidy  # noqa: E402
 
 NOTE = "TO" + "DO"
@@ -191,6 +192,40 @@ class Dead(unittest.TestCase):
         for path in ["core/deep/a.cpp", "tests/core/a_test.cpp", "tests/support/main.cpp", "tests/fuzz/a_fuzz.cpp",
                      "benchmarks/micro/a.cpp", "benchmarks/a.cpp", "tools/evlua.cpp"]:
             self.assertEqual(findings({path: ""}), [])
+
+
+class ClangTidyKey(unittest.TestCase):
+    """What was clean counts as clean as long as nothing has changed that clang-tidy looks at."""
+    FILES = {"tests/a.cpp": '#include "core/a.h"\nint a;  // as it is\n', "core/a.h": "#define A(x) (x)  // as it is\n",
+             ".clang-tidy": "Checks: a\n"}
+
+    def key(self, flags="", changed=None):
+        files = self.FILES | (changed or {})
+        before = os.getcwd()
+        with tempfile.TemporaryDirectory() as root:
+            for path, text in files.items():
+                os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
+                with open(os.path.join(root, path), "w", encoding="utf-8") as file:
+                    file.write(text)
+            os.chdir(root)
+            try:
+                root = os.getcwd()
+                return clang_tidy.key_of("tests/a.cpp", f"c++ -I{root} {flags} -o a.o -c {root}/tests/a.cpp", b"1")
+            finally:
+                os.chdir(before)
+
+    def test_what_changes_is_looked_at_again(self):
+        keys = {self.key(), self.key("-DB"), self.key("-Wall"), self.key("-std=c++20"),
+                self.key(changed={"core/a.h": "#define A(x) x  // as it is\n"}),
+                self.key(changed={"core/a.h": "#define A(x) (x)  // NOLINT\n"}),
+                self.key(changed={"tests/a.cpp": '#include "core/a.h"\nint a;  // NOLINT\n'}),
+                self.key(changed={".clang-tidy": "Checks: b\n"}),
+                self.key(changed={"tests/.clang-tidy": "Checks: -a\n"})}
+        self.assertEqual(len(keys), 9)
+
+    def test_where_it_lies_makes_no_difference(self):
+        self.assertEqual(self.key(), self.key())
+        self.assertEqual(self.key(), self.key(changed={"tests/b.cpp": "int b;\n"}))
 
 
 if __name__ == "__main__":
