@@ -3,6 +3,13 @@ local fs = require "evlua.fs"
 
 local find = {}
 
+-- Some file systems do not say what an entry is.
+local function is_folder_below(path, entry)
+  if entry.type ~= "unknown" then return entry.type == "directory" end
+  local info = fs.lstat(path)
+  return info and info.type == "directory"
+end
+
 local function add_folder(folder, pattern, files)
   local iterate, directory = fs.dir(folder)
   if not iterate then return nil, directory end
@@ -11,7 +18,7 @@ local function add_folder(folder, pattern, files)
   table.sort(entries, function(a, b) return a.name < b.name end)
   for _, entry in ipairs(entries) do
     local path = folder == "." and entry.name or (folder:gsub("/+$", "") .. "/" .. entry.name)
-    if entry.type == "directory" then
+    if is_folder_below(path, entry) then
       if not entry.name:find("^%.") then
         local ok, message = add_folder(path, pattern, files)
         if not ok then return nil, message end
