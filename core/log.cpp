@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
+#include <mutex>
 #include <new>
 
 #include "core/log_file.h"
@@ -104,6 +105,9 @@ void Log::write(LogLevel level, const char* format, va_list arguments) noexcept 
 
 /// False: not, or not all of it.
 bool Log::put(std::string_view line) noexcept {
+  // A pipe may take a line in pieces, and what one thread has begun no other may go on with.
+  static std::mutex writing;
+  const std::lock_guard guard(writing);
   std::string mended;
   if (cut_.exchange(false)) line = mended = "\n" + std::string(line);
   std::string_view rest = line;
