@@ -31,13 +31,16 @@ constexpr Duration kCopyTurn = 100 * kMillisecond;
 constexpr std::size_t kRemoveAtOnce = 1000;
 constexpr std::size_t kCopyBuffer = 256U << 10;
 
-/// A copy that goes on from call to call.
+constexpr std::uint64_t kToTheEnd = UINT64_MAX;
+
+/// A copy that goes on from call to call, at the positions of the two files.
 struct Copy {
   int from = -1;
   int to = -1;
   bool by_kernel = true;
   bool any = false;
   bool done = false;
+  std::uint64_t left = kToTheEnd;  // in front of a hole
   std::unique_ptr<char[]> buffer;
 };
 
@@ -46,9 +49,11 @@ bool cannot_by_kernel(int error) noexcept {
 }
 
 int copy_some_by_kernel(Copy& copy) noexcept {
-  const ssize_t copied = ::copy_file_range(copy.from, nullptr, copy.to, nullptr, kCopyAtOnce, 0);
+  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(kCopyAtOnce, copy.left));
+  const ssize_t copied = ::copy_file_range(copy.from, nullptr, copy.to, nullptr, most, 0);
   if (copied > 0) {
     copy.any = true;
+    copy.left -= static_cast<std::uint64_t>(copied);
     return 0;
   }
   if (copied < 0 && errno == EINTR) return 0;
@@ -75,8 +80,9 @@ int write_all(int fd, const char* data, std::size_t size) noexcept {
 
 int copy_some_by_hand(Copy& copy) {
   if (copy.buffer == nullptr) copy.buffer.reset(new char[kCopyBuffer]);
-  for (std::size_t copied = 0; copied < kCopyAtOnce; copied += kCopyBuffer) {
-    const ssize_t got = ::read(copy.from, copy.buffer.get(), kCopyBuffer);
+  for (std::size_t copied = 0; copied < kCopyAtOnce && copy.left > 0; copied += kCopyBuffer) {
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(kCopyBuffer, copy.left));
+    const ssize_t got = ::read(copy.from, copy.buffer.get(), most);
     if (got < 0) return errno == EINTR ? 0 : errno;
     if (got == 0) {
       copy.done = true;
@@ -85,15 +91,36 @@ int copy_some_by_hand(Copy& copy) {
     if (const int error = write_all(copy.to, copy.buffer.get(), static_cast<std::size_t>(got)); error != 0) {
       return error;
     }
+    copy.left -= static_cast<std::uint64_t>(got);
   }
   return 0;
+}
+
+/// Goes on where there is data again. From the end on, and if the file system does not tell, everything is copied.
+int pass_hole(Copy& copy) noexcept {
+  const off_t at = ::lseek(copy.from, 0, SEEK_CUR);
+  const off_t size = ::lseek(copy.from, 0, SEEK_END);
+  off_t data = ::lseek(copy.from, at, SEEK_DATA);
+  if (data < 0 && errno == ENXIO) {
+    // The file may grow or shrink while we look: only what was inside of it all the time is a hole.
+    data = std::max(at, std::min(size, ::lseek(copy.from, 0, SEEK_END)));
+  }
+  const off_t end = data < 0 ? -1 : ::lseek(copy.from, data, SEEK_HOLE);
+  const off_t next = std::max(at, data);
+  copy.left = end > next ? static_cast<std::uint64_t>(end - next) : kToTheEnd;
+  if (::lseek(copy.from, next, SEEK_SET) < 0) return errno;
+  return ::lseek(copy.to, next, SEEK_SET) < 0 ? EFBIG : 0;  // no file there can be as large
 }
 
 int copy_for_a_turn(Copy& copy) {
   const Instant until = monotonic_now() + kCopyTurn;
   int error = 0;
   do {
-    error = copy.by_kernel ? copy_some_by_kernel(copy) : copy_some_by_hand(copy);
+    if (copy.left == 0) {
+      error = pass_hole(copy);
+    } else {
+      error = copy.by_kernel ? copy_some_by_kernel(copy) : copy_some_by_hand(copy);
+    }
   } while (error == 0 && !copy.done && monotonic_now() < until);
   return error;
 }
@@ -103,6 +130,9 @@ int make_alike(int from, int to, bool preserve) noexcept {
   struct stat target {};
   if (::fstat(from, &info) != 0 || ::fstat(to, &target) != 0) return errno;
   if (!S_ISREG(target.st_mode)) return 0;  // such as /dev/null
+  // Nothing has been written behind the last hole.
+  const off_t end = ::lseek(to, 0, SEEK_CUR);
+  if (end > target.st_size && ::ftruncate(to, end) != 0) return errno;
   const bool same_owner = preserve && ::fchown(to, info.st_uid, info.st_gid) == 0;
   // Programs that run as their owner must not come to run as another one.
   if (::fchmod(to, info.st_mode & (same_owner ? 07777 : 0777)) != 0) return errno;
@@ -111,22 +141,25 @@ int make_alike(int from, int to, bool preserve) noexcept {
 }
 
 /// EINVAL for a file and itself, and for what has no end or nothing to copy. Empties the target.
-int check_pair(int from, int to) noexcept {
+int begin_copy(Copy& copy) noexcept {
   struct stat source {};
   struct stat target {};
-  if (::fstat(from, &source) != 0 || ::fstat(to, &target) != 0) return errno;
+  if (::fstat(copy.from, &source) != 0 || ::fstat(copy.to, &target) != 0) return errno;
   if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) return EINVAL;
-  (void)::posix_fadvise(from, 0, 0, POSIX_FADV_SEQUENTIAL);  // what is not in memory is read further ahead
+  (void)::posix_fadvise(copy.from, 0, 0, POSIX_FADV_SEQUENTIAL);  // what is not in memory is read further ahead
+  // Most files have no holes, and need not be asked where. A device would keep what it has at the place of one.
+  const bool may_have_holes = source.st_blocks < source.st_size / 512;
+  if (may_have_holes && S_ISREG(target.st_mode)) copy.left = 0;
   // Not where there is nothing: ext4 would take the copy for a new version of the file, and begin to write it to the
   // disk when it is closed.
-  return S_ISREG(target.st_mode) && target.st_size != 0 && ::ftruncate(to, 0) != 0 ? errno : 0;
+  return S_ISREG(target.st_mode) && target.st_size != 0 && ::ftruncate(copy.to, 0) != 0 ? errno : 0;
 }
 
 Task<Result<void>> copy_content(const File& from, const File& to, bool preserve) {
-  Result<void> outcome = co_await pooled([&] { return check_pair(from.fd(), to.fd()); });
   Copy copy;
   copy.from = from.fd();
   copy.to = to.fd();
+  Result<void> outcome = co_await pooled([&copy] { return begin_copy(copy); });
   while (outcome && !copy.done) {
     outcome = co_await pooled([&copy] { return copy_for_a_turn(copy); });
   }

@@ -7,7 +7,7 @@ import os
 import tempfile
 
 import support
-from support import EVLUASERVER, LIMIT, SOURCE, Program, check, exchange, main
+from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, Program, check, exchange, main
 
 BACKEND = os.environ["EVLUA_BACKEND"]
 PROFILE = os.path.join(SOURCE, "packaging", "container", "seccomp.json")
@@ -69,17 +69,17 @@ def our_profile():
         return json.load(f)
 
 
-def without_io_uring():
+def without(prefix):
     profile = our_profile()
     for rule in profile["syscalls"]:
-        rule["names"] = [name for name in rule["names"] if not name.startswith("io_uring_")]
+        rule["names"] = [name for name in rule["names"] if not name.startswith(prefix)]
     return profile
 
 
-def in_sandbox(profile, *command):
+def in_sandbox(profile, *command, watch="stderr"):
     # LeakSanitizer would trace the process.
     options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-    return Program(*command, setup=lambda: load(profile), env=dict(os.environ, ASAN_OPTIONS=options))
+    return Program(*command, watch=watch, setup=lambda: load(profile), env=dict(os.environ, ASAN_OPTIONS=options))
 
 
 def app():
@@ -125,7 +125,7 @@ def test_profile_forbids():
 
 
 def test_falls_back():
-    with in_sandbox(without_io_uring(), EVLUASERVER, app(), "--listen", "127.0.0.1:0", "--backend", "auto") as server:
+    with in_sandbox(without("io_uring_"), EVLUASERVER, app(), "--listen", "127.0.0.1:0", "--backend", "auto") as server:
         port = int(server.word_after("http://127.0.0.1:"))
         answer = ask(port, f"/?port={port}")
         check(answer.endswith(b"\r\n\r\nsum 3"), answer, server.text)
@@ -135,10 +135,18 @@ def test_falls_back():
 
 def test_demanded():
     command = (EVLUASERVER, app(), "--listen", "127.0.0.1:0", "--backend", "io_uring")
-    with in_sandbox(without_io_uring(), *command) as server:
+    with in_sandbox(without("io_uring_"), *command) as server:
         server.wait_for("seccomp")
         server.process.wait(LIMIT)
         check(server.process.returncode == 2, server.process.returncode, server.text)
+
+
+def test_copies_by_hand():
+    """Where the kernel must not copy files, holes stay holes all the same."""
+    script = os.path.join(SOURCE, "tests", "lua", "scripts", "fs_holes.lua")
+    with in_sandbox(without("copy_file_range"), EVLUA, "--backend", BACKEND, script, watch="both") as program:
+        program.process.wait(LIMIT)
+        check(program.stop() == 0, program.text)
 
 
 main(globals())
