@@ -26,31 +26,47 @@ Certificates::Loaded Certificates::load(const tls::ServerOptions& options, bool 
 }
 
 /// What changes when a file is written or replaced.
-std::string Certificates::state_of_files() const {
+std::string Certificates::state_of_certificates() const {
   std::string state;
   for (const tls::CertificateFiles& files : options_.certificates) {
     state += file_state(files.certificate);
     state += file_state(files.key);
-    state += file_state(files.ocsp);
   }
   state += file_state(options_.client_ca);
   return state;
 }
 
+std::string Certificates::state_of_responses() const {
+  std::string state;
+  for (const tls::CertificateFiles& files : options_.certificates) state += file_state(files.ocsp);
+  return state;
+}
+
+void Certificates::use(std::shared_ptr<const tls::ServerContext> context) {
+  good_until_ = context->good_until();
+  slot_.set(std::move(context));
+}
+
 void Certificates::reload(bool asked) {
-  std::string state = state_of_files();
+  std::string certificates = state_of_certificates();
+  std::string responses = state_of_responses();
   const bool expired = good_until_ && std::time(nullptr) >= *good_until_;
-  if (!asked && !expired && state == state_) return;
-  state_ = std::move(state);  // the same broken files are complained about once
-  good_until_.reset();
-  auto context = tls::ServerContext::load(options_, keys_);
-  if (context) {
-    good_until_ = (*context)->good_until();
-    slot_.set(std::move(*context));
-    Log::info("certificates read again");
-  } else {
+  const bool all = asked || certificates != certificates_;
+  if (!all && !expired && responses == responses_) return;
+  certificates_ = std::move(certificates);  // the same broken files are complained about once
+  responses_ = std::move(responses);
+  if (all) {
+    auto context = tls::ServerContext::load(options_, keys_);
+    if (context) {
+      use(std::move(*context));
+      Log::info("certificates read again");
+      return;
+    }
     Log::error("the certificates stay as they were: %s", context.error().c_str());
   }
+  // Not the keys, which root alone may be able to read: a response that has expired must not go out for that.
+  use(slot_.get()->stapled_again(options_));
+  if (!all) Log::info("OCSP responses read again");
 }
 
 Task<void> Certificates::watch(BlockingPool& pool) {

@@ -1,6 +1,6 @@
 // evluaserver's certificates: read at start, and again on SIGHUP, when a file has changed, or when an OCSP response has
 // expired. Connections that are open keep what they began with; files that do not fit leave the old certificates in
-// use.
+// use. Responses are read without the rest.
 #pragma once
 
 #include <cstdint>
@@ -36,15 +36,19 @@ class Certificates {
         keys_(std::move(keys)),
         good_until_(context->good_until()),
         slot_(std::move(context)),
-        state_(state_of_files()) {}
-  std::string state_of_files() const;
+        certificates_(state_of_certificates()),
+        responses_(state_of_responses()) {}
+  std::string state_of_certificates() const;
+  std::string state_of_responses() const;
+  void use(std::shared_ptr<const tls::ServerContext> context);
   void reload(bool asked);
 
   const tls::ServerOptions options_;
   const std::shared_ptr<tls::TicketKeys> keys_;
   std::optional<std::int64_t> good_until_;  // as the context says
   tls::ContextSlot slot_;
-  std::string state_;  // of the files, when they were read
+  std::string certificates_;  // the state of their files when they were read, and of keys and authorities
+  std::string responses_;     // that of the files with OCSP responses
   Event wanted_;
 };
 

@@ -242,29 +242,50 @@ ServerContext::ContextPointer ServerContext::make_context() {
   return context;
 }
 
-void ServerContext::keep(ContextPointer context) {
+/// With its certificate and key, and whom it asks for one.
+ServerContext::ContextPointer ServerContext::copy_context(SSL_CTX* from) {
+  ContextPointer context = make_context();
+  SSL_CTX* made = context.get();
+  STACK_OF(X509)* chain = nullptr;
+  EVLUA_CHECK(SSL_CTX_get0_chain_certs(from, &chain) == 1);
+  EVLUA_CHECK(SSL_CTX_use_certificate(made, SSL_CTX_get0_certificate(from)) == 1);
+  EVLUA_CHECK(SSL_CTX_set1_chain(made, chain) == 1);
+  EVLUA_CHECK(SSL_CTX_use_PrivateKey(made, SSL_CTX_get0_privatekey(from)) == 1);
+  SSL_CTX_set_verify(made, SSL_CTX_get_verify_mode(from), nullptr);
+  SSL_CTX_set_cert_store(made, bssl::UpRef(SSL_CTX_get_cert_store(from)).release());
+  SSL_CTX_set_client_CA_list(made, SSL_dup_CA_list(SSL_CTX_get_client_CA_list(from)));
+  return context;
+}
+
+void ServerContext::keep(Certificate certificate) {
   // The first certificate that has a name gets it.
-  for (std::string& name : names_of(SSL_CTX_get0_certificate(context.get()))) {
-    by_name_.try_emplace(std::move(name), context.get());
+  SSL_CTX* const context = certificate.context.get();
+  for (std::string& name : names_of(SSL_CTX_get0_certificate(context))) {
+    by_name_.try_emplace(std::move(name), context);
   }
-  contexts_.push_back(std::move(context));
+  certificates_.push_back(std::move(certificate));
 }
 
 Outcome ServerContext::add(const CertificateFiles& files) {
-  ContextPointer context = make_context();
-  Outcome used = use_chain(context.get(), files.certificate);
-  if (used) used = use_key(context.get(), files);
-  if (used && !files.ocsp.empty()) used = use_ocsp(context.get(), files.ocsp);
-  if (used) keep(std::move(context));
+  Certificate certificate{make_context(), {}};
+  Outcome used = use_chain(certificate.context.get(), files.certificate);
+  if (used) used = use_key(certificate.context.get(), files);
+  if (used && !files.ocsp.empty()) used = use_ocsp(certificate, files.ocsp);
+  if (used) keep(std::move(certificate));
   return used;
+}
+
+Outcome ServerContext::use_ocsp(Certificate& certificate, const std::string& path) {
+  auto response = read_file(path);
+  if (!response) return tl::unexpected(response.error());
+  return staple(certificate, path, std::move(*response));
 }
 
 /// Some clients break off if what is stapled has expired or is about something else: they get nothing then. That the
 /// certificate is revoked they get to know.
-Outcome ServerContext::use_ocsp(SSL_CTX* context, const std::string& path) {
-  const auto response = read_file(path);
-  if (!response) return tl::unexpected(response.error());
-  const std::optional<OcspStatus> status = read_ocsp(*response, *SSL_CTX_get0_certificate(context));
+Outcome ServerContext::staple(Certificate& certificate, const std::string& path, std::string response) {
+  SSL_CTX* const context = certificate.context.get();
+  const std::optional<OcspStatus> status = read_ocsp(response, *SSL_CTX_get0_certificate(context));
   if (!status) return tl::unexpected("'" + path + "' is no OCSP response in DER form");
   const std::int64_t now = std::time(nullptr);
   for (const std::int64_t change : {status->this_update, status->next_update.value_or(0)}) {
@@ -275,8 +296,9 @@ Outcome ServerContext::use_ocsp(SSL_CTX* context, const std::string& path) {
     return {};
   }
   if (status->revoked) Log::warn("'%s' says that the certificate is revoked", path.c_str());
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(response->data());
-  if (SSL_CTX_set_ocsp_response(context, bytes, response->size()) != 1) return tl::unexpected(take_error());
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(response.data());
+  if (SSL_CTX_set_ocsp_response(context, bytes, response.size()) != 1) return tl::unexpected(take_error());
+  certificate.response = std::move(response);
   return {};
 }
 
@@ -288,19 +310,22 @@ Outcome ServerContext::add_development() {
       SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1) {
     return tl::unexpected("cannot make a certificate: " + take_error());
   }
-  keep(std::move(context));
+  keep({std::move(context), {}});
   return {};
 }
 
 /// A session says that its client was found to be good; that is so for those who asked for the same, of the same
 /// authorities. Certificates of ours may change without it.
 void ServerContext::resume_only(const ServerOptions& options, const std::string& authorities) {
-  std::array<std::uint8_t, SHA256_DIGEST_LENGTH> id{};
+  static_assert(std::tuple_size_v<decltype(resumable_)> == SHA256_DIGEST_LENGTH);
   const std::string asked = std::to_string(static_cast<int>(options.client_certificates)) + authorities;
-  SHA256(reinterpret_cast<const std::uint8_t*>(asked.data()), asked.size(), id.data());
-  for (const ContextPointer& context : contexts_) {
-    EVLUA_CHECK(SSL_CTX_set_session_id_context(context.get(), id.data(), id.size()) == 1);
-  }
+  SHA256(reinterpret_cast<const std::uint8_t*>(asked.data()), asked.size(), resumable_.data());
+  for (const Certificate& certificate : certificates_) mark_sessions(certificate);
+}
+
+void ServerContext::mark_sessions(const Certificate& certificate) const {
+  SSL_CTX* const context = certificate.context.get();
+  EVLUA_CHECK(SSL_CTX_set_session_id_context(context, resumable_.data(), resumable_.size()) == 1);
 }
 
 Outcome ServerContext::check_clients(const ServerOptions& options) {
@@ -315,15 +340,15 @@ Outcome ServerContext::check_clients(const ServerOptions& options) {
   const int mode = options.client_certificates == ClientCertificates::required
                        ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
                        : SSL_VERIFY_PEER;
-  for (const ContextPointer& context : contexts_) SSL_CTX_set_verify(context.get(), mode, nullptr);
+  for (const Certificate& own : certificates_) SSL_CTX_set_verify(own.context.get(), mode, nullptr);
   bool any = false;
   while (true) {
     const bssl::UniquePtr<X509> authority(PEM_read_bio_X509(bio.get(), nullptr, no_password, nullptr));
     if (authority == nullptr) break;
     any = true;
-    for (const ContextPointer& context : contexts_) {
-      if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority.get()) != 1 ||
-          SSL_CTX_add_client_CA(context.get(), authority.get()) != 1) {
+    for (const Certificate& own : certificates_) {
+      if (X509_STORE_add_cert(SSL_CTX_get_cert_store(own.context.get()), authority.get()) != 1 ||
+          SSL_CTX_add_client_CA(own.context.get(), authority.get()) != 1) {
         return tl::unexpected("client authority '" + options.client_ca + "': " + take_error());
       }
     }
@@ -354,6 +379,25 @@ ServerContext::Made ServerContext::load(const ServerOptions& options, std::share
 
 ServerContext::Made ServerContext::make_development(const ServerOptions& options, std::shared_ptr<TicketKeys> keys) {
   return make(options, std::move(keys), true);
+}
+
+std::shared_ptr<const ServerContext> ServerContext::stapled_again(const ServerOptions& options) const {
+  const std::shared_ptr<ServerContext> made(new ServerContext(keys_));
+  made->http2_ = http2_;
+  made->resumable_ = resumable_;
+  for (std::size_t i = 0; i < certificates_.size(); ++i) {
+    Certificate certificate{made->copy_context(certificates_[i].context.get()), {}};
+    made->mark_sessions(certificate);
+    const std::string& path = options.certificates[i].ocsp;
+    const Outcome used = path.empty() ? Outcome() : made->use_ocsp(certificate, path);
+    if (!used) {
+      Log::error("the OCSP response stays as it was: %s", used.error().c_str());
+      const std::string& before = certificates_[i].response;
+      if (!before.empty()) (void)made->staple(certificate, path, before);
+    }
+    made->keep(std::move(certificate));
+  }
+  return made;
 }
 
 SSL_CTX* ServerContext::find(std::string_view server_name) const {

@@ -5,6 +5,7 @@
 // Immutable: new certificates make a new context, and connections keep the one they began with. [any thread]
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -50,11 +51,15 @@ class ServerContext {
   /// With a self-signed certificate for `localhost`, made here and kept nowhere: for development.
   static Made make_development(const ServerOptions& options, std::shared_ptr<TicketKeys> keys);
 
+  /// The same certificates and keys, out of memory, with the OCSP responses read again (it blocks): for who may not
+  /// read keys any more. A response that cannot be read stays as it was, as long as it is of use; the log says so.
+  std::shared_ptr<const ServerContext> stapled_again(const ServerOptions& options) const;
+
   ~ServerContext();
   ServerContext(const ServerContext&) = delete;
   ServerContext& operator=(const ServerContext&) = delete;
 
-  SSL_CTX* default_context() const noexcept { return contexts_.front().get(); }
+  SSL_CTX* default_context() const noexcept { return certificates_.front().context.get(); }
   /// For a name in lower case; null when no certificate has it.
   SSL_CTX* find(std::string_view server_name) const;
   bool offers_http2() const noexcept { return http2_; }
@@ -67,21 +72,29 @@ class ServerContext {
     void operator()(SSL_CTX* context) const noexcept;
   };
   using ContextPointer = std::unique_ptr<SSL_CTX, FreeContext>;
+  struct Certificate {
+    ContextPointer context;
+    std::string response;  // what is stapled; empty: nothing
+  };
 
   explicit ServerContext(std::shared_ptr<TicketKeys> keys) : keys_(std::move(keys)) {}
   static Made make(const ServerOptions& options, std::shared_ptr<TicketKeys> keys, bool development);
   ContextPointer make_context();
+  ContextPointer copy_context(SSL_CTX* from);
   tl::expected<void, std::string> add(const CertificateFiles& files);
-  tl::expected<void, std::string> use_ocsp(SSL_CTX* context, const std::string& path);
+  tl::expected<void, std::string> use_ocsp(Certificate& certificate, const std::string& path);
+  tl::expected<void, std::string> staple(Certificate& certificate, const std::string& path, std::string response);
   tl::expected<void, std::string> add_development();
   tl::expected<void, std::string> check_clients(const ServerOptions& options);
   void resume_only(const ServerOptions& options, const std::string& authorities);
-  void keep(ContextPointer context);
+  void mark_sessions(const Certificate& certificate) const;
+  void keep(Certificate certificate);
 
   std::shared_ptr<TicketKeys> keys_;
-  std::vector<ContextPointer> contexts_;
+  std::vector<Certificate> certificates_;                 // in the order of the options
   std::map<std::string, SSL_CTX*, std::less<>> by_name_;  // "*.example.org" as it is written
   std::optional<std::int64_t> good_until_;
+  std::array<std::uint8_t, 32> resumable_{};  // of whose sessions: a hash of what they were asked for
   bool http2_ = true;
 };
 

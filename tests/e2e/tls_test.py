@@ -523,6 +523,58 @@ def test_a_response_is_stapled_until_it_expires():
         check(program.stop() == 0, program.text)
 
 
+def test_responses_are_read_without_the_key():
+    """Which only root may read, or which is gone: what is stapled follows its file, and all else is as it was."""
+    shutil.copy(path("one.key"), path("gone.key"))
+    make_response("staple.der", "one")
+    program, port = serve("--tls-cert", path("one.pem"), "--tls-key", path("gone.key"), "--tls-client", "required",
+                          "--tls-client-ca", path("ca.pem"), "--tls-ocsp", path("staple.der"))
+    ann = ("-cert", path("ann.pem"), "-key", path("ann.key"))
+    context = client()
+    context.load_cert_chain(path("ann.pem"), path("ann.key"))
+    with program:
+        check(stapled(port, *ann) == "good")
+        _, session = resumed(port, context)
+        os.unlink(path("gone.key"))
+        for state, words in (("R", "certificates stay as they were: cannot read"), ("V", "OCSP responses read again")):
+            make_response("staple.der", "one", state)
+            program.wait_for(words)
+            deadline = time.monotonic() + LIMIT
+            while stapled(port, *ann) != {"R": "revoked", "V": "good"}[state]:
+                check(time.monotonic() < deadline, "not read again", program.text)
+        check(resumed(port, context, session)[0], "its sessions are good")
+        with connect(port, context) as stream:
+            check(facts(get(stream))["peer.subject"] == "O=Example,CN=ann")
+        try:
+            with connect(port) as stream:
+                get(stream)
+            check(False, "nobody was asked for a certificate")
+        except (ssl.SSLError, ConnectionError):
+            pass
+        with open(path("staple.der"), "wb") as f:
+            f.write(b"cut")
+        program.wait_for("the OCSP response stays as it was: '" + path("staple.der") + "' is no OCSP response")
+        check(stapled(port, *ann) == "good")
+        check(program.stop() == 0, program.text)
+
+
+def test_an_expired_response_is_not_stapled_for_want_of_a_key():
+    if os.geteuid() != 0:
+        return
+    os.chmod(FOLDER, 0o755)
+    for name in (APP, path("one.pem")):
+        os.chmod(name, 0o644)
+    make_response("staple.der", "one", until=time.time() + 20)
+    program, port = serve_one("--tls-ocsp", path("staple.der"), "--user", "nobody")
+    with program:
+        check(stapled(port) == "good" or "it has expired" in program.wait_for("expired"), program.text)
+        program.wait_for("staple.der' is not stapled: it has expired")
+        deadline = time.monotonic() + LIMIT
+        while stapled(port) is not None:
+            check(time.monotonic() < deadline, "still stapled")
+        check(program.stop() == 0, program.text)
+
+
 def test_development_certificate():
     program, port = serve("--tls-auto-dev")
     with program:
