@@ -117,12 +117,19 @@ Task<void> AccessLog::run(BlockingPool& pool) {
   }
 }
 
-/// The rest stays in the rings when the reader is slow, unless it is the `last` time.
+/// The rest stays in the rings when the reader is slow, unless it is the `last` time. Where it may have ended within a
+/// line the next time begins, since another lane's lines would come into the middle of that one.
 void AccessLog::write_out(bool last) noexcept {
   bool goes_on = true;
-  for (const auto& lane : lanes_) {
-    if (goes_on) goes_on = write_lane(*lane, last);
-    if (!goes_on && last) drop_rest(*lane);
+  const std::size_t first = first_;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    const std::size_t index = (first + i) % lanes_.size();
+    Lane& lane = *lanes_[index];
+    if (goes_on) {
+      goes_on = write_lane(lane, last);
+      first_ = index;
+    }
+    if (!goes_on && last) drop_rest(lane);
   }
 }
 

@@ -65,8 +65,9 @@ class AccessLog {
   std::uint64_t told_ = 0;  // of dropped lines
   Instant told_at_ = 0;
   int write_error_ = 0;
-  bool in_line_ = false;  // what was written last does not end a line
-  bool cut_ = false;      // and its rest is lost
+  std::size_t first_ = 0;  // the lane to begin with
+  bool in_line_ = false;   // what was written last does not end a line
+  bool cut_ = false;       // and its rest is lost
 };
 
 }  // namespace evlua::http

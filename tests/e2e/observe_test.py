@@ -1,4 +1,6 @@
 """What evluaserver tells of itself: the access log, the error log, request ids and traces."""
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -402,6 +404,41 @@ def test_an_access_log_that_nobody_reads_holds_up_nobody():
         os.close(reader)
         lost = sum(map(int, re.findall(r"access log: (\d+) lines were dropped: nobody reads them", program.text)))
         check(lost > 0 and lost + kept.count(b"\n") == count, lost, kept.count(b"\n"), program.text)
+
+
+def test_a_line_that_a_slow_reader_cuts_goes_on_as_itself():
+    app = temporary('return function(req, res) res:text("x") end')
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--workers", "2", "--access-log", "-",
+                      setup=lambda: os.dup2(writer, 1))
+    port = int(program.word_after("http://127.0.0.1:"))
+    os.close(writer)
+    kept = b""
+    with program, contextlib.ExitStack() as stack:
+        def ask(connection, path):
+            connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = b""
+            while b"\r\n\r\n" not in answer or not answer.split(b"\r\n\r\n", 1)[1]:
+                answer += connection.recv(65536)
+
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port), LIMIT)) for _ in range(16)]
+        for _ in range(8):
+            for index, connection in enumerate(connections):
+                ask(connection, "abcdefghijklmnop"[index] * 200)
+            began = time.monotonic()
+            while time.monotonic() < began + 0.4:  # the writer gives up for now, within a line, and begins once more
+                time.sleep(0.05)
+            kept += os.read(reader, 4096)  # all that a pipe of this size holds: less than has come
+        deadline = time.monotonic() + LIMIT
+        while kept.count(b"\n") < 8 * 16:
+            check(time.monotonic() < deadline, kept[-2000:])
+            kept += os.read(reader, 65536)
+        check(program.stop() == 0, program.text)
+    os.close(reader)
+    for line in kept.decode().splitlines():
+        seen = COMBINED.match(line)
+        check(seen and re.match(r"^GET /([a-p])\1{199} HTTP/1.1$", seen[3]), line)
 
 
 def processor_seconds(pid):
