@@ -156,7 +156,6 @@ class Connection final : public ListNode, private Runnable {
   void keep_input() noexcept;
   Task<void> send_attached();
   Task<void> seal_attached();
-  Task<void> seal_from_disk(int file, std::uint64_t offset, std::uint64_t size);
   Result<std::size_t> seal_cached(int file, std::uint64_t offset, std::uint64_t size) noexcept;
   void seal(std::string_view bytes) noexcept;
   Task<void> send_from_disk(int file, std::uint64_t offset, std::uint64_t size);

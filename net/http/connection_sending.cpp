@@ -63,6 +63,7 @@ Task<void> Connection::send_attached() {
   if (!body->tail.empty()) co_await send_plain(body->tail);
 }
 
+/// What has to be waited for: as it is, or sealed on a connection with TLS.
 Task<void> Connection::send_from_disk(int file, std::uint64_t offset, std::uint64_t size) {
   const auto buffer = std::make_unique<char[]>(static_cast<std::size_t>(size));
   while (size > 0 && error_.code == 0) {
@@ -73,9 +74,14 @@ Task<void> Connection::send_from_disk(int file, std::uint64_t offset, std::uint6
       co_return;
     }
     const std::string_view piece(buffer.get(), static_cast<std::size_t>(*got));
-    co_await send_plain(piece);
-    offset += static_cast<std::uint64_t>(*got);
-    size -= static_cast<std::uint64_t>(*got);
+    if (secure_ == nullptr) {
+      co_await send_plain(piece);
+    } else {
+      seal(piece);
+      co_await send_sealed();
+    }
+    offset += piece.size();
+    size -= piece.size();
   }
 }
 

@@ -128,7 +128,7 @@ Task<void> Connection::seal_attached() {
       std::uint64_t done = taken ? *taken : 0;
       if (!taken && taken.error().is(EAGAIN)) {
         done = std::min<std::uint64_t>(part.size, kDiskPiece);
-        co_await seal_from_disk(body->file.fd, part.offset, done);
+        co_await send_from_disk(body->file.fd, part.offset, done);
       } else if (done == 0) {  // it has become shorter, and the client must notice
         send_failed(taken ? Error{EIO, ErrorDomain::system, OpCode::read} : taken.error());
       }
@@ -155,22 +155,6 @@ Result<std::size_t> Connection::seal_cached(int file, std::uint64_t offset, std:
   if (got) seal({piece.data(), *got});
   station_.give_back(piece);
   return got;
-}
-
-Task<void> Connection::seal_from_disk(int file, std::uint64_t offset, std::uint64_t size) {
-  const auto buffer = std::make_unique<char[]>(static_cast<std::size_t>(size));
-  while (size > 0 && error_.code == 0) {
-    IoAwait reading = io::read(file, buffer.get(), static_cast<std::uint32_t>(size), static_cast<std::int64_t>(offset));
-    const Result<std::int32_t> got = co_await reading;
-    if (!got || *got == 0) {
-      send_failed(got ? Error{EIO, ErrorDomain::system, OpCode::read} : got.error());
-      co_return;
-    }
-    seal({buffer.get(), static_cast<std::size_t>(*got)});
-    co_await send_sealed();
-    offset += static_cast<std::uint64_t>(*got);
-    size -= static_cast<std::uint64_t>(*got);
-  }
 }
 
 // -- receiving for the handler's side ---------------------------------------------------------------------------------
