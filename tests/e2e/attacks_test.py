@@ -468,6 +468,27 @@ def test_busy_streams_go_on_in_large_pieces():
             check(sum(sizes) / len(sizes) > 12_000, "bytes of a frame, in the mean:", sum(sizes) / len(sizes))
 
 
+def resident(server):
+    with open(f"/proc/{server.program.process.pid}/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_a_large_field_that_is_named_again_and_again():
+    """HPACK: a byte names what is in the table, here four kilobytes (RFC 7541, 7.3)."""
+    table = b"\x40\x01a\x7f\xbd\x1d" + b"x" * 3900
+    named = b"\xbe" * 11000  # 43 MB
+    with Server() as server, server.connect(PREFACE + frame(SETTINGS)) as s:
+        frames = Frames(s)
+        before = resident(server)
+        for stream in range(1, 100, 2):
+            first = head(stream, "GET", "/")[9:] + (table if stream == 1 else b"")
+            s.sendall(frame(HEADERS, 5, stream, first + named))
+            frames.until(lambda: frames.body.count(b"Request Header Fields Too Large\n") == (stream + 1) // 2)
+        check(SANITIZED or resident(server) - before < 16 << 20, resident(server) - before)
+        s.sendall(head(101, "GET", "/"))
+        frames.until(lambda: frames.body.endswith(b"hello"))
+
+
 def test_requests_of_an_http2_connection():
     with Server("--max-requests", "3") as server, server.connect(PREFACE + frame(SETTINGS)) as s:
         frames = Frames(s)
