@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/event.h"
@@ -154,10 +155,10 @@ struct Stage {
 
   /// Deferred calls that tell of having been lost for want of memory.
   static long lost_calls(const std::vector<std::string>& told) {
+    constexpr std::string_view kWords = "not enough memory for deferred calls: ";
     long lost = 0;
     for (const std::string& error : told) {
-      long count = 0;
-      if (std::sscanf(error.c_str(), "not enough memory for deferred calls: %ld", &count) == 1) lost += count;
+      if (error.starts_with(kWords)) lost += std::strtol(error.c_str() + kWords.size(), nullptr, 10);
     }
     return lost;
   }
