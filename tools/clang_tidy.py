@@ -34,8 +34,8 @@ def checks_of(file):
 def key_of(file, command, version):
     """Of all that the answer depends on. Where the tree lies is not of it, so that clones share their answers."""
     key = hashlib.sha256()
-    for part in (version, checks_of(file), command.replace(os.getcwd(), ".").encode(), all_that_is_read(command)):
-        key.update(hashlib.sha256(part).digest())
+    for part in (version, checks_of(file), command.encode(), all_that_is_read(command)):
+        key.update(hashlib.sha256(part.replace(os.getcwd().encode(), b".")).digest())
     return key.hexdigest()
 
 
