@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "lua/fiber.h"
+#include "lua/slice.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
@@ -95,11 +97,17 @@ int push_failure(lua_State* L, const Error& error, const char* subject) {
   return 3;
 }
 
+void raise_limit(lua_State* L, Fiber& fiber, const char* message) {
+  fiber.strike(message);
+  Slice::interrupt(L);
+  raise_past_handler(L, message);
+}
+
 int push_wait_failure(lua_State* L, Error error, const char* subject) {
   Fiber* fiber = Vm::of(L).running();
   if (error.is(ECANCELED) && fiber != nullptr && fiber->cancelled() != OpStop::none && !fiber->shielded()) {
     (void)fiber->take_cancel_notice();
-    if (fiber->doom() != nullptr) luaL_error(L, "%s", fiber->doom());
+    if (fiber->doom() != nullptr) raise_limit(L, *fiber, fiber->doom());
     if (fiber->cancelled() == OpStop::deadline) error.code = ETIMEDOUT;
   }
   return push_failure(L, error, subject);
@@ -121,7 +129,7 @@ Fiber& fiber_to_wait(lua_State* L) {
 
 int refuse_wait(lua_State* L, Fiber& fiber) {
   const bool late = fiber.cancelled() == OpStop::deadline;
-  if (fiber.doom() != nullptr) return luaL_error(L, "%s", fiber.doom());
+  if (fiber.doom() != nullptr) raise_limit(L, fiber, fiber.doom());
   if (!fiber.take_cancel_notice()) {
     fiber.note_cancel_raised();
     return luaL_error(L, late ? "task timed out" : "task cancelled");

@@ -134,11 +134,7 @@ void on_hook(lua_State* L, lua_Debug* where) {
   if (vm.running() == nullptr || (!asked && vm.running()->struck() == nullptr)) return;
   vm.pace_collector();
   Fiber& fiber = *vm.running();
-  if (const char* ends = fiber.check_limits()) {
-    fiber.strike(ends);
-    take_hook(L, 1);  // for whoever catches the error
-    raise_past_handler(L, ends);
-  }
+  if (const char* ends = fiber.check_limits()) raise_limit(L, fiber, ends);
   if (!fiber.may_wait(L) || in_own_code(L, where)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
     // A count hook that is due before we look again must get its turn, or it never would. The monitor asks again.

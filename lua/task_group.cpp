@@ -83,9 +83,10 @@ struct GroupWait : OpWait {
   }
 
   int finish_wait(lua_State* L) {
-    if (const char* ends = Vm::of(L).running()->check_limits()) {  // what the members have used up was ours, too
+    Fiber& self = *Vm::of(L).running();
+    if (const char* ends = self.check_limits()) {  // what the members have used up was ours, too
       luaL_unref(L, LUA_REGISTRYINDEX, std::exchange(group.decisive, LUA_NOREF));
-      return luaL_error(L, "%s", ends);
+      raise_limit(L, self, ends);
     }
     if (group.decisive != LUA_NOREF) {
       lua_rawgeti(L, LUA_REGISTRYINDEX, group.decisive);

@@ -20,8 +20,12 @@ local function exceeds(f)
   local nothing, text, why = evlua.limit({cpu = 0.02}, f)
   assert(nothing == nil and text == "CPU time limit exceeded" and why == "ELIMIT", why)
 end
--- Many short pieces are counted as well.
+-- Many short pieces are counted as well, whether or not the failures of waits are heeded.
 exceeds(function() while true do for _ = 1, 1000 do end if not evlua.yield() then return end end end)
+exceeds(function() while true do pcall(evlua.yield) end end)
+exceeds(function() while true do pcall(evlua.all, {evlua.yield, evlua.yield}) end end)
+exceeds(function() while true do xpcall(evlua.all, evlua.yield, {evlua.yield}) end end)
+exceeds(function() while true do pcall(coroutine.wrap(function() pcall(evlua.all, {evlua.yield}) end)) end end)
 if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals back: nothing ends a slice
   exceeds(function() while true do end end)
   exceeds(function() while true do pcall(function() while true do end end) end end)
