@@ -27,8 +27,8 @@ int push_failure(lua_State* L, const char* message, const char* code);
 /// the error says ETIMEDOUT if the task's time ran out.
 int push_wait_failure(lua_State* L, Error error, const char* subject = nullptr);
 
-/// The error of a limit of the running fiber. Whoever catches it gets it again at once, before another wait could begin:
-/// between waits that are refused no slice gets long enough to be looked at.
+/// The error of a limit of the running fiber. Whoever catches it gets it again at once, before another wait could
+/// begin: between waits that are refused no slice gets long enough to be looked at.
 [[noreturn]] void raise_limit(lua_State* L, Fiber& fiber, const char* message);
 
 /// The running fiber, ready to wait. Raises where waiting is impossible, naming the C function in the way.

@@ -232,7 +232,6 @@ int Fiber::resume(lua_State* L, int arguments) {
 }
 
 void Fiber::yields_in_hook(const lua_Debug* where, int hook_left) noexcept {
-  ++cuts_;
   hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
   hooked_function_ = hooked_frame_->function;
   hook_left_ = hook_left + 1;  // the instruction begins once more

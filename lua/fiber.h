@@ -129,6 +129,7 @@ class Fiber final : public ListNode, private Runnable {
   void complete() noexcept;
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
+  void count_cut() noexcept { ++cuts_; }
   /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
   void yields_in_hook(const lua_Debug* where, int hook_left) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.

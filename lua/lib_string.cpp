@@ -2,6 +2,7 @@
 // else of `string` is stock. Behaviour is stock as well.
 #include <lua.hpp>
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 #include <mutex>
@@ -12,28 +13,35 @@
 #include "lua/long_call.h"
 #include "lua/modules.h"
 #include "lua/pattern.h"
+#include "lua/spare.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
 
 namespace {
 
-void raise(lua_State* L, const PatternMatcher& matcher) {
+/// Until the search is over. Where others wait they have their turn first, and `again` goes on with the matcher, which
+/// is copied into a userdata on top if it is not `kept`.
+PatternMatcher::Result finish_search(lua_State* L, PatternMatcher& matcher, PatternMatcher::Result result, bool kept,
+                                     lua_KContext context, lua_KFunction again) {
+  while (result == PatternMatcher::Result::paused) {
+    if (slice_is_over(L)) {
+      if (!kept) new (lua_newuserdata(L, sizeof(PatternMatcher))) PatternMatcher(matcher);
+      give_way(L, context, again);
+    }
+    result = matcher.go_on();
+  }
   if (matcher.error() != nullptr) luaL_error(L, matcher.error(), matcher.error_number());
+  return result;
 }
 
-const char* match_at(lua_State* L, PatternMatcher& matcher, const char* from) {
-  const char* end = matcher.match(from);
-  if (end == nullptr && matcher.error() != nullptr) [[unlikely]]
-    raise(L, matcher);
-  return end;
-}
+PatternMatcher& kept_matcher(lua_State* L) { return *static_cast<PatternMatcher*>(lua_touserdata(L, -1)); }
 
 /// Pushes capture `index`; without captures the whole match is the first.
-void push_capture(lua_State* L, const PatternMatcher& matcher, int index, const char* start, const char* end) {
+void push_capture(lua_State* L, const PatternMatcher& matcher, int index) {
   if (index >= matcher.captures()) {
     if (index != 0) luaL_error(L, "invalid capture index %%%d", index + 1);
-    lua_pushlstring(L, start, static_cast<std::size_t>(end - start));
+    lua_pushlstring(L, matcher.start(), static_cast<std::size_t>(matcher.stop() - matcher.start()));
     return;
   }
   const PatternMatcher::Capture& capture = matcher.capture(index);
@@ -45,16 +53,39 @@ void push_capture(lua_State* L, const PatternMatcher& matcher, int index, const 
   }
 }
 
-/// Pushes all captures, or the whole match if there are none and `start` is given.
-int push_captures(lua_State* L, const PatternMatcher& matcher, const char* start, const char* end) {
-  const int count = matcher.captures() == 0 && start != nullptr ? 1 : matcher.captures();
-  luaL_checkstack(L, count, "too many captures");
-  for (int i = 0; i < count; ++i) push_capture(L, matcher, i, start, end);
-  return count;
+int push_captures(lua_State* L, const PatternMatcher& matcher) {
+  luaL_checkstack(L, matcher.captures(), "too many captures");
+  for (int i = 0; i < matcher.captures(); ++i) push_capture(L, matcher, i);
+  return matcher.captures();
+}
+
+/// All captures, or the whole match if there are none.
+int push_match(lua_State* L, const PatternMatcher& matcher) {
+  if (matcher.captures() != 0) return push_captures(L, matcher);
+  push_capture(L, matcher, 0);
+  return 1;
 }
 
 bool is_plain(std::string_view pattern) noexcept {
   return pattern.find_first_of("^$*+?.([%-") == std::string_view::npos;
+}
+
+int continue_find(lua_State* L, int status, lua_KContext find);
+
+int finish_find(lua_State* L, PatternMatcher& matcher, PatternMatcher::Result result, bool kept, bool find) {
+  result = finish_search(L, matcher, result, kept, static_cast<lua_KContext>(find), continue_find);
+  if (result == PatternMatcher::Result::none) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (!find) return push_match(L, matcher);
+  lua_pushinteger(L, matcher.start() - matcher.begin() + 1);
+  lua_pushinteger(L, matcher.stop() - matcher.begin());
+  return push_captures(L, matcher) + 2;
+}
+
+int continue_find(lua_State* L, int, lua_KContext find) {
+  return finish_find(L, kept_matcher(L), PatternMatcher::Result::paused, true, find != 0);
 }
 
 /// find(s, pattern[, init[, plain]]), match(s, pattern[, init])
@@ -69,7 +100,6 @@ int find_or_match(lua_State* L, bool find) {
     lua_pushnil(L);
     return 1;
   }
-  const char* from = subject.data() + init - 1;
   if (find && (lua_toboolean(L, 4) != 0 || is_plain(pattern))) {
     const std::size_t place = subject.find(pattern, static_cast<std::size_t>(init - 1));
     if (place == std::string_view::npos) {
@@ -82,58 +112,72 @@ int find_or_match(lua_State* L, bool find) {
   }
   const bool anchored = pattern.starts_with('^');
   if (anchored) pattern.remove_prefix(1);
-  PatternMatcher matcher(subject, pattern, look_at_limits);
-  do {
-    if (!anchored && (from = matcher.candidate(from)) == nullptr) break;
-    const char* end = match_at(L, matcher, from);
-    if (end == nullptr) continue;
-    if (!find) return push_captures(L, matcher, from, end);
-    lua_pushinteger(L, from - subject.data() + 1);
-    lua_pushinteger(L, end - subject.data());
-    return push_captures(L, matcher, nullptr, nullptr) + 2;
-  } while (from++ < matcher.end() && !anchored);
-  lua_pushnil(L);
-  return 1;
+  PatternMatcher matcher(subject, pattern);
+  return finish_find(L, matcher, matcher.search(subject.data() + init - 1, anchored), false, find);
 }
 
 int find(lua_State* L) { return find_or_match(L, true); }
 int match(lua_State* L) { return find_or_match(L, false); }
 
-/// Upvalues: subject, pattern, where to go on, where the last match ended (-1: there was none).
+int continue_next(lua_State* L, int status, lua_KContext context);
+
+int finish_next(lua_State* L, PatternMatcher& matcher, PatternMatcher::Result result, bool kept) {
+  result = finish_search(L, matcher, result, kept, 0, continue_next);
+  if (result == PatternMatcher::Result::none) return 0;
+  lua_pushinteger(L, matcher.stop() - matcher.begin());
+  lua_replace(L, lua_upvalueindex(3));
+  return push_match(L, matcher);
+}
+
+int continue_next(lua_State* L, int, lua_KContext) {
+  return finish_next(L, kept_matcher(L), PatternMatcher::Result::paused, true);
+}
+
+/// Upvalues: subject, pattern, where the last match ended (-1: there was none).
 int next_match(lua_State* L) {
   const std::string_view subject = check_bytes(L, lua_upvalueindex(1));
-  PatternMatcher matcher(subject, check_bytes(L, lua_upvalueindex(2)), look_at_limits);
-  const char* from = subject.data() + lua_tointeger(L, lua_upvalueindex(3));
-  const lua_Integer last = lua_tointeger(L, lua_upvalueindex(4));
-  for (; from <= matcher.end(); ++from) {
-    from = matcher.candidate(from);
-    if (from == nullptr) break;
-    const char* end = match_at(L, matcher, from);
-    if (end == nullptr || end - subject.data() == last) continue;
-    lua_pushinteger(L, end - subject.data());
-    lua_pushvalue(L, -1);
-    lua_replace(L, lua_upvalueindex(3));
-    lua_replace(L, lua_upvalueindex(4));
-    return push_captures(L, matcher, from, end);
-  }
-  return 0;
+  const lua_Integer last = lua_tointeger(L, lua_upvalueindex(3));
+  const char* const from = subject.data() + std::max(last, lua_Integer{0});
+  PatternMatcher matcher(subject, check_bytes(L, lua_upvalueindex(2)));
+  return finish_next(L, matcher, matcher.search(from, false, last < 0 ? nullptr : from), false);
 }
 
 int gmatch(lua_State* L) {
   (void)check_bytes(L, 1);
   (void)check_bytes(L, 2);
   lua_settop(L, 2);
-  lua_pushinteger(L, 0);
   lua_pushinteger(L, -1);
-  lua_pushcclosure(L, next_match, 4);
+  lua_pushcclosure(L, next_match, 3);
   return 1;
 }
 
 // -- gsub -----------------------------------------------------------------------------------------------------------
 
+/// A call of gsub. In a userdata, since the C stack is gone when it has waited.
+struct Substitution {
+  Substitution(lua_State* L, std::string_view subject, std::string_view pattern) noexcept
+      : matcher(subject, pattern), from(subject.data()) {
+    luaL_buffinit(L, &out);
+  }
+
+  PatternMatcher matcher;
+  const char* from;            // behind what has been copied
+  const char* last = nullptr;  // where the last match has ended
+  lua_Integer count = 0;
+  lua_Integer most = 0;
+  bool anchored = false;
+  bool busy = true;  // not to be used by another call
+  luaL_Buffer out;
+};
+
+constexpr int kState = 5;  // where the userdata is, behind the arguments
+
+Substitution& state_of_call(lua_State* L) { return *static_cast<Substitution*>(lua_touserdata(L, kState)); }
+
 /// The replacement string, with %0 to %9 and %% replaced.
-void add_template(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher, const char* start, const char* end) {
+void add_template(lua_State* L, Substitution& call) {
   const std::string_view text = check_bytes(L, 3);
+  luaL_Buffer& out = call.out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::size_t escape = text.find('%', i);
     const std::size_t plain = escape == std::string_view::npos ? text.size() : escape;
@@ -144,9 +188,9 @@ void add_template(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher,
     if (c == '%') {
       luaL_addchar(&out, '%');
     } else if (c == '0') {
-      luaL_addlstring(&out, start, static_cast<std::size_t>(end - start));
+      luaL_addlstring(&out, call.matcher.start(), static_cast<std::size_t>(call.matcher.stop() - call.matcher.start()));
     } else if (std::isdigit(static_cast<unsigned char>(c)) != 0) {
-      push_capture(L, matcher, c - '1', start, end);
+      push_capture(L, call.matcher, c - '1');
       luaL_tolstring(L, -1, nullptr);  // a position is a number
       lua_remove(L, -2);
       luaL_addvalue(&out);
@@ -156,124 +200,79 @@ void add_template(lua_State* L, luaL_Buffer& out, const PatternMatcher& matcher,
   }
 }
 
-/// A call of gsub. Its state is in a userdata where it calls back, since the C stack is gone when that has waited.
-struct Substitution {
-  Substitution(lua_State* L, std::string_view subject, std::string_view pattern) noexcept
-      : matcher(subject, pattern, look_at_limits), from(subject.data()) {
-    luaL_buffinit(L, &out);
-  }
-
-  PatternMatcher matcher;
-  const char* from;
-  const char* last = nullptr;  // where the last match has ended
-  lua_Integer count = 0;
-  lua_Integer most = 0;
-  bool anchored = false;
-  bool in_userdata = false;
-  bool busy = false;  // in a userdata: not to be used by another call
-  luaL_Buffer out;
-};
-
-constexpr int kState = 5;  // where the userdata is, behind the arguments
-
 /// What takes the place of a match, and is on top.
-void add_value(lua_State* L, Substitution& call, const char* end) {
+void add_value(lua_State* L, Substitution& call) {
   if (lua_toboolean(L, -1) == 0) {
     lua_pop(L, 1);
-    lua_pushlstring(L, call.from, static_cast<std::size_t>(end - call.from));
+    lua_pushlstring(L, call.matcher.start(), static_cast<std::size_t>(call.matcher.stop() - call.matcher.start()));
   } else if (lua_isstring(L, -1) == 0) {
     luaL_error(L, "invalid replacement value (a %s)", luaL_typename(L, -1));
   }
   luaL_addvalue(&call.out);
 }
 
-int continue_gsub(lua_State* L, int status, lua_KContext end);
+PatternMatcher::Result next_to_replace(Substitution& call) noexcept {
+  if (call.count >= call.most) return PatternMatcher::Result::none;
+  return call.matcher.search(call.from, call.anchored, call.last);
+}
+
+int continue_with_value(lua_State* L, int status, lua_KContext context);
 
 /// Upvalue 2: reads from a table, and may wait.
-void add_replacement(lua_State* L, Substitution& call, int kind, const char* end) {
-  const auto context = reinterpret_cast<lua_KContext>(end);
+void add_replacement(lua_State* L, Substitution& call, int kind) {
   if (kind == LUA_TFUNCTION) {
     lua_pushvalue(L, 3);
-    lua_callk(L, push_captures(L, call.matcher, call.from, end), 1, context, continue_gsub);
-  } else if (kind == LUA_TTABLE && call.in_userdata) {
+    lua_callk(L, push_match(L, call.matcher), 1, 0, continue_with_value);
+  } else if (kind == LUA_TTABLE && access_calls(L, 3, kReads)) {
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_pushvalue(L, 3);
-    push_capture(L, call.matcher, 0, call.from, end);
-    lua_callk(L, 2, 1, context, continue_gsub);
+    push_capture(L, call.matcher, 0);
+    lua_callk(L, 2, 1, 0, continue_with_value);
   } else if (kind == LUA_TTABLE) {
-    push_capture(L, call.matcher, 0, call.from, end);
+    push_capture(L, call.matcher, 0);
     lua_gettable(L, 3);
   } else {
-    add_template(L, call.out, call.matcher, call.from, end);
+    add_template(L, call);
     return;
   }
-  add_value(L, call, end);
+  add_value(L, call);
 }
 
-/// True when there is a match at or behind `from`, which is there then; what is in between has been copied.
-bool find_next(lua_State* L, Substitution& call, const char*& end) {
-  while (true) {
-    if (!call.anchored) {
-      const char* next = call.matcher.candidate(call.from);
-      if (next == nullptr) return false;
-      luaL_addlstring(&call.out, call.from, static_cast<std::size_t>(next - call.from));
-      call.from = next;
-    }
-    end = match_at(L, call.matcher, call.from);
-    if (end != nullptr && end != call.last) return true;
-    if (call.from >= call.matcher.end()) return false;
-    luaL_addchar(&call.out, *call.from++);
-    if (call.anchored) return false;
-  }
+void move_behind_match(Substitution& call) noexcept {
+  call.from = call.last = call.matcher.stop();
+  if (call.anchored) call.most = 0;
 }
 
-int run_gsub(lua_State* L, Substitution& call) {
+int continue_search(lua_State* L, int status, lua_KContext context);
+
+int run_gsub(lua_State* L, Substitution& call, PatternMatcher::Result result) {
   const int kind = lua_type(L, 3);
-  const char* end = nullptr;
-  while (call.count < call.most && find_next(L, call, end)) {
+  while (finish_search(L, call.matcher, result, true, 0, continue_search) == PatternMatcher::Result::found) {
+    luaL_addlstring(&call.out, call.from, static_cast<std::size_t>(call.matcher.start() - call.from));
     ++call.count;
-    add_replacement(L, call, kind, end);
-    call.from = call.last = end;
-    if (call.anchored) break;
+    add_replacement(L, call, kind);
+    move_behind_match(call);
+    result = next_to_replace(call);
   }
   luaL_addlstring(&call.out, call.from, static_cast<std::size_t>(call.matcher.end() - call.from));
   luaL_pushresult(&call.out);
   lua_pushinteger(L, call.count);
+  call.busy = false;
   return 2;
 }
 
-/// Runs to the end in a userdata, which is free then.
-int finish_gsub(lua_State* L, Substitution& call) {
-  const int results = run_gsub(L, call);
-  call.busy = false;
-  return results;
+int continue_search(lua_State* L, int, lua_KContext) {
+  return run_gsub(L, state_of_call(L), PatternMatcher::Result::paused);
 }
 
-/// Pushes a userdata for a call: that of the one before, which is upvalue 1; a new one if that call has not ended, or
-/// has failed.
-void* push_state(lua_State* L) {
-  const auto* spare = static_cast<const Substitution*>(lua_touserdata(L, lua_upvalueindex(1)));
-  if (spare == nullptr || spare->busy) {
-    (void)lua_newuserdata(L, sizeof(Substitution));
-    lua_pushvalue(L, -1);
-    lua_replace(L, lua_upvalueindex(1));
-  } else {
-    lua_pushvalue(L, lua_upvalueindex(1));
-  }
-  return lua_touserdata(L, -1);
+int continue_with_value(lua_State* L, int, lua_KContext) {
+  Substitution& call = state_of_call(L);
+  add_value(L, call);
+  move_behind_match(call);
+  return run_gsub(L, call, next_to_replace(call));
 }
 
-int continue_gsub(lua_State* L, int, lua_KContext context) {
-  auto& call = *static_cast<Substitution*>(lua_touserdata(L, kState));
-  const char* end = reinterpret_cast<const char*>(context);
-  add_value(L, call, end);
-  call.from = call.last = end;
-  if (call.anchored) call.most = 0;
-  return finish_gsub(L, call);
-}
-
-/// gsub(s, pattern, replacement[, n]) -> text, number of replacements. Upvalues: see push_state and
-/// add_replacement.
+/// gsub(s, pattern, replacement[, n]) -> text, number of replacements. Upvalues: see push_spare and add_replacement.
 int gsub(lua_State* L) {
   const std::string_view subject = check_bytes(L, 1);
   std::string_view pattern = check_bytes(L, 2);
@@ -283,19 +282,11 @@ int gsub(lua_State* L) {
                 "string/function/table expected");
   const bool anchored = pattern.starts_with('^');
   if (anchored) pattern.remove_prefix(1);
-  const bool calls = kind == LUA_TFUNCTION || (kind == LUA_TTABLE && access_calls(L, 3, kReads));
   lua_settop(L, 4);
-  if (!calls) {
-    Substitution call(L, subject, pattern);
-    call.most = most;
-    call.anchored = anchored;
-    return run_gsub(L, call);
-  }
-  auto& call = *new (push_state(L)) Substitution(L, subject, pattern);
+  auto& call = *new (push_spare<Substitution>(L)) Substitution(L, subject, pattern);
   call.most = most;
   call.anchored = anchored;
-  call.in_userdata = call.busy = true;
-  return finish_gsub(L, call);
+  return run_gsub(L, call, next_to_replace(call));
 }
 
 // -- format ---------------------------------------------------------------------------------------------------------

@@ -17,4 +17,14 @@ const char* look_at_limits() noexcept {
   return fiber->check_limits();
 }
 
+bool slice_is_over(lua_State* L) {
+  if (const char* ends = look_at_limits()) luaL_error(L, "%s", ends);
+  return Slice::is_over(L);
+}
+
+int give_way(lua_State* L, lua_KContext context, lua_KFunction again) {
+  Slice::give_way(L);
+  return lua_yieldk(L, 0, context, again);
+}
+
 }  // namespace evlua::lua

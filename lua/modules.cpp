@@ -60,6 +60,7 @@ void open_modules(lua_State* L) {
   lua_pop(L, 1);
   lua_getglobal(L, "table");
   open_table(L);
+  open_sort(L);
   lua_pop(L, 1);
   lua_getglobal(L, "math");
   open_random(L);

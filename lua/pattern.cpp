@@ -73,98 +73,24 @@ const char* PatternMatcher::candidate(const char* from) const noexcept {
   return from != end_ ? from : nullptr;
 }
 
-/// False: the match must end.
-bool PatternMatcher::ask() noexcept {
-  steps_ = 0;
-  const char* ends = go_on_();
-  if (ends != nullptr) (void)fail(ends);
-  return ends == nullptr;
-}
-
-const char* PatternMatcher::run_deeper(const char* s, const char* p) noexcept {
+[[gnu::always_inline]] inline bool PatternMatcher::push(const Frame& frame) noexcept {
   if (depth_ + 1 == kDepthMax) return fail("pattern too complex");
-  ++depth_;
-  const char* end = run(s, p);
-  --depth_;
-  return end;
-}
-
-/// Matches the pattern from `p` on at `s`.
-const char* PatternMatcher::run(const char* s, const char* p) noexcept {
-  while (true) {
-    if (p == pattern_end_) return s;
-    if (!count(1)) return nullptr;
-    switch (*p) {
-      case '(':
-        if (p + 1 != pattern_end_ && p[1] == ')') return open_capture(s, p + 2, kPosition);
-        return open_capture(s, p + 1, kOpen);
-      case ')': return close_capture(s, p + 1);
-      case '$':
-        if (p + 1 == pattern_end_) return s == end_ ? s : nullptr;
-        break;
-      case kEscape:
-        if (p + 1 == pattern_end_) break;
-        if (p[1] == 'b') {
-          s = balanced(s, p + 2);
-          if (s == nullptr) return nullptr;
-          p += 4;
-          continue;
-        }
-        if (p[1] == 'f') {
-          p += 2;
-          if (p == pattern_end_ || *p != '[') return fail("missing '[' after '%%f' in pattern");
-          const char* after = single_end(p);
-          if (after == nullptr) return nullptr;
-          const unsigned char before = s == begin_ ? 0 : byte(s - 1);
-          const unsigned char here = s == end_ ? 0 : byte(s);
-          if (in_set(before, p, after - 1) || !in_set(here, p, after - 1)) return nullptr;
-          p = after;
-          continue;
-        }
-        if (std::isdigit(byte(p + 1)) != 0) {
-          s = repeated_capture(s, byte(p + 1));
-          if (s == nullptr) return nullptr;
-          p += 2;
-          continue;
-        }
-        break;
-      default: break;
-    }
-    const char* after = single_end(p);
-    if (after == nullptr) return nullptr;
-    const char suffix = after == pattern_end_ ? '\0' : *after;
-    if (!matches_single(s, p, after)) {
-      if (suffix != '*' && suffix != '-' && suffix != '?') return nullptr;
-      p = after + 1;
-    } else if (suffix == '*') {
-      return most(s, p, after);
-    } else if (suffix == '+') {
-      return most(s + 1, p, after);
-    } else if (suffix == '-') {
-      return least(s, p, after);
-    } else if (suffix == '?') {
-      const char* end = run_deeper(s + 1, after + 1);
-      if (end != nullptr || error_ != nullptr) return end;
-      p = after + 1;
-    } else {
-      ++s;
-      p = after;
-    }
-  }
+  frame_[depth_++] = frame;
+  return true;
 }
 
 /// Behind the single character, class or set at `p`.
 const char* PatternMatcher::single_end(const char* p) noexcept {
   if (*p == kEscape) {
-    if (p + 1 == pattern_end_) return fail("malformed pattern (ends with '%%')");
+    if (p + 1 == pattern_end_) return malformed("malformed pattern (ends with '%%')");
     return p + 2;
   }
   if (*p++ != '[') return p;
   if (p != pattern_end_ && *p == '^') ++p;
   do {  // a ']' that comes first stands for itself
-    if (p == pattern_end_) return fail("malformed pattern (missing ']')");
+    if (p == pattern_end_) return malformed("malformed pattern (missing ']')");
     if (*p++ == kEscape) {
-      if (p == pattern_end_) return fail("malformed pattern (missing ']')");
+      if (p == pattern_end_) return malformed("malformed pattern (missing ']')");
       ++p;
     }
   } while (p == pattern_end_ || *p != ']');
@@ -203,7 +129,7 @@ bool PatternMatcher::in_set(unsigned char c, const char* p, const char* closing)
 }
 
 /// How many bytes from `s` on match the single item at `p`.
-std::size_t PatternMatcher::run_of(const char* s, const char* p, const char* after) const noexcept {
+std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* after) const noexcept {
   const char* at = s;
   switch (*p) {
     case '.': at = end_; break;
@@ -216,75 +142,178 @@ std::size_t PatternMatcher::run_of(const char* s, const char* p, const char* aft
     default:
       while (at != end_ && *at == *p) ++at;
   }
-  return static_cast<std::size_t>(at - s);
+  return at - s;
 }
 
 /// As many as possible, then ever fewer.
-const char* PatternMatcher::most(const char* s, const char* p, const char* after) noexcept {
-  auto times = static_cast<std::ptrdiff_t>(run_of(s, p, after));
-  if (!count(static_cast<std::size_t>(times))) return nullptr;
-  if (after + 1 == pattern_end_) return s + times;
-  for (; times >= 0; --times) {
-    const char* end = run_deeper(s + times, after + 1);
-    if (end != nullptr || error_ != nullptr) return end;
-  }
-  return nullptr;
+[[gnu::always_inline]] inline bool PatternMatcher::most(Place& at, const char* after) noexcept {
+  const std::ptrdiff_t count = run_of(at.s, at.p, after);
+  steps_ += static_cast<std::size_t>(count);
+  const Place least{at.s, after + 1};
+  at = {at.s + count, after + 1};
+  if (after + 1 == pattern_end_) return true;
+  return push({Frame::Kind::most, least, count, nullptr});
 }
 
-/// As few as possible, then ever more.
-const char* PatternMatcher::least(const char* s, const char* p, const char* after) noexcept {
-  while (true) {
-    const char* end = run_deeper(s, after + 1);
-    if (end != nullptr || error_ != nullptr) return end;
-    if (!count(1) || !matches_single(s, p, after)) return nullptr;
-    ++s;
-  }
-}
-
-/// %bxy, `p` being at the x.
-const char* PatternMatcher::balanced(const char* s, const char* p) noexcept {
+/// %bxy
+[[gnu::always_inline]] inline bool PatternMatcher::balanced(Place& at) noexcept {
+  const char* p = at.p + 2;
   if (pattern_end_ - p < 2) return fail("malformed pattern (missing arguments to '%%b')");
-  if (s == end_ || *s != *p) return nullptr;
+  if (at.s == end_ || *at.s != *p) return false;
   int level = 1;
-  for (const char* at = s + 1; at != end_; ++at) {
-    if (*at == p[1]) {
-      if (--level == 0) return count(static_cast<std::size_t>(at - s)) ? at + 1 : nullptr;
-    } else if (*at == p[0]) {
+  const char* s = at.s + 1;
+  for (; s != end_; ++s) {
+    if (*s == p[1]) {
+      if (--level == 0) break;
+    } else if (*s == p[0]) {
       ++level;
     }
   }
-  (void)count(static_cast<std::size_t>(end_ - s));
-  return nullptr;
+  steps_ += static_cast<std::size_t>(s - at.s);
+  if (s == end_) return false;
+  at = {s + 1, p + 2};
+  return true;
 }
 
-const char* PatternMatcher::open_capture(const char* s, const char* p, std::ptrdiff_t kind) noexcept {
+/// %f[set]
+[[gnu::always_inline]] inline bool PatternMatcher::frontier(Place& at) noexcept {
+  const char* p = at.p + 2;
+  if (p == pattern_end_ || *p != '[') return fail("missing '[' after '%%f' in pattern");
+  const char* after = single_end(p);
+  if (after == nullptr) return false;
+  const unsigned char before = at.s == begin_ ? 0 : byte(at.s - 1);
+  const unsigned char here = at.s == end_ ? 0 : byte(at.s);
+  at.p = after;
+  return !in_set(before, p, after - 1) && in_set(here, p, after - 1);
+}
+
+[[gnu::always_inline]] inline bool PatternMatcher::open_capture(Place& at) noexcept {
+  const bool is_position = at.p + 1 != pattern_end_ && at.p[1] == ')';
   if (captures_ == kCapturesMax) return fail("too many captures");
-  capture_[static_cast<std::size_t>(captures_)] = {s, kind};
+  capture_[static_cast<std::size_t>(captures_)] = {at.s, is_position ? kPosition : kOpen};
   ++captures_;
-  const char* end = run_deeper(s, p);
-  if (end == nullptr) --captures_;
-  return end;
+  at.p += is_position ? 2 : 1;
+  return push({Frame::Kind::opened, at, 0, nullptr});
 }
 
-const char* PatternMatcher::close_capture(const char* s, const char* p) noexcept {
+[[gnu::always_inline]] inline bool PatternMatcher::close_capture(Place& at) noexcept {
   int index = captures_ - 1;
-  while (index >= 0 && !is_open(capture_[static_cast<std::size_t>(index)])) --index;
+  while (index >= 0 && !is_open(capture(index))) --index;
   if (index < 0) return fail("invalid pattern capture");
   Capture& closed = capture_[static_cast<std::size_t>(index)];
-  closed.size = s - closed.start;
-  const char* end = run_deeper(s, p);
-  if (end == nullptr) closed.size = kOpen;
-  return end;
+  closed.size = at.s - closed.start;
+  ++at.p;
+  return push({Frame::Kind::closed, at, index, nullptr});
 }
 
 /// %1 to %9: what the capture has matched, once more.
-const char* PatternMatcher::repeated_capture(const char* s, unsigned char digit) noexcept {
-  const int index = digit - '1';
+[[gnu::always_inline]] inline bool PatternMatcher::repeated_capture(Place& at) noexcept {
+  const int index = at.p[1] - '1';
   if (index < 0 || index >= captures_ || is_open(capture(index))) return fail("invalid capture index %%%d", index + 1);
   const Capture& before = capture(index);
   const auto size = static_cast<std::size_t>(before.size);
-  if (static_cast<std::size_t>(end_ - s) < size || std::memcmp(before.start, s, size) != 0) return nullptr;
-  return s + size;
+  if (static_cast<std::size_t>(end_ - at.s) < size || std::memcmp(before.start, at.s, size) != 0) return false;
+  steps_ += size;
+  at = {at.s + size, at.p + 2};
+  return true;
+}
+
+/// Matches the item of the pattern that is at `at.p`, in the first of the ways in which that is possible.
+[[gnu::always_inline]] inline bool PatternMatcher::step(Place& at) noexcept {
+  const char* const p = at.p;
+  switch (*p) {
+    case '(': return open_capture(at);
+    case ')': return close_capture(at);
+    case '$':
+      if (p + 1 != pattern_end_) break;
+      at.p = pattern_end_;
+      return at.s == end_;
+    case kEscape:
+      if (p + 1 == pattern_end_) break;
+      if (p[1] == 'b') return balanced(at);
+      if (p[1] == 'f') return frontier(at);
+      if (std::isdigit(byte(p + 1)) != 0) return repeated_capture(at);
+      break;
+    default: break;
+  }
+  const char* after = single_end(p);
+  if (after == nullptr) return false;
+  const char suffix = after == pattern_end_ ? '\0' : *after;
+  if (!matches_single(at.s, p, after)) {
+    at.p = after + 1;
+    return suffix == '*' || suffix == '-' || suffix == '?';
+  }
+  switch (suffix) {
+    case '*': return most(at, after);
+    case '+': ++at.s; return most(at, after);
+    case '-': at.p = after + 1; return push({Frame::Kind::least, {at.s, p}, 0, after});
+    case '?': at.p = after + 1; return push({Frame::Kind::optional, {at.s++, after + 1}, 0, nullptr});
+    default:
+      ++at.s;
+      at.p = after;
+      return true;
+  }
+}
+
+/// Decides otherwise what was decided last and can be decided otherwise.
+[[gnu::always_inline]] inline bool PatternMatcher::back_up(Place& at) noexcept {
+  for (; depth_ > 0; --depth_) {
+    Frame& last = frame_[depth_ - 1];
+    switch (last.kind) {
+      case Frame::Kind::most:
+        if (last.count-- == 0) break;
+        at = {last.next.s + last.count, last.next.p};
+        return true;
+      case Frame::Kind::least:
+        if (!matches_single(last.next.s, last.next.p, last.after)) break;
+        at = {++last.next.s, last.after + 1};
+        return true;
+      case Frame::Kind::optional:
+        at = last.next;
+        --depth_;
+        return true;
+      case Frame::Kind::opened: --captures_; break;
+      case Frame::Kind::closed: capture_[static_cast<std::size_t>(last.count)].size = kOpen; break;
+    }
+  }
+  return false;
+}
+
+PatternMatcher::Result PatternMatcher::search(const char* from, bool anchored, const char* not_at) noexcept {
+  anchored_ = anchored;
+  not_at_ = not_at;
+  start_ = anchored ? from : candidate(from);
+  if (start_ == nullptr) return Result::none;
+  captures_ = 0;
+  depth_ = 0;
+  paused_ = {start_, pattern_};
+  return go_on();
+}
+
+PatternMatcher::Result PatternMatcher::go_on() noexcept {
+  Place at = paused_;
+  while (true) {
+    if (at.p == pattern_end_) {
+      stop_ = at.s;
+      if (stop_ != not_at_) return Result::found;
+    } else if (++steps_ >= kStepsPerTurn) {
+      steps_ = 0;
+      paused_ = at;
+      return Result::paused;
+    } else if (step(at)) {
+      continue;
+    } else if (error_ != nullptr) {
+      return Result::none;
+    } else if (back_up(at)) {
+      continue;
+    }
+    if (anchored_ || start_ == end_) return Result::none;
+    start_ = candidate(start_ + 1);
+    if (start_ == nullptr) return Result::none;
+    captures_ = 0;
+    depth_ = 0;
+    at = {start_, pattern_};
+  }
 }
 
 }  // namespace evlua::lua

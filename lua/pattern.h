@@ -1,7 +1,8 @@
-// Lua's patterns (reference manual, 6.4.1), matched so that a match which takes too long can be ended.
+// Lua's patterns (reference manual, 6.4.1), matched so that a search which takes long can be interrupted.
 //
-// Backtracking makes some patterns exponential. Stock Lua matches in C code that nothing can interrupt; here every so
-// many steps somebody is asked whether to go on.
+// Backtracking makes some patterns exponential. Stock Lua matches in C code that nothing can interrupt; here a search
+// pauses every so many steps, and goes on when it is told to, on another thread if need be: what would be nested calls
+// of a recursive matcher are frames in the matcher itself.
 #pragma once
 
 #include <array>
@@ -11,7 +12,7 @@
 
 namespace evlua::lua {
 
-/// Trivially destructible: Lua may jump over it.
+/// Trivially destructible and copyable: Lua may jump over it, and a search that has paused may be moved.
 class PatternMatcher {
  public:
   static constexpr int kCapturesMax = 32;
@@ -22,26 +23,26 @@ class PatternMatcher {
     std::ptrdiff_t size;
   };
 
-  /// `go_on` returns null, or why the match must end.
-  PatternMatcher(std::string_view subject, std::string_view pattern, const char* (*go_on)() noexcept) noexcept
+  enum class Result : std::uint8_t { found, none, paused };
+
+  PatternMatcher(std::string_view subject, std::string_view pattern) noexcept
       : begin_(subject.data()),
         end_(subject.data() + subject.size()),
         pattern_(pattern.data()),
-        pattern_end_(pattern.data() + pattern.size()),
-        go_on_(go_on) {
+        pattern_end_(pattern.data() + pattern.size()) {
     find_first();
   }
 
-  /// The next position, `from` or behind it, where a match may begin; null when there is none.
-  const char* candidate(const char* from) const noexcept;
+  /// The first match that begins at or behind `from` and does not end at `not_at`; that begins at `from` if `anchored`.
+  /// Result::none if there is none, or an error.
+  Result search(const char* from, bool anchored, const char* not_at = nullptr) noexcept;
+  /// After Result::paused. One search is about a millisecond of computing, or less, between two pauses.
+  Result go_on() noexcept;
 
-  /// The end of a match that begins at `from`, or null: no match, or an error.
-  const char* match(const char* from) noexcept {
-    captures_ = 0;
-    depth_ = 0;
-    return run(from, pattern_);
-  }
-  /// Why the pattern is wrong or the match was ended; null when all is well. With "%d" in it: see error_number.
+  /// Where what was found begins and ends.
+  const char* start() const noexcept { return start_; }
+  const char* stop() const noexcept { return stop_; }
+  /// Why the pattern is wrong; null when all is well. With "%d" in it: see error_number.
   const char* error() const noexcept { return error_; }
   int error_number() const noexcept { return error_number_; }
 
@@ -54,47 +55,67 @@ class PatternMatcher {
 
  private:
   static constexpr std::ptrdiff_t kOpen = -1;
-  static constexpr int kDepthMax = 200;
-  static constexpr std::uint32_t kStepsPerAsk = 1u << 16;
+  static constexpr int kDepthMax = 200;  // as stock Lua's MAXCCALLS
+  static constexpr std::size_t kStepsPerTurn = 1u << 16;
 
-  const char* fail(const char* message, int number = 0) noexcept {
+  /// Where in the subject and in the pattern.
+  struct Place {
+    const char* s;
+    const char* p;
+  };
+  /// What has been decided, and is decided otherwise, or undone, where the rest does not match.
+  struct Frame {
+    enum class Kind : std::uint8_t { most, least, optional, opened, closed };
+    Kind kind;
+    Place next;
+    std::ptrdiff_t count;  // most: how many times at most; closed: which capture
+    const char* after;     // least: behind the single item
+  };
+
+  bool fail(const char* message, int number = 0) noexcept {
     if (error_ == nullptr) {
       error_ = message;
       error_number_ = number;
     }
+    return false;
+  }
+  const char* malformed(const char* message) noexcept {
+    (void)fail(message);
     return nullptr;
   }
-  bool count(std::size_t steps) noexcept {
-    steps_ += static_cast<std::uint32_t>(steps);
-    return steps_ < kStepsPerAsk || ask();
-  }
-  bool ask() noexcept;
-  const char* run(const char* s, const char* p) noexcept;
-  const char* run_deeper(const char* s, const char* p) noexcept;
+  bool push(const Frame& frame) noexcept;
+  const char* candidate(const char* from) const noexcept;
+  bool step(Place& at) noexcept;
+  bool back_up(Place& at) noexcept;
   const char* single_end(const char* p) noexcept;
   bool matches_single(const char* s, const char* p, const char* single_end) const noexcept;
   bool in_set(unsigned char c, const char* p, const char* closing) const noexcept;
-  std::size_t run_of(const char* s, const char* p, const char* after) const noexcept;
+  std::ptrdiff_t run_of(const char* s, const char* p, const char* after) const noexcept;
   void find_first() noexcept;
-  const char* most(const char* s, const char* p, const char* after) noexcept;
-  const char* least(const char* s, const char* p, const char* after) noexcept;
-  const char* balanced(const char* s, const char* p) noexcept;
-  const char* open_capture(const char* s, const char* p, std::ptrdiff_t kind) noexcept;
-  const char* close_capture(const char* s, const char* p) noexcept;
-  const char* repeated_capture(const char* s, unsigned char digit) noexcept;
+  bool most(Place& at, const char* after) noexcept;
+  bool balanced(Place& at) noexcept;
+  bool frontier(Place& at) noexcept;
+  bool open_capture(Place& at) noexcept;
+  bool close_capture(Place& at) noexcept;
+  bool repeated_capture(Place& at) noexcept;
 
   const char* begin_;
   const char* end_;
   const char* pattern_;
   const char* pattern_end_;
-  const char* (*go_on_)() noexcept;
   const char* first_ = nullptr;  // the single item that every match begins with, if that is known
+  const char* start_ = nullptr;
+  const char* stop_ = nullptr;
+  const char* not_at_ = nullptr;
+  bool anchored_ = false;
   const char* error_ = nullptr;
   int error_number_ = 0;
   int captures_ = 0;
-  int depth_ = 0;
-  std::uint32_t steps_ = 0;
+  std::size_t depth_ = 0;
+  std::size_t steps_ = 0;
+  Place paused_{};
   std::array<Capture, kCapturesMax> capture_;
+  std::array<Frame, kDepthMax> frame_;
 };
 
 }  // namespace evlua::lua

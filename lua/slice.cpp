@@ -125,6 +125,22 @@ bool in_own_code(lua_State* L, lua_Debug* where) {
   return std::string_view(where->source).starts_with(kOwnChunk);
 }
 
+/// What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
+/// program has taken too long, and nothing shall be interrupted.
+bool has_had_less(const SliceClock& clock) noexcept {
+  const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
+  return used < clock.share.load(std::memory_order_relaxed) && !Slice::cut_by_tests();
+}
+
+bool others_wait_for(Vm& vm) noexcept { return vm.strand().has_queued() || Worker::current().others_wait(); }
+
+void begin_next_turn(Fiber& fiber) noexcept {
+  Worker::current().count_overrun();
+  Slice::count_cut();
+  fiber.count_cut();
+  fiber.emplace<PreemptWait>();
+}
+
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
   vm.set_hooks().give_back(L, lua_gethookcount(L));
@@ -142,18 +158,12 @@ void on_hook(lua_State* L, lua_Debug* where) {
     if (!is_due) take_hook(L, kInstructionsToRetry);
     return;
   }
-  // What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
-  // program has taken too long, and nothing shall be interrupted.
-  const Duration used = thread_cpu_time() - clock.used_before.load(std::memory_order_relaxed);
-  const bool is_short = used < clock.share.load(std::memory_order_relaxed);
-  if (is_short && !Slice::cut_by_tests()) return;  // the monitor will ask again
-  if (!vm.strand().has_queued() && !Worker::current().others_wait()) {
+  if (has_had_less(clock)) return;  // the monitor will ask again
+  if (!others_wait_for(vm)) {
     Slice::began(L);
     return;
   }
-  Worker::current().count_overrun();
-  Slice::count_cut();
-  fiber.emplace<PreemptWait>();
+  begin_next_turn(fiber);
   fiber.yields_in_hook(where, vm.set_hooks().left(L, on_hook));  // the monitor may just have asked once more
   lua_yield(L, 0);
 }
@@ -184,6 +194,18 @@ Slice::Saved Slice::exchange(const Saved& other) noexcept {
 void Slice::interrupt(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) take_hook(L, 1);
 }
+
+bool Slice::is_over(lua_State* L) noexcept {
+  Vm& vm = Vm::of(L);
+  const Fiber* fiber = vm.running();
+  const bool asked = clock_.asked.load(std::memory_order_relaxed) == clock_.number.load(std::memory_order_relaxed);
+  if (!asked || fiber == nullptr || !fiber->may_wait(L) || has_had_less(clock_)) return false;
+  lua_Debug caller;
+  if (lua_getstack(L, 1, &caller) != 0 && in_own_code(L, &caller)) return false;
+  return others_wait_for(vm);
+}
+
+void Slice::give_way(lua_State* L) noexcept { begin_next_turn(*Vm::of(L).running()); }
 
 bool Slice::is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
 

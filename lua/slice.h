@@ -88,6 +88,10 @@ class Slice {
   /// The slice's limits are looked at when the coroutine goes on.
   static void interrupt(lua_State* L) noexcept;
   static bool is_hook(lua_Hook hook) noexcept;
+  /// For C code that computes on and on and can go on later: the monitor has asked for the end of the slice, and others
+  /// wait. Then it begins the wait for its next turn, and yields.
+  static bool is_over(lua_State* L) noexcept;
+  static void give_way(lua_State* L) noexcept;
   /// How many slices ended because others waited. [any thread]
   static std::uint64_t cut_short() noexcept { return cut_short_.load(std::memory_order_relaxed); }
   static void count_cut() noexcept { cut_short_.fetch_add(1, std::memory_order_relaxed); }

@@ -16,6 +16,10 @@ return function(req, res)
     assert(pcall(coroutine.wrap(spin)))
     return res:text("ended")
   end
+  if req.path == "/pattern" then
+    io.stderr:write("pattern began\\n")
+    return res:text(tostring(("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40) .. "b")))
+  end
   if req.path == "/stop" then stop = true end
   if req.path == "/upload" then return res:text(tostring(#req:body())) end
   res:text("Hello\\n")
@@ -53,6 +57,28 @@ def test_an_endless_handler_delays_nobody():
                 get(port, b"/stop")
                 endless.join(0.01)
             check(answers[0].endswith(b"ended"), answers)
+            kept.close()
+            check(program.stop(signal.SIGTERM) == 0, program.text)
+
+
+def test_a_pattern_that_backtracks_for_ever_delays_nobody():
+    for workers in ("1", "2"):
+        program, port = serve(APP, "--workers", workers, "--cpu-limit", "3")
+        with program:
+            kept = socket.create_connection(("127.0.0.1", port), LIMIT)
+            answers = []
+            endless = threading.Thread(target=lambda: answers.append(get(port, b"/pattern")))
+            endless.start()
+            program.wait_for("pattern began")
+            for _ in range(20):
+                check(get(port, b"/").endswith(b"Hello\n"), "a new connection")
+                kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                got = b""
+                while not got.endswith(b"Hello\n"):
+                    got += kept.recv(4096)
+            check(not answers, answers)
+            endless.join(LIMIT)
+            check(answers[0].startswith(b"HTTP/1.1 503"), answers)
             kept.close()
             check(program.stop(signal.SIGTERM) == 0, program.text)
 

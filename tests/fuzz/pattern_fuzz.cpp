@@ -12,10 +12,6 @@ namespace {
 
 using evlua::lua::PatternMatcher;
 
-int asked = 0;
-
-const char* go_on() noexcept { return ++asked > 3 ? "too long" : nullptr; }
-
 void check_captures(const PatternMatcher& matcher, std::string_view text) {
   EVLUA_CHECK(matcher.captures() <= PatternMatcher::kCapturesMax);
   for (int i = 0; i < matcher.captures(); ++i) {
@@ -34,16 +30,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t cut = std::min<std::size_t>(data[0], input.size());
   const std::string_view pattern = input.substr(0, cut);
   const std::string_view text = input.substr(cut);
-  asked = 0;
-  PatternMatcher matcher(text, pattern, go_on);
-  for (const char* from = matcher.candidate(text.data()); from != nullptr; from = matcher.candidate(from + 1)) {
-    const char* end = matcher.match(from);
-    if (matcher.error() != nullptr) break;
-    if (end != nullptr) {
-      EVLUA_CHECK(end >= from && end <= text.data() + text.size());
-      check_captures(matcher, text);
-    }
-    if (from == text.data() + text.size()) break;
+  PatternMatcher matcher(text, pattern);
+  const char* last = nullptr;
+  auto result = matcher.search(text.data(), false);
+  for (int pauses = 0;; result = matcher.search(last, false, last)) {
+    while (result == PatternMatcher::Result::paused && ++pauses <= 3) result = matcher.go_on();
+    if (result != PatternMatcher::Result::found) break;
+    EVLUA_CHECK(matcher.start() >= text.data() && matcher.stop() >= matcher.start());
+    EVLUA_CHECK(matcher.stop() <= text.data() + text.size() && matcher.stop() != last);
+    check_captures(matcher, text);
+    last = matcher.stop();
   }
   return 0;
 }

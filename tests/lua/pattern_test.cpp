@@ -13,6 +13,8 @@
 
 namespace {
 
+using evlua::lua::PatternMatcher;
+
 constexpr const char* kScript = R"lua(
 local seed, n = ...
 local results = {}
@@ -101,10 +103,6 @@ std::vector<std::string> results_of(lua_State* L, lua_Integer seed, lua_Integer 
   return lines;
 }
 
-const char* never_mind() noexcept { return nullptr; }
-int asked = 0;
-const char* enough() noexcept { return ++asked == 3 ? "enough" : nullptr; }
-
 }  // namespace
 
 TEST_CASE("random patterns on random strings: as stock Lua, errors included") {
@@ -123,24 +121,36 @@ TEST_CASE("random patterns on random strings: as stock Lua, errors included") {
   }
 }
 
-TEST_CASE("a match that takes too long is ended by whoever is asked") {
-  const std::string subject(40, 'a');
-  std::string pattern;
-  for (int i = 0; i < 40; ++i) pattern += "a?";
-  pattern += subject + "b";
-  evlua::lua::PatternMatcher matcher(subject, pattern, enough);
-  CHECK(matcher.match(subject.data()) == nullptr);
-  CHECK(std::string(matcher.error()) == "enough");
-  CHECK(asked == 3);
+TEST_CASE("a search that takes long pauses, goes on after it has been moved, and finds what one finds at once") {
+  const std::string subject(23, 'a');
+  std::string pattern = "(";
+  for (int i = 0; i < 20; ++i) pattern += "a?";
+  pattern += ")(" + subject + ")";
+  PatternMatcher first(subject, pattern);
+  auto result = first.search(subject.data(), false);
+  int pauses = 0;
+  std::unique_ptr<PatternMatcher> moved;
+  for (; result == PatternMatcher::Result::paused; ++pauses) {
+    moved = std::make_unique<PatternMatcher>(moved ? *moved : first);
+    result = moved->go_on();
+  }
+  CHECK(pauses > 10);
+  REQUIRE(result == PatternMatcher::Result::found);
+  CHECK(moved->start() == subject.data());
+  CHECK(moved->stop() == moved->end());
+  REQUIRE(moved->captures() == 2);
+  CHECK(moved->capture(0).size == 0);
+  CHECK(moved->capture(1).size == 23);
 }
 
 TEST_CASE("patterns nested too deeply are refused, others of the same length are not") {
   std::string deep;
   for (int i = 0; i < 250; ++i) deep += "a?";
   const std::string subject(300, 'a');
-  evlua::lua::PatternMatcher refused(subject, deep, never_mind);
-  CHECK(refused.match(subject.data()) == nullptr);
+  PatternMatcher refused(subject, deep);
+  CHECK(refused.search(subject.data(), false) == PatternMatcher::Result::none);
   CHECK(std::string(refused.error()) == "pattern too complex");
-  evlua::lua::PatternMatcher taken("", deep, never_mind);
-  CHECK(taken.match(taken.begin()) == taken.end());
+  PatternMatcher taken("", deep);
+  CHECK(taken.search(taken.begin(), false) == PatternMatcher::Result::found);
+  CHECK(taken.stop() == taken.end());
 }

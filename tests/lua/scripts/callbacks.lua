@@ -81,6 +81,51 @@ waiting:cancel()
 waiting:join()
 assert(text == "abc")
 
+-- table.sort: its function, __lt, nested, among tasks, after errors.
+local function slow_less(a, b) return wait(a < b) end
+for n = 0, 50 do
+  local list = {}
+  for i = 1, n do list[i] = i * 37 % 51 end
+  table.sort(list, slow_less)
+  for i = 2, n do assert(list[i - 1] < list[i]) end
+end
+local Number = {__lt = function(a, b) return wait(a.value < b.value) end}
+local numbers = {}
+for i = 1, 30 do numbers[i] = setmetatable({value = i * 7 % 31}, Number) end
+table.sort(numbers)
+for i = 1, 30 do assert(numbers[i].value == i) end
+local sorts = {}
+for i = 1, 20 do
+  sorts[i] = function()
+    local list = {}
+    for k = 1, 100 do list[k] = k * 31 % 101 + i end
+    table.sort(list, function(a, b)
+      local two = {b, a}
+      table.sort(two, slow_less)
+      return two[1] == a and a ~= b
+    end)
+    for k = 1, 100 do assert(list[k] == k + i) end
+  end
+end
+evlua.all(sorts)
+for _, bad in ipairs{function() return wait(true) end, function() wait() error("bad") end} do
+  local fine, text = pcall(table.sort, {5, 3, 1, 4, 2}, bad)
+  assert(not fine and (text:find("invalid order function for sorting", 1, true) or text:find("bad", 1, true)), text)
+end
+local list = {3, 1, 2}
+table.sort(list, slow_less)
+assert(table.concat(list, " ") == "1 2 3")
+local asks = coroutine.wrap(function()
+  local answers = {"c", "a", "b"}
+  table.sort(answers, function(a, b) return coroutine.yield(a, b) end)
+  return table.concat(answers)
+end)
+local a, b = asks()
+while b do a, b = asks(a < b) end
+assert(a == "abc")
+local stopped, _, reason = evlua.timeout(0.01, table.sort, {2, 1}, function() evlua.sleep(10) end)
+assert(stopped == nil and reason == "ETIMEDOUT")
+
 -- A coroutine may yield its own values in between.
 local generator = coroutine.wrap(function()
   return (("a b"):gsub("%w", function(c) return coroutine.yield(wait(c)) end))

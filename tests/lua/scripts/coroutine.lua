@@ -91,9 +91,10 @@ local function refused(name, f)
   assert(not fine, name)
   assert(tostring(err):find("cannot wait inside '" .. name, 1, true), tostring(err))
 end
-refused("table.sort", function() table.sort({3, 2, 1}, function(a, b) evlua.sleep(0) return a < b end) end)
+local function readable(list) return setmetatable(list, {__index = function() end}) end
+refused("table.sort", function() table.sort(readable{3, 2, 1}, function(a, b) evlua.sleep(0) return a < b end) end)
 refused("table.sort", function()
-  table.sort({2, 1}, function(a, b) coroutine.wrap(function() evlua.sleep(0) end)() return a < b end)
+  table.sort(readable{2, 1}, function(a, b) coroutine.wrap(function() evlua.sleep(0) end)() return a < b end)
 end)
 do
   local seen

@@ -91,9 +91,40 @@ assert(endless:status() == "running")
 debug.setlocal(inner, 0, 1, -1 << 62)  -- ends the loop
 endless:join()
 
+local function shuffled(n)
+  local list = {}
+  for i = 1, n do list[i] = i * 7919 % 100003 end
+  return list
+end
+
+-- In what C code of ours computes, and calls: sorts, and patterns, in coroutines and with captures as they were.
+interrupted("an order function", 3, function() table.sort(shuffled(100000), function(a, b) return a < b end) end)
+interrupted("a sort", 3, function()
+  local list = shuffled(200000)
+  table.sort(list)
+  for i = 2, #list do assert(list[i - 1] <= list[i]) end
+end)
+local long = ("a"):rep(250)
+interrupted("string.find", 3, function()
+  local from, to, all = (long .. "bc"):find("(.-.-b)c")
+  assert(from == 1 and to == 252 and #all == 251)
+  assert(not long:find(".-.-.b"))
+end)
+interrupted("string.match", 3, function() assert(not coroutine.wrap(string.match)(long, "(.-)(.-)b")) end)
+interrupted("string.gmatch", 3, function()
+  local found = {}
+  for first, rest in (long .. "b " .. long .. "b"):gmatch("(%a-)(%a-b)") do found[#found + 1] = #first + #rest end
+  for _ in long:gmatch(".-.-b") do assert(false) end
+  assert(#found == 2 and found[1] == 251 and found[2] == 251)
+end)
+interrupted("string.gsub", 3, function()
+  local tail = ("x"):rep(20000)
+  local text, count = (tail .. "=1 " .. long .. tail):gsub("x=(%d)", "<%1>"):gsub("a-a-b", "")
+  assert(count == 0 and text == tail:sub(2) .. "<1> " .. long .. tail)
+end)
+
 -- In a callback across a C-call boundary the slice ends afterwards; in evlua.atomic, too.
-local list = {}
-for i = 1, 100000 do list[i] = i * 7919 % 100003 end
+local list = setmetatable(shuffled(100000), {__index = function() end})
 local before
 table.sort(list, function(x, y)
   before = before or ticks  -- a slice may end on the way into table.sort
@@ -137,7 +168,7 @@ end
 for _ = 1, 20 do
   local co = coroutine.create(function()
     debug.sethook(function() end, "", 1000000)
-    table.sort({3, 2, 1}, function() burn(20000000) error("dead") end)
+    table.sort(setmetatable({3, 2, 1}, {__index = print}), function() burn(20000000) error("dead") end)
   end)
   assert(not coroutine.resume(co))
 end

@@ -482,7 +482,7 @@ end
 
 -- Where no task can wait.
 fails("cannot wait inside 'table.sort'", function()
-  table.sort({2, 1}, function() sync.channel():receive() end)
+  table.sort(setmetatable({2, 1}, {__index = error}), function() sync.channel():receive() end)
 end)
 -- In coroutines.
 do
