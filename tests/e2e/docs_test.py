@@ -15,7 +15,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.M)
 APP = re.compile(r"^return (function\(req, res\)|\{$)", re.M)
 # An example for evlua test.
 TESTS = re.compile(r"^(describe|it)\(", re.M)
-# "-- curl [options] localhost:8080/path  -> 200 words of the answer"
+# "-- curl [options] localhost:8080/path  -> 200 words of the answer"; with https:// the server has a certificate.
 REQUEST = re.compile(r"^-- (curl .*?)\s+-> (\d{3})(?: (.+))?$", re.M)
 
 # Layers below the documented modules, for their use only.
@@ -131,7 +131,7 @@ def ask(port, command, status, words):
                           f"localhost:8080:127.0.0.1:{port}", *arguments[1:]],
                          capture_output=True, text=True, timeout=2 * LIMIT, check=False)
     check(got.returncode == 0, command, got)
-    check(re.match(r"HTTP/1\.1 " + status, got.stdout), f"{command}: not {status}: {got.stdout}")
+    check(re.match(r"HTTP/(1\.1|2) " + status, got.stdout), f"{command}: not {status}: {got.stdout}")
     check(words in got.stdout, f"{command}: no {words!r} in {got.stdout}")
 
 
@@ -140,8 +140,9 @@ def run_app(directory, name, code):
     if not requests:  # in the README
         requests = [("curl localhost:8080/", "2", ""), ("curl -d text localhost:8080/", "2", "")]
     path = os.path.join(directory, name)
-    with Program(EVLUASERVER, path, "--listen", "127.0.0.1:0", "--workers", "1") as program:
-        port = program.word_after("http://127.0.0.1:")
+    encrypted = ["--tls-auto-dev"] if any("https://" in command for command, _, _ in requests) else []
+    with Program(EVLUASERVER, path, "--listen", "127.0.0.1:0", "--workers", "1", *encrypted) as program:
+        port = program.word_after("https://127.0.0.1:" if encrypted else "http://127.0.0.1:")
         for command, status, words in requests:
             ask(port, command, status, words)
         check(program.stop() == 0, program.text)
@@ -196,6 +197,28 @@ def place_of(kind, owner):
     name, page, kind_name = TASKS if owner == "evlua.task" else TYPES[owner]
     types = "types/evlua.lua" if page == "evlua" else f"types/evlua/{page}.lua"
     return name, f"docs/reference/{page}.md", types, kind_name
+
+
+def test_everything_is_in_an_example():
+    """Every function and method is called by an example of its page; what a handler gets, by the name it has there."""
+    code = {}
+    for page, _, text in examples():
+        code[page] = code.get(page, "") + text
+    for other in ("https", "files", "observe"):
+        code["docs/reference/http.md"] += code[f"docs/reference/{other}.md"]
+    missing = []
+    for kind, owner, name in registered():
+        place = place_of(kind, owner)
+        if place is None:
+            continue
+        shown, page, _, _ = place
+        separator = r"\." if kind == "property" else r"[.:]"
+        used = rf"\b{name}\b"
+        if page.endswith("/http.md"):
+            used = rf"^(?!--).*\b{shown}\b.*{separator}{name}\b"     # calls may be chained
+        if not re.search(used, code[page], re.M):
+            missing.append(f"{page}: no example with {shown} and its {name}")
+    check(not missing, "\n".join(missing))
 
 
 def test_nothing_is_missing():
