@@ -9,8 +9,11 @@ from rounds import in_turn, start_all
 GZIP = ["-H", "Accept-Encoding: gzip"]
 
 
-def cases(seconds):
+def cases(build, seconds):
     """Section: path, whether it is over TLS, and the load."""
+    def handshakes(url):
+        return full_handshakes(build, url.split(":")[2][:-1], seconds)
+
     return {
         "static file, 1 KiB": ("/static/small.bin", False, lambda url: wrk(url, seconds)),
         "static file, 1 MiB": ("/static/large.bin", False, lambda url: wrk(url, seconds, 16)),
@@ -18,7 +21,7 @@ def cases(seconds):
         "https keep-alive": ("/", True, lambda url: wrk(url, seconds)),
         "https static file, 1 MiB": ("/static/large.bin", True, lambda url: wrk(url, seconds, 16)),
         "http/2": ("/", True, lambda url: h2load(url, seconds)),
-        "full handshake and a request": ("/", True, lambda url: full_handshakes(url.split(":")[2][:-1], seconds)),
+        "full handshake and a request": ("/", True, handshakes),
     }
 
 
@@ -40,7 +43,7 @@ def bench_front(options, results):
         servers = front_servers(options)
         try:
             running = start_all(servers, directory)
-            for section, (path, encrypted, load) in cases(options.seconds).items():
+            for section, (path, encrypted, load) in cases(options.build, options.seconds).items():
                 if options.section and options.section not in section:
                     continue
                 check_same(running, path, encrypted)

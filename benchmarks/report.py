@@ -34,9 +34,11 @@ NOTES = {
     "gzip of 10 KiB": "A Lua handler sends a page, which is packed at level 5; `wrk -t1 -c16`.",
     "https keep-alive": "\"Hello, World!\" of the Lua handler over TLS 1.3 (AES-256-GCM), `wrk -t1 -c64`.",
     "https static file, 1 MiB": "`wrk -t1 -c16`.",
-    "http/2": "The same handler over HTTP/2 and TLS 1.3, `h2load -c16 -m32`.",
+    "http/2": "The same handler over HTTP/2 and TLS 1.3, `h2load -c16 -m32`: 512 requests are under way at any time. "
+              "Latencies are from a second run, with `--log-file`.",
     "full handshake and a request": "A connection for each request, TLS 1.3, X25519 and a P-256 certificate, no "
-                                    "resumption: eight of `openssl s_time -new` at once.",
+                                    "resumption; eight clients at once. Latency is from connecting to the end "
+                                    "that the server has put to the connection.",
     "memory while 4 GiB are moved": "An upload that a handler reads piece by piece, and a download of a sparse file: "
                                     "the peak of resident memory over what it was before.",
     "beside a handler that computes": "One client calls, again and again, a handler that computes for 200 ms; "
