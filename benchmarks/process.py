@@ -14,11 +14,16 @@ PIN = ["taskset", "-c", "0"]
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def connections_max():
-    """20,000, or what this process may open if that is less."""
+def connections_of_a_process():
+    """How many it may have, beside what else it opens."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(20000, hard - 200)
+    return hard - 200
+
+
+def connections_max():
+    """20,000, or what this process may open if that is less."""
+    return min(20000, connections_of_a_process())
 
 
 def environment(backend):

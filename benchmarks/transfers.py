@@ -6,9 +6,10 @@ import tempfile
 
 from front_servers import evlua, prepare
 from load import PIN
-from process import BACKENDS, connections_max, resident
+from process import BACKENDS, connections_of_a_process, resident
 
 SIZE = 4 << 30
+IDLE_CLIENTS = 20000
 IDLE = ["--keep-alive", "3600", "--handshake-timeout", "60", "--max-connections-per-address", "0"]
 
 
@@ -23,22 +24,32 @@ def idle_clients(options, port, count):
         clients.stdin.close()
 
 
+def resident_with(pid, connections):
+    open_files = len(os.listdir(f"/proc/{pid}/fd"))
+    if open_files < connections:
+        raise SystemExit(f"of {connections} connections the server holds {open_files}")
+    return resident(pid)
+
+
 def idle_tls_connections(options, results):
-    count = connections_max() - 100
+    """With several servers, each with its share, where a process may not open as many files."""
+    most = connections_of_a_process() - 100
+    count = -(-IDLE_CLIENTS // most)
+    share = -(-IDLE_CLIENTS // count)
     for backend in BACKENDS:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as running:
             prepare(directory)
-            server = evlua(options, backend, IDLE)
-            server.start(directory)
-            pid = server.process.pid
-            try:
-                with idle_clients(options, server.tls_port, 50):
-                    before = resident(pid)
-                    with idle_clients(options, server.tls_port, count):
-                        each = (resident(pid) - before) / count
-            finally:
-                server.stop()
-            results[f"memory, {count} idle TLS connections: {backend}"] = {"resident_bytes_each": round(each)}
+            servers = [evlua(options, backend, IDLE) for _ in range(count)]
+            for server in servers:
+                running.callback(server.stop)
+                server.start(directory)
+                running.enter_context(idle_clients(options, server.tls_port, 50))
+            before = sum(resident_with(server.process.pid, 50) for server in servers)
+            for server in servers:
+                running.enter_context(idle_clients(options, server.tls_port, share))
+            grown = sum(resident_with(server.process.pid, share + 50) for server in servers) - before
+            results[f"memory, {count * share} idle TLS connections: {backend}"] = {
+                "servers": count, "resident_bytes_each": round(grown / (count * share))}
 
 
 def peak(pid):
