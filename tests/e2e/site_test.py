@@ -22,6 +22,7 @@ def test_the_site():
             lines = page.value("fetch('export.csv').then(async (answer) => (await answer.text()).split('\\n'))")
             check(len(lines) == 100_002 and lines[0] == "n,square", len(lines), lines[:3])
             check(lines[1:-1] == [f"{n},{n * n}" for n in range(1, 100_001)] and lines[-1] == "", lines[-3:])
+            check(len({pixel for row in page.picture() for pixel in row}) > 20, "text is drawn")
             later = page.value(clock)
             page.wait_for(f"{clock} != '{later}'")
             protocols = page.value("performance.getEntries().map((entry) => entry.nextHopProtocol)"

@@ -20,11 +20,12 @@ return function(req, res)
     for _, name in ipairs {"version", "cipher", "alpn", "server_name", "resumed"} do
       lines[#lines + 1] = name .. "=" .. tostring(t and t[name])
     end
-    for _, name in ipairs {"subject", "issuer", "serial", "fingerprint", "not_after"} do
+    for _, name in ipairs {"subject", "issuer", "serial", "fingerprint", "not_before", "not_after"} do
       lines[#lines + 1] = "peer." .. name .. "=" .. tostring(t and t.peer and t.peer[name])
     end
     return res:text(table.concat(lines, "\\n"))
   end
+  if req.path == "/pem" then return res:text(req.tls.peer.pem) end
   if req.path == "/echo" then
     evlua.sleep(0)
     for piece in req:chunks() do assert(res:write(piece)) end
@@ -48,7 +49,8 @@ def path(name):
 
 
 def openssl(*arguments):
-    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=LIMIT).stdout
+    return subprocess.run(["openssl", *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=LIMIT).stdout
 
 
 def make_certificate(name, subject, *more, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), authority=None):
@@ -134,6 +136,16 @@ def test_versions_and_ciphers():
             check(False, "TLS 1.1 was accepted")
         except ssl.SSLError:
             pass
+        check(program.stop() == 0, program.text)
+
+
+def test_protocols():
+    program, port = serve_one()
+    with program:
+        for option, agreed in (("--http2", "h2"), ("--http1.1", "http/1.1"), ("--no-alpn", "nil")):
+            seen = facts(curl(port, "/tls", option))
+            check(seen["alpn"] == agreed and seen["server_name"] == "localhost", option, seen)
+            check(seen["cipher"].startswith("TLS_") and seen["resumed"] == "false", option, seen)
         check(program.stop() == 0, program.text)
 
 
@@ -324,6 +336,8 @@ def test_records_are_full():
 
 
 def test_client_certificates():
+    told = openssl("x509", "-in", path("ann.pem"), "-noout", "-serial", "-dates", "-dateopt", "iso_8601").decode()
+    serial, *dates = (line.split("=")[1].replace(" ", "T") for line in told.splitlines())
     own = client()
     own.load_cert_chain(path("ann.pem"), path("ann.key"))
     stranger = client()
@@ -335,9 +349,12 @@ def test_client_certificates():
                 seen = facts(get(stream))
                 check(seen["peer.subject"] == "O=Example,CN=ann" and seen["peer.issuer"] == "CN=authority", seen)
                 with open(path("ann.pem")) as f:
-                    der = ssl.PEM_cert_to_DER_cert(f.read())
-                check(seen["peer.fingerprint"] == hashlib.sha256(der).hexdigest(), seen)
-                check(seen["peer.not_after"].endswith("Z") and seen["peer.serial"] != "nil", seen)
+                    pem = f.read()
+                check(seen["peer.fingerprint"] == hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(), seen)
+                check(seen["peer.serial"] == serial.lower(), seen, serial)
+                check([seen["peer.not_before"], seen["peer.not_after"]] == dates, seen, dates)
+            with connect(port, own) as stream:
+                check(get(stream, "/pem").decode() == pem)
             for context, allowed in ((client(), mode == "optional"), (stranger, False)):
                 try:
                     with connect(port, context) as stream:
@@ -345,6 +362,18 @@ def test_client_certificates():
                     check(allowed, mode)
                 except (ssl.SSLError, ConnectionResetError):
                     check(not allowed, mode)
+            check(program.stop() == 0, program.text)
+
+
+def test_nobody_is_asked_for_a_certificate_unless_told():
+    for options, asked in (([], False), (["--tls-client", "off"], False),
+                           (["--tls-client", "optional", "--tls-client-ca", path("ca.pem")], True)):
+        program, port = serve_one(*options)
+        with program:
+            for version in ("-tls1_2", "-tls1_3"):
+                got = openssl("s_client", "-connect", f"127.0.0.1:{port}", version, "-cert", path("ann.pem"), "-key",
+                              path("ann.key"))
+                check((b"No client certificate CA names sent" not in got) == asked, options, version, got)
             check(program.stop() == 0, program.text)
 
 
