@@ -44,6 +44,12 @@ return function(req, res)
     local size = 0
     local ok, message = pcall(function() for piece in req:chunks() do size = size + #piece end end)
     return res:text(size .. " " .. (ok and "ok" or message))
+  elseif req.path == "/ignore" then
+    return res:text("ignored")
+  elseif req.path == "/json" then
+    local value, message, code = req:json()
+    if value == nil then return res:status(400):text(code .. ": " .. message) end
+    return res:json(value)
   elseif req.path == "/form" then
     local form, message, code = req:form()
     if not form then return failed(res, message, code) end
@@ -169,6 +175,20 @@ def test_forms_and_refusals():
         check(curl(port, "/chunks", *encoding("rot13"), data=b"a=1")[1].startswith(b"0 "))
         late = curl(port, "/late", data=b"a=1")[1]
         check(late.count(b"decode: the body is being read already") == 2, late)
+        check(program.stop() == 0, program.text)
+
+
+def test_what_is_not_asked_for_is_not_looked_at():
+    broken = ((*encoding("gzip"), b"not gzip"), ("-H", "Content-Type: application/json", b"{"),
+              ("-H", "Content-Type: multipart/form-data; boundary=X", b"--Y"), ("-H", "Cookie: =;;\x80=;", b"x"))
+    program, port = serve(APP)
+    with program:
+        for protocol in ("--http1.1", "--http2-prior-knowledge"):
+            for *options, data in broken:
+                status, body = curl(port, "/ignore?%zz&=&%", protocol, *options, data=data)
+                check((status, body) == (200, b"ignored"), protocol, options, status, body)
+            for target, (*options, data) in (("/body", broken[0]), ("/json", broken[1]), ("/form", broken[2])):
+                check(curl(port, target, protocol, *options, data=data)[0] == 400, protocol, target)
         check(program.stop() == 0, program.text)
 
 
