@@ -13,6 +13,7 @@ from support import EVLUASERVER, LIMIT, Program, check, main, temporary
 
 APP = temporary("""
 local evlua = require "evlua"
+local written = 0
 return function(req, res)
   if req.path == "/what" then
     return res:text(table.concat({req.method, req.target, req.version, req.host, tostring(req:header("x-a")),
@@ -38,6 +39,14 @@ return function(req, res)
     for i = 1, 3 do res:write(("part %d\\n"):format(i)) res:flush() evlua.sleep(0.01) end
     return
   end
+  if req.path == "/writer" then
+    for i = 1, 256 do
+      assert(res:write(("0123456789abcdef"):rep(1 << 12)))
+      written = i
+    end
+    return
+  end
+  if req.path == "/written" then return res:text(tostring(written)) end
   if req.path == "/nothing" then return res:status(204):finish() end
   if req.path == "/fail" then error("on purpose") end
   if req.path == "/short" then res:header("Content-Length", "10"):write("abc") return end
@@ -358,6 +367,17 @@ def test_flow_control():
             client.until(lambda kind, flags, at, payload: at == 3 and flags & 1)
             client.send(frame(8, 0, 1, struct.pack(">I", 1 << 23)) + frame(8, 0, 0, struct.pack(">I", 1 << 23)))
             check(got + len(client.body(1)) == 16 << 18)
+        # A handler that writes waits when the window is shut.
+        with Client(port, struct.pack(">HI", 4, 1000)) as client:
+            client.request(1, "/writer")
+            client.until(lambda kind, flags, at, payload: kind == 0)
+            client.request(3, "/slow")
+            check(client.body(3) == b"slow")
+            client.request(5, "/written")
+            written = int(client.body(5))
+            check(written < 10, "pieces of 64 KiB that nobody has taken:", written)
+            client.send(frame(8, 0, 1, struct.pack(">I", 1 << 25)) + frame(8, 0, 0, struct.pack(">I", 1 << 25)))
+            check(1000 + len(client.body(1)) == 256 << 16)
         # A handler that does not read: no more comes than the window lets.
         with Client(port) as client:
             client.until(lambda kind, flags, at, payload: kind == 4 and not flags & 1)
