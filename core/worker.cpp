@@ -125,6 +125,8 @@ void Worker::deliver(Op& op) noexcept {
 
 void Worker::deliver_ready(ReadyList& ready) noexcept {
   while (Op* op = ready.pop_front()) finish(*op);
+  fire_timers();
+  counters_.longest_queue.note(deque_.size());
 }
 
 void Worker::fire_timers() noexcept {
@@ -246,14 +248,10 @@ void Worker::poll_backend() noexcept {
   now_ = backend_->now();
   note_poll();
   deliver_ready(ready);
-  fire_timers();
 }
 
 void Worker::note_poll() noexcept {
-  const auto gap = static_cast<std::uint64_t>(now_ - std::exchange(polled_, now_));
-  if (gap > counters_.longest_poll_gap.load(std::memory_order_relaxed)) {
-    counters_.longest_poll_gap.store(gap, std::memory_order_relaxed);
-  }
+  counters_.longest_poll_gap.note(static_cast<std::uint64_t>(now_ - std::exchange(polled_, now_)));
 }
 
 bool Worker::others_wait() noexcept {
@@ -284,7 +282,6 @@ void Worker::park() noexcept {
     unpark();
     now_ = polled_ = backend_->now();
     deliver_ready(ready);
-    fire_timers();
   } else {
     unpark();
   }

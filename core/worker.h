@@ -13,6 +13,7 @@
 #include "core/inbox.h"
 #include "core/intrusive.h"
 #include "core/op.h"
+#include "core/own_counter.h"
 #include "core/timer_heap.h"
 
 namespace evlua {
@@ -25,8 +26,9 @@ struct WorkerCounters {
   std::atomic<std::uint64_t> tasks_stolen{0};
   std::atomic<std::uint64_t> parks{0};
   std::atomic<std::uint64_t> operations{0};
-  std::atomic<std::uint64_t> overruns{0};          ///< times that Lua was interrupted for taking longer than its slice
-  std::atomic<std::uint64_t> longest_poll_gap{0};  ///< ns between two looks at the backend, while not parked
+  std::atomic<std::uint64_t> overruns{0};  ///< times that Lua was interrupted for taking longer than its slice
+  OwnPeak longest_poll_gap;                ///< ns between two looks at the backend, while not parked
+  OwnPeak longest_queue;                   ///< work in its deque after a look at the backend
 };
 
 class Worker final : public BackendHost, private Executor {

@@ -71,6 +71,7 @@ void* Allocator::resize_large(void* block, std::size_t old_size, std::size_t new
   void* resized = std::realloc(block, new_size);
   if (resized != nullptr) {
     held_ += new_size - old_size;  // wraps as it should
+    most_held_.note(held_);
   } else if (new_size <= old_size) {
     return block;
   }
@@ -157,6 +158,7 @@ bool Allocator::add_chunk() noexcept {
   void* memory = std::malloc(bytes);
   if (memory == nullptr) return false;
   held_ += bytes;
+  most_held_.note(held_);
   auto* chunk = new (memory) Chunk;
   chunk->pages = pages;
   chunk->bytes = bytes;

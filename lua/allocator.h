@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "core/intrusive.h"
+#include "core/own_counter.h"
 
 namespace evlua::lua {
 
@@ -27,6 +28,8 @@ class Allocator {
   /// From now on no more shall be held.
   void set_max(std::size_t bytes) noexcept { max_ = bytes; }
   std::size_t held() const noexcept { return held_; }
+  /// [any thread]
+  std::uint64_t most_held() const noexcept { return most_held_.value(); }
 
  private:
   static constexpr std::size_t kGrain = 16;
@@ -85,6 +88,7 @@ class Allocator {
   Chunk* newest_ = nullptr;
   Stray* strays_ = nullptr;
   std::size_t held_ = 0;
+  OwnPeak most_held_;
   std::size_t max_ = SIZE_MAX;
 };
 

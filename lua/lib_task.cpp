@@ -113,7 +113,7 @@ int stats(lua_State* L) {
     set_count(L, "parks", counters.parks.load(std::memory_order_relaxed));
     set_count(L, "overruns", counters.overruns.load(std::memory_order_relaxed));
     set_count(L, "queued", worker.queued());
-    lua_pushnumber(L, static_cast<double>(counters.longest_poll_gap.load(std::memory_order_relaxed)) / 1e9);
+    lua_pushnumber(L, static_cast<double>(counters.longest_poll_gap.value()) / 1e9);
     lua_setfield(L, -2, "longest_poll_gap");
     lua_rawseti(L, -2, static_cast<lua_Integer>(index) + 1);
   }

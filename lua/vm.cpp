@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <mutex>
@@ -25,8 +26,8 @@ constexpr std::size_t kTrailMax = 16384;
 
 struct AllVms {
   FutexMutex lock;
-  std::uint64_t made = 0;
   std::vector<Vm*> vms;
+  Vm::Totals ended;  // with `made` and `most` of all
 };
 
 /// Never destroyed: threads may end after main.
@@ -78,9 +79,11 @@ std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, const Options& options) {
     return nullptr;
   }
   vm->idle_.set();
-  const std::lock_guard guard(all_vms().lock);
-  vm->number_ = ++all_vms().made;
-  all_vms().vms.push_back(vm.get());
+  AllVms& all = all_vms();
+  const std::lock_guard guard(all.lock);
+  vm->number_ = ++all.ended.made;
+  all.vms.push_back(vm.get());
+  all.ended.most = std::max<std::uint64_t>(all.ended.most, all.vms.size());
   return vm;
 }
 
@@ -126,7 +129,7 @@ void Vm::close() {
   if (state_ == nullptr) return;
   {
     const std::lock_guard guard(all_vms().lock);
-    std::erase(all_vms().vms, this);
+    if (std::erase(all_vms().vms, this) != 0) add_to(all_vms().ended);
   }
   strand_.wait_until_left();
   EVLUA_CHECK(live_count_.value() == 0);
@@ -171,6 +174,19 @@ std::vector<Vm::Figures> Vm::all_figures() {
   return figures;
 }
 
+void Vm::add_to(Totals& totals) const noexcept {
+  totals.tasks += task_count_.value();
+  totals.most_tasks = std::max(totals.most_tasks, most_tasks_.value());
+  totals.most_memory = std::max<std::uint64_t>(totals.most_memory, memory_.most_held());
+}
+
+Vm::Totals Vm::totals() {
+  const std::lock_guard guard(all_vms().lock);
+  Totals totals = all_vms().ended;
+  for (const Vm* vm : all_vms().vms) vm->add_to(totals);
+  return totals;
+}
+
 /// The collection for want of memory runs no finalizers, and so leaves what only they free, as a buffer of string.pack:
 /// the next task must not find that there.
 void Vm::collect_what_ran_short() {
@@ -195,11 +211,13 @@ Fiber* Vm::take_fiber() {
     delete fiber;
     return nullptr;
   }
-  fiber->task_number_ = ++task_count_;
+  task_count_.add();
+  fiber->task_number_ = task_count_.value();
   fiber->began_ = Worker::current().now();
   live_.push_back(*fiber);
   if (live_count_.value() == 0) idle_.reset();
   live_count_.add();
+  most_tasks_.note(live_count_.value());
   return fiber;
 }
 

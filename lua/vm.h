@@ -170,6 +170,16 @@ class Vm {
   };
   /// Of all Vms of this process, in the order they were made. [any thread]
   static std::vector<Figures> all_figures();
+  /// Of all Vms that this process has had.
+  struct Totals {
+    std::uint64_t made = 0;
+    std::uint64_t most = 0;         ///< at once
+    std::uint64_t tasks = 0;        ///< that have begun
+    std::uint64_t most_tasks = 0;   ///< of one Vm at once
+    std::uint64_t most_memory = 0;  ///< that one Vm held, used or not
+  };
+  /// [any thread]
+  static Totals totals();
   /// Vms of this process. [any thread]
   static std::size_t count() noexcept { return count_.load(std::memory_order_relaxed); }
 
@@ -228,6 +238,7 @@ class Vm {
     bool queued = false;
   };
 
+  void add_to(Totals& totals) const noexcept;
   void collect_what_ran_short();
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
@@ -256,7 +267,8 @@ class Vm {
   std::size_t inner_waits_ = 0;
   DeadlockWatch* deadlock_watch_ = nullptr;
   DeadlockLook deadlock_look_;
-  std::uint64_t task_count_ = 0;  // that there have been
+  OwnCounter task_count_;  // that there have been
+  OwnPeak most_tasks_;
   std::size_t spare_count_ = 0;
   Event idle_;
   std::string trail_;

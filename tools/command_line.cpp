@@ -106,7 +106,7 @@ void ServerCommandLine::define(CLI::App& app) {
   define_observe(app, server.observe);
   define_proxies(app);
   app.add_option("--trace", runtime.trace, "file for a timeline, for Perfetto or chrome://tracing");
-  app.add_flag("--stats", runtime.stats, "print what the workers counted, at the end");
+  app.add_flag("--stats", runtime.stats, "print what was counted, at the end");
   app.add_flag("--dev", server.development, "show tracebacks in error pages, and --watch");
   app.add_flag("--watch", server.watch, "load the app again when one of its files has changed");
   define_process(app);

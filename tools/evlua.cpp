@@ -10,6 +10,7 @@
 #include "tools/runtime.h"
 #include "tools/script.h"
 #include "tools/script_options.h"
+#include "tools/stats_report.h"
 
 namespace {
 
@@ -56,9 +57,10 @@ int main(int argc, char** argv) {
   if (!helped) return complain(helped.error());
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
+  const StatsReport report(scheduler, line.runtime.stats);
   const Result<int> code = scheduler.run(run_script(scheduler, line.script, signals));
   Trace::finish();
   if (!code) return complain(code.error());
-  if (line.runtime.stats) print_stats(scheduler);
+  StatsReport::print();
   return *code;
 }

@@ -16,6 +16,7 @@
 #include "tools/runtime.h"
 #include "tools/server_app.h"
 #include "tools/service.h"
+#include "tools/stats_report.h"
 #include "tools/stop_limit.h"
 
 namespace evlua::tools {
@@ -90,12 +91,13 @@ int run(ServerCommandLine& line, Prepared& prepared) {
   if (!helped) return complain(start_failure(helped.error()));
   const BackendChoice backend = choose_backend(line.runtime, false);
   Scheduler scheduler({worker_count(line.runtime)}, backend.factory);
+  const StatsReport report(scheduler, line.runtime.stats);
   const Result<int> code =
       scheduler.run(line.check ? check_server(scheduler, line.server)
                                : run_server(scheduler, line.server, prepared, signals, stop_limit));
   Trace::finish();
   if (!code) return complain(start_failure(code.error()));
-  if (line.runtime.stats) print_stats(scheduler);
+  StatsReport::print();
   return *code;
 }
 

@@ -35,7 +35,7 @@ WorkerFigures WorkerFigures::of(const http::StationCounters& station, const Work
   figures.operations = worker.operations.load(std::memory_order_relaxed);
   figures.parks = worker.parks.load(std::memory_order_relaxed);
   figures.overruns = worker.overruns.load(std::memory_order_relaxed);
-  figures.longest_poll_gap = worker.longest_poll_gap.load(std::memory_order_relaxed);
+  figures.longest_poll_gap = worker.longest_poll_gap.value();
   return figures;
 }
 

@@ -13,8 +13,8 @@
 #include <lua.hpp>
 #include <vector>
 
-#include "core/decimal.h"
 #include "core/trace.h"
+#include "tools/stats_report.h"
 
 #ifndef EVLUA_VERSION
 #define EVLUA_VERSION "0.1.0"
@@ -60,6 +60,7 @@ void set_at_leave(void (*action)()) noexcept { at_leave.store(action); }
 
 void leave(int code) {
   if (auto* const action = at_leave.load()) action();
+  StatsReport::print_at_leave();
   Trace::finish();
   ::_exit(code);
 }
@@ -91,23 +92,6 @@ std::string start_failure(const Error& error) {
 Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices) {
   const Result<void> started = signals.start();
   return started ? slices.start() : started;
-}
-
-void print_stats(Scheduler& scheduler) {
-  const auto number = [](const std::atomic<std::uint64_t>& counter) {
-    return static_cast<unsigned long long>(counter.load());
-  };
-  for (unsigned index = 0; index < scheduler.worker_count(); ++index) {
-    const WorkerCounters& counters = scheduler.worker(index).counters();
-    std::fprintf(stderr,
-                 "worker %u: %llu tasks run, %llu stolen, %llu operations, %llu parks, %llu overruns, "
-                 "longest without a poll %s ms\n",
-                 index, number(counters.tasks_run), number(counters.tasks_stolen), number(counters.operations),
-                 number(counters.parks), number(counters.overruns),
-                 fixed_decimal(static_cast<double>(number(counters.longest_poll_gap)) / 1e6, 3).c_str());
-  }
-  std::fprintf(stderr, "%llu time slices of Lua were cut short\n",
-               static_cast<unsigned long long>(lua::Slice::cut_short()));
 }
 
 std::string version_line(const char* program) {

@@ -32,7 +32,7 @@ BackendChoice choose_backend(const RuntimeOptions& options, bool quiet);
 void begin_trace(const RuntimeOptions& options);
 /// What is done before `leave` ends the process; null: nothing. [any thread]
 void set_at_leave(void (*action)()) noexcept;
-/// Ends the process now, with the timeline written.
+/// Ends the process now, with the timeline written, and with what was counted (tools/stats_report.h).
 [[noreturn]] void leave(int code);
 
 /// The descriptors that workers and what they do at the start will need can be had; else EMFILE. Where less is allowed,
@@ -43,9 +43,6 @@ std::string start_failure(const Error& error);
 
 /// Starts the threads that a program has besides its workers.
 Result<void> start_helpers(lua::SignalHub& signals, lua::SliceMonitor& slices);
-
-/// What the workers have counted, on standard error.
-void print_stats(Scheduler& scheduler);
 
 /// "evlua 0.1.0 (Lua 5.3.6, io_uring)"
 std::string version_line(const char* program);

@@ -22,7 +22,7 @@ constexpr const char* kUsage =
     "  -E               ignore LUA_INIT, LUA_PATH and LUA_CPATH\n"
     "  --workers N      worker threads (default: one per core)\n"
     "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
-    "  --stats          print what the workers counted, at the end\n"
+    "  --stats          print what was counted, at the end\n"
     "  --trace FILE     write a timeline for Perfetto or chrome://tracing\n"
     "  --compat NAME    put ours in the place of another library: socket (LuaSocket)\n"
     "  --help           print this\n"

@@ -1,5 +1,6 @@
 """The command line of evlua."""
 import os
+import re
 import resource
 import shutil
 import signal
@@ -26,7 +27,54 @@ def test_options():
     check("Lua 5.3" in run("-v").stdout and "evlua" in run("--version").stdout)
     check(run("--help").returncode == 0 and "usage" in run("--help").stdout)
     check(run("--workers", "2", "--stats", "-e", "").returncode == 0)
-    check("worker 1" in run("--workers=2", "--stats", "-e", "").stderr)
+
+
+def figures_of(text):
+    """What --stats has printed: the rows of the table, and all numbers of each line below it."""
+    rows = {name: cells.split() for name, cells in re.findall(r"^(worker \d+) +(.*) ms$", text, re.M)}
+    return rows, {name: re.findall(r"[\d.]+", rest) for name, rest in re.findall(r"^([\w ]+): (.*)$", text, re.M)}
+
+
+def test_stats():
+    """Queues, Lua states, tasks and memory are told as they were at the most, since all have ended then."""
+    states = """
+      local evlua, thread, tasks = require "evlua", require "evlua.thread", {}
+      local gate = thread.channel()
+      for i = 1, 8 do tasks[i] = function() thread.run(function(gate) gate:receive() end, gate) end end
+      evlua.spawn(function() while evlua.stats().states < 9 do evlua.sleep(0.001) end gate:close() end)
+      evlua.all(tasks)
+      return #("x"):rep(24 << 20)
+    """
+    rows, lines = figures_of(run("--workers=2", "--stats", "-e", states).stderr)
+    check(sorted(rows) == ["worker 0", "worker 1"] and all(len(cells) == 7 for cells in rows.values()), rows)
+    check(lines["Lua states"] == ["9", "9"], lines)
+    check(lines["tasks"] == ["18", "10"], lines)  # main, eight, one that looks; and one of each state
+    check(24 < float(lines["memory"][0]) < float(lines["memory"][1]), lines)
+    # Those whose sleeps end at the same time are in the queue of the one worker that there is.
+    sleeps = """
+      local evlua, thread, tasks = require "evlua", require "evlua.thread", {}
+      for i = 1, 8 do
+        tasks[i] = function() thread.run(function(t)
+          local evlua = require "evlua"
+          evlua.sleep(t - evlua.now())
+          local busy = evlua.now() + 0.005
+          while evlua.now() < busy do end
+        end, evlua.now() + 0.2) end
+      end
+      evlua.all(tasks)
+    """
+    rows, lines = figures_of(run("--workers=1", "--stats", "-e", sleeps).stderr)
+    check(3 <= int(rows["worker 0"][5]) <= 8, rows)
+
+
+def test_stats_of_whatever_end():
+    for code, end in ("os.exit(3)", 3), ("error 'no'", 1), ("require'evlua.sync'.event():wait()", 1):
+        got = run("--workers=1", "--stats", "-e", code)
+        check(got.returncode == end and got.stderr.count("Lua states: 1 made") == 1, code, got)
+    with Program(EVLUA, "--workers", "1", "--stats", "-e", "print'up' io.flush() require'evlua'.sleep(100)",
+                 watch="stdout") as program:
+        program.wait_for("up")
+        check(program.stop(signal.SIGTERM) == 143 and "Lua states: 1 made" in program.text, program.text)
 
 
 def test_the_options_of_lua():
