@@ -28,7 +28,9 @@ class Cache {
   Bytecode find(const std::string& key) {
     const std::lock_guard guard(lock_);
     const auto place = chunks_.find(key);
-    return place != chunks_.end() ? place->second : nullptr;
+    if (place == chunks_.end()) return nullptr;
+    ++counts_.reused;
+    return place->second;
   }
 
   /// The name of a chunk that comes from a file is "@" and the file's.
@@ -42,12 +44,18 @@ class Cache {
     return {files_.begin(), files_.end()};
   }
 
+  CodeCounts counts() {
+    const std::lock_guard guard(lock_);
+    return counts_;
+  }
+
   void add(std::string key, Bytecode bytecode) {
     const std::lock_guard guard(lock_);
     if (bytes_ > kBytesMax) {  // somebody loads ever new code
       chunks_.clear();
       bytes_ = 0;
     }
+    ++counts_.compiled;
     bytes_ += key.size() + bytecode->size();
     chunks_.emplace(std::move(key), std::move(bytecode));
   }
@@ -57,6 +65,7 @@ class Cache {
   std::unordered_map<std::string, Bytecode> chunks_;
   std::set<std::string, std::less<>> files_;
   std::size_t bytes_ = 0;
+  CodeCounts counts_;
 };
 
 Cache& cache() {
@@ -112,6 +121,8 @@ void replace_load(lua_State* L) {
   lua_pop(L, 1);
   lua_register(L, "load", load_text);
 }
+
+CodeCounts code_counts() { return cache().counts(); }
 
 std::vector<std::string> loaded_files() { return cache().files(); }
 

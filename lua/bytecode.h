@@ -3,6 +3,7 @@
 
 #include <lua.hpp>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,13 @@ namespace evlua::lua {
 
 /// compile(text, chunk name[, environment]) -> function, or nil and a message: as `load`.
 int compile_shared(lua_State* L);
+
+/// Files and modules of the process that were compiled, and that were loaded from what had been. [any thread]
+struct CodeCounts {
+  std::uint64_t compiled = 0;
+  std::uint64_t reused = 0;
+};
+CodeCounts code_counts();
 
 /// The global `load` takes bytecode only where its mode says so: nothing checks bytecode, and made for the purpose it
 /// reads and writes any memory of the process.

@@ -13,6 +13,7 @@
 
 #include "core/decimal.h"
 #include "core/lockfree/futex_mutex.h"
+#include "lua/bytecode.h"
 #include "lua/slice.h"
 #include "lua/vm.h"
 
@@ -68,11 +69,14 @@ std::string lua_lines() {
   const lua::Vm::Totals totals = lua::Vm::totals();
   rusage used{};
   ::getrusage(RUSAGE_SELF, &used);
-  return "Lua states: " + std::to_string(totals.made) + " made, at most " + std::to_string(totals.most) +
-         " at once\ntasks: " + std::to_string(totals.tasks) + " begun, at most " + std::to_string(totals.most_tasks) +
-         " at once in one state\nmemory: at most " + mebibytes(totals.most_memory) + " in one state, " +
-         mebibytes(std::uint64_t(used.ru_maxrss) * 1024) +
-         " in the process\ntime slices cut short: " + std::to_string(lua::Slice::cut_short()) + '\n';
+  const lua::CodeCounts code = lua::code_counts();
+  const auto text = [](std::uint64_t count) { return std::to_string(count); };
+  return "Lua states: " + text(totals.made) + " made, at most " + text(totals.most) + " at once\n" +
+         "Lua files: " + text(code.compiled) + " compiled, " + text(code.reused) +
+         " times loaded as compiled before\n" + "tasks: " + text(totals.tasks) + " begun, at most " +
+         text(totals.most_tasks) + " at once in one state\n" + "memory: at most " + mebibytes(totals.most_memory) +
+         " in one state, " + mebibytes(std::uint64_t(used.ru_maxrss) * 1024) + " in the process\n" +
+         "time slices cut short: " + text(lua::Slice::cut_short()) + '\n';
 }
 
 void print_of(Scheduler& scheduler) {

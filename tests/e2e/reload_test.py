@@ -1,5 +1,6 @@
 """The app is exchanged while requests go on: by SIGHUP, and with --watch by writing to its files."""
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -31,6 +32,8 @@ return {
 }
 """
 
+COUNTS = r"^Lua files: (\d+) compiled, (\d+) times loaded as compiled before$"
+
 HANGS = {
     "waits": "require('evlua').sleep(1000)",
     "computes": "while true do end",
@@ -54,6 +57,11 @@ class App(support.App):
     def __init__(self, *options):
         super().__init__({"app.lua": APP, "version.lua": 'return "one"'}, *options)
 
+    def compiled(self):
+        """Ends the server; how often it has compiled a file, and loaded one that it had compiled."""
+        check(self.program.stop() == 0, self.program.text)
+        return [int(count) for count in re.search(COUNTS, self.program.text, re.M).groups()]
+
     def wait_until(self, version):
         deadline = time.monotonic() + LIMIT
         while self.get() != version:
@@ -71,6 +79,24 @@ class App(support.App):
             self.program.wait_for("\n")
             self.program.text = text + self.program.text
             check(len(self.program.text) > seen, self.program.text)
+
+
+def test_a_file_is_compiled_once_for_all_states():
+    states = ("--workers", "2", "--vms", "3", "--stats")
+    with App(*states) as app:
+        check(app.get() == "one")
+        counts = app.compiled()
+        check(counts == [2, 10], "app.lua and version.lua in six states", counts)
+    with App(*states) as app:
+        app.reload()
+        counts = app.compiled()
+        check(counts == [2, 22], "the same again: nothing has changed", counts)
+    with App(*states) as app:
+        app.write("version.lua", 'return "two"')
+        app.reload()
+        check(app.get() == "two", app.program.text)
+        counts = app.compiled()
+        check(counts == [3, 21], "what has changed is compiled, once", counts)
 
 
 def test_hangup_loads_the_app_again_while_a_request_goes_on():
