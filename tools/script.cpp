@@ -229,7 +229,7 @@ void leave_stuck_prompt(Vm& vm, int signal) {
 }  // namespace
 
 Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::SignalHub& signals) {
-  std::unique_ptr<Vm> vm = Vm::create(scheduler, {.compat = options.compat});
+  std::unique_ptr<Vm> vm = Vm::create(scheduler, {.memory_max = options.vm_memory, .compat = options.compat});
   if (vm == nullptr) co_return 1;
   vm->on_exit = [](int code) {
     std::fflush(nullptr);

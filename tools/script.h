@@ -33,6 +33,7 @@ struct ScriptOptions {
   lua_CFunction native = nullptr;    ///< opens what it needs of the program
   std::vector<std::string> files;
   std::vector<std::string> compat;                           ///< what its Lua states opt for of evlua.compat
+  std::size_t vm_memory = 0;                                 ///< bytes that each of them may hold; 0: no limit
   std::map<std::string, std::vector<std::string>> settings;  ///< by the names of options
 };
 

@@ -1,11 +1,14 @@
 #include "tools/script_options.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "lua/compat.h"
+#include "tools/option_values.h"
 
 namespace evlua::tools {
 
@@ -24,6 +27,7 @@ constexpr const char* kUsage =
     "  --backend NAME   io_uring, libev or auto (default; also EVLUA_BACKEND)\n"
     "  --stats          print what was counted, at the end\n"
     "  --trace FILE     write a timeline for Perfetto or chrome://tracing\n"
+    "  --vm-memory MIB  that one Lua state may hold; 0: no limit (default)\n"
     "  --compat NAME    put ours in the place of another library: socket (LuaSocket)\n"
     "  --help           print this\n"
     "  --               end of options\n"
@@ -73,6 +77,7 @@ class Parser {
   bool ends_at(const std::string& argument);
   void take_option(const std::string& argument);
   bool take_runtime_option();
+  bool take_memory();
   bool take_compat();
   bool take_tool_option();
   bool take_value(const std::string& name, std::string& value);
@@ -111,11 +116,14 @@ bool Parser::take_short(char letter, std::string& value) {
   return true;
 }
 
-unsigned parse_workers(const std::string& text) {
-  char* end = nullptr;
-  const unsigned long count = std::strtoul(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || count < 1 || count > 1024) usage_error("--workers takes a number from 1 to 1024");
-  return static_cast<unsigned>(count);
+std::uint64_t parse_number(const char* option, const std::string& text, std::uint64_t min, std::uint64_t max) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, number);
+  if (text.empty() || stopped != end || error != std::errc() || number < min || number > max) {
+    usage_error(std::string(option) + " takes a number from " + std::to_string(min) + " to " + std::to_string(max));
+  }
+  return number;
 }
 
 bool Parser::take_runtime_option() {
@@ -124,10 +132,17 @@ bool Parser::take_runtime_option() {
   if (argv_[index_] == std::string("--stats")) {
     runtime.stats = true;
   } else if (take_value("--workers", workers)) {
-    runtime.workers = parse_workers(workers);
+    runtime.workers = static_cast<unsigned>(parse_number("--workers", workers, 1, 1024));
   } else if (!take_value("--trace", runtime.trace) && !take_value("--backend", runtime.backend)) {
     return false;
   }
+  return true;
+}
+
+bool Parser::take_memory() {
+  std::string mebibytes;
+  if (!take_value("--vm-memory", mebibytes)) return false;
+  line_.script.vm_memory = parse_number("--vm-memory", mebibytes, 0, kOptionBytesMax >> 20) << 20;
   return true;
 }
 
@@ -168,7 +183,7 @@ void Parser::take_option(const std::string& argument) {
     script.steps.push_back({ScriptStep::Kind::code, value, {}});
   } else if (take_short('l', value)) {
     script.steps.push_back({ScriptStep::Kind::module, value, {}});
-  } else if (!take_runtime_option() && !take_compat() && !take_tool_option()) {
+  } else if (!take_runtime_option() && !take_memory() && !take_compat() && !take_tool_option()) {
     usage_error("unrecognized option '" + argument + "'");
   }
 }

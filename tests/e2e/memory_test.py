@@ -3,7 +3,7 @@ import os
 import re
 import subprocess
 
-from support import EVLUA, LIMIT, SANITIZED, check, exchange, main, serve, temporary
+from support import EVLUA, LIMIT, SANITIZED, check, exchange, main, run, serve, temporary
 
 
 APP = temporary("""
@@ -160,6 +160,48 @@ def test_the_collector_is_set_by_the_program():
             got = get(port, "collector")
             check(got == (200, "200 200 1000 100"), path, got)
         check(program.stop() == 0, program.text)
+
+
+FILL = "local t = {} for i = 1, 1e9 do t[i] = {i} end"
+WITHIN = """
+local thread = require "evlua.thread"
+local function fill() %s end
+local function told(ok, message) return not ok and tostring(message):find("not enough memory", 1, true) ~= nil end
+local task = require("evlua").spawn(function() for _ = 1, 20 do require("evlua").yield() end return "unharmed" end)
+assert(told(pcall(fill)))
+assert(told(pcall(string.rep, "x", 1 << 30)))
+assert(task:join() == "unharmed")
+assert(#("x"):rep(20 << 20) == 20 << 20)  -- what was in the way is gone
+-- Another state has as much for itself, and no more.
+local kept = ("x"):rep(20 << 20)
+assert(thread.run(function() return #("x"):rep(20 << 20) end) == #kept)
+assert(told(pcall(thread.run, fill)))
+local pool = thread.pool(1)
+assert(told(pcall(pool.run, pool, fill)) and pool:run(function() return "unharmed" end) == "unharmed")
+pool:close()
+-- And what it sends counts for it.
+local channel, sent = thread.channel(1000), 0
+assert(told(pcall(function() while true do channel:send(("x"):rep(1 << 20)) sent = sent + 1 end end)) and sent < 64)
+-- Garbage does not count.
+kept = nil
+for i = 1, 3e6 do local t = {i} end
+print "done"
+""" % FILL
+
+
+def test_states_of_scripts_have_a_limit():
+    for workers in "1", "2":
+        got = run("--workers", workers, "--vm-memory", "64", "-e", WITHIN)
+        check(got.returncode == 0 and got.stdout == "done\n", got)
+    got = run("--vm-memory", "64", "-e", FILL)
+    check(got.returncode == 1 and got.stderr.startswith("evlua: not enough memory\nstack traceback:\n"), got)
+    got = run("--vm-memory", "64", "-e", "require('evlua.thread').run(function() %s end)" % FILL)
+    check(got.returncode == 1 and "not enough memory" in got.stderr and "in task:" in got.stderr, got)
+    large = "print(#('x'):rep(100 << 20))"
+    check(run("-e", large).stdout == run("--vm-memory=0", "-e", large).stdout == "%d\n" % (100 << 20))
+    for wrong in "", "x", "-1", "1.5", "64M", str(1 << 64):
+        got = run("--vm-memory", wrong, "-e", "print(1)")
+        check(got.returncode == 2 and "--vm-memory takes a number from 0 to " in got.stderr, wrong, got)
 
 
 SHORT = temporary("""
