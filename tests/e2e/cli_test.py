@@ -39,9 +39,10 @@ def test_stats():
     """Queues, Lua states, tasks and memory are told as they were at the most, since all have ended then."""
     states = """
       local evlua, thread, tasks = require "evlua", require "evlua.thread", {}
-      local gate = thread.channel()
-      for i = 1, 8 do tasks[i] = function() thread.run(function(gate) gate:receive() end, gate) end end
-      evlua.spawn(function() while evlua.stats().states < 9 do evlua.sleep(0.001) end gate:close() end)
+      local here, gate = thread.channel(), thread.channel()
+      local function wait() here:send(true) gate:receive() end
+      for i = 1, 8 do tasks[i] = function() thread.run(wait) end end
+      evlua.spawn(function() for i = 1, 8 do here:receive() end gate:close() end)
       evlua.all(tasks)
       return #("x"):rep(24 << 20)
     """
