@@ -1,5 +1,6 @@
 """evluaserver under clients that want all of it: slow ones, many from one address, ones that never stop asking."""
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -41,6 +42,30 @@ def test_times_are_options():
                 check(rest_of(s) == b"")
         check(server.status()["handshake_failures"] == 2)
     check(SANITIZED or time.monotonic() - began < 8, "the defaults were waited for")
+
+
+def test_connections_in_total():
+    """Who comes when all places are taken waits to be accepted, and is served when one is free."""
+    with Server("--max-connections", "3", "--workers", "1") as server:
+        held = [server.connect() for _ in range(3)]
+        for s in held:
+            check(answer_on(s).endswith(b"hello"))
+        waiting = [server.connect(GET) for _ in range(5)]
+        eventually(lambda: server.metric("evlua_connections_full_total") == 1)
+        for s in held:
+            check(answer_on(s).endswith(b"hello"), "those that there are go on")
+            check(server.status()["connections"] == 3, "whoever asks how we are has a place of his own")
+        check(not select.select(waiting, [], [], 0)[0], "the others wait")
+        while waiting:
+            held.pop().close()
+            came, _, _ = select.select(waiting, [], [], LIMIT)
+            check(len(came) == 1, "one for one", len(came))
+            check(came[0].recv(65536).endswith(b"hello"))
+            waiting.remove(came[0])
+            held.insert(0, came[0])
+            check(server.status()["connections"] == 3)
+        status = server.status()
+        check(status["connections_refused"] == 0 and status["requests"] == 3 + 3 + 5, status)
 
 
 def test_connections_of_an_address():
@@ -468,6 +493,58 @@ def test_busy_streams_go_on_in_large_pieces():
             check(sum(sizes) / len(sizes) > 12_000, "bytes of a frame, in the mean:", sum(sizes) / len(sizes))
 
 
+ENDLESS = temporary("""
+    local begun, written = 0, 0
+    return function(req, res)
+      if req.path == "/held" then return res:text(begun .. " " .. written) end
+      begun = begun + 1
+      local piece = ("x"):rep(512)
+      while res:write(piece) do written = written + #piece end
+    end
+    """)
+
+
+def look_at_written(server, begun):
+    """What so many handlers have written, when they do not go on any more."""
+    def look():
+        with server.connect() as s:
+            s.sendall(b"GET /held HTTP/1.0\r\n\r\n")
+            return [int(number) for number in rest_of(s).rsplit(b"\n", 1)[1].split()]
+
+    eventually(lambda: look()[0] == begun)
+    before, now = -1, 0
+    while before != now:
+        time.sleep(0.05)
+        before, now = now, look()[1]
+    return now
+
+
+def test_what_waits_for_a_client_is_bounded():
+    """It never reads, and the handler writes for ever: what no socket has taken is held, some of it on its way to it."""
+    for buffer in (4096, 65536, 1 << 20):
+        with Server("--workers", "1", "--response-buffer", str(buffer), "--grace", "0", app=ENDLESS) as server:
+            before = resident(server)
+            clients = [server.connect(b"GET / HTTP/1.0\r\n\r\n", receive_buffer=4096) for _ in range(10)]
+            written = look_at_written(server, len(clients))
+            held = (written - server.metric("evlua_sent_bytes_total")) / len(clients)
+            check(buffer / 2 < held < 2 * buffer, buffer, held)
+            grown = (resident(server) - before) / len(clients)
+            check(SANITIZED or grown < 4 * buffer + 200_000, buffer, grown)
+            clients[3].settimeout(LIMIT)
+            taken = 0
+            while taken < 8 * buffer + (8 << 20):  # more than sockets and we have held
+                taken += len(clients[3].recv(1 << 20))
+            check(look_at_written(server, len(clients)) > written, "the one that reads is written to")
+
+
+def test_what_waits_for_a_stream_is_bounded():
+    for buffer in (4096, 65536, 1 << 20):
+        with Server("--workers", "1", "--response-buffer", str(buffer), "--grace", "0", app=ENDLESS) as server:
+            with server.connect(PREFACE + frame(SETTINGS, 0, 0, SHUT_WINDOW) + head(1, "GET", "/")):
+                written = look_at_written(server, 1)
+                check(buffer - 1024 <= written <= 2 * buffer, buffer, written)  # its handler has some, its stream some
+
+
 def resident(server):
     with open(f"/proc/{server.program.process.pid}/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -553,3 +630,4 @@ try:
 finally:
     shutil.rmtree(FOLDER)
     os.unlink(MUCH)
+    os.unlink(ENDLESS)
