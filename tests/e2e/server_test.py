@@ -5,6 +5,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 from support import EVLUASERVER, LIMIT, Program, check, exchange, main, serve, temporary
 
@@ -228,16 +229,65 @@ def test_drains():
             check(idle.recv(100) == b"")
 
 
-def test_killed_under_load():
+class Caller:
+    """A client of a kept connection that asks again and again, up to the answer that says it is the last one."""
+
+    def __init__(self, port):
+        self.port, self.served, self.lost = port, 0, None
+        self.thread = threading.Thread(target=self.call)
+        self.thread.start()
+
+    def call(self):
+        answered = None
+        with socket.create_connection(("127.0.0.1", self.port), LIMIT) as s:
+            while True:
+                asked = time.monotonic()
+                answer = self.ask(s)
+                if not answer.endswith(b"GET /x 1.1"):
+                    # Whoever thinks for longer may have asked when the connection was already given up as idle.
+                    if answered is None or asked - answered < 0.2:
+                        self.lost = (self.served, answer)
+                    return
+                answered = time.monotonic()
+                self.served += 1
+                if b"\r\nConnection: close\r\n" in answer:
+                    return
+
+    @staticmethod
+    def ask(s):
+        answer = b""
+        try:
+            s.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not answer.endswith(b"GET /x 1.1"):
+                piece = s.recv(65536)
+                if not piece:
+                    break
+                answer += piece
+        except OSError as error:
+            answer += repr(error).encode()
+        return answer
+
+
+def test_stopped_under_load():
+    """Whoever is connected gets an answer to all that he asks. wrk is there for the load: what it asks anew, when the
+    listener is gone, has to fail."""
     for _ in range(20):
         program, port = serve(APP, "--workers", "2")
         with program:
             load = subprocess.Popen(["wrk", "-t1", "-c32", "-d20", f"http://127.0.0.1:{port}/"],
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            check(get(port, b"/x").startswith(b"HTTP/1.1 200"))
-            check(program.stop() == 0, program.text)
-            load.kill()
-            load.wait()
+            callers = [Caller(port) for _ in range(8)]
+            try:
+                deadline = time.monotonic() + LIMIT
+                while min(caller.served for caller in callers) < 5 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                check(program.stop() == 0, program.text)
+            finally:
+                load.kill()
+                load.wait()
+            for caller in callers:
+                caller.thread.join(LIMIT)
+                check(caller.served >= 5 and caller.lost is None, caller.served, caller.lost)
 
 
 main(globals())
