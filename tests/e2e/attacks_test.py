@@ -520,7 +520,7 @@ def look_at_written(server, begun):
 
 
 def test_what_waits_for_a_client_is_bounded():
-    """It never reads, and the handler writes for ever: what no socket has taken is held, some of it on its way to it."""
+    """It never reads, and the handler writes for ever: what no socket has taken is held."""
     for buffer in (4096, 65536, 1 << 20):
         with Server("--workers", "1", "--response-buffer", str(buffer), "--grace", "0", app=ENDLESS) as server:
             before = resident(server)
