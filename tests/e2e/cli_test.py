@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 
-from support import EVLUA, LIMIT, Program, check, main, run, temporary
+from support import EVLUA, LIMIT, Program, check, main, run, serve, temporary
 
 
 def test_arguments():
@@ -76,6 +76,34 @@ def test_stats_of_whatever_end():
                  watch="stdout") as program:
         program.wait_for("up")
         check(program.stop(signal.SIGTERM) == 143 and "Lua states: 1 made" in program.text, program.text)
+
+
+ORDER = """(function()
+  local t, order = {}, {}
+  for i = 1, 64 do t["k" .. i] = true end
+  for name in pairs(t) do order[#order + 1] = name end
+  return table.concat(order, " ")
+end)"""
+
+
+def test_nobody_can_tell_which_keys_collide():
+    """Every Lua state hashes strings with another seed, even if it has the addresses of all the others (as with
+    setarch -R, where stock Lua has one seed for a second). The order of a table's keys tells."""
+    code = f"print({ORDER}()) for _ = 1, 3 do print(require 'evlua.thread'.run({ORDER})) end"
+    got = [subprocess.run(["setarch", "-R", EVLUA, "-e", code], capture_output=True, text=True, timeout=LIMIT)
+           for _ in range(3)]
+    orders = "".join(one.stdout for one in got).splitlines()
+    check(len(orders) == 12 and all(order.count(" ") == 63 for order in orders), got)
+    check(len(set(orders)) == 12, "states with the same seed", 12 - len(set(orders)))
+    app = temporary(f"""
+        local function start() io.stderr:write("order ", {ORDER}(), "\\n") end
+        return {{handle = print, start = start}}""")
+    program, _ = serve(app, "--workers", "2", "--vms", "2")
+    with program:
+        check(program.stop() == 0, program.text)
+    orders = [line for line in program.text.splitlines() if line.startswith("order ")]
+    check(len(orders) == 4 and len(set(orders)) == 4, orders)
+    os.unlink(app)
 
 
 def test_the_options_of_lua():
