@@ -6,7 +6,7 @@ in turn, several rounds, and the medians are reported: CPU time per request (use
 requests per second, p99 latency. Peers that are not installed are left out, by name.
 
 usage: e2e.py [--build DIR] [--seconds S] [--rounds N] [--out FILE.json] [--markdown FILE.md]
-              [--only http|front|transfers|fairness|monitor|states|sharing|threads|files|everyday|lua|process]
+              [--only http|front|transfers|fairness|monitor|states|sharing|threads|files|everyday|lua|process|operating]
               [--section WORDS]
 """
 import argparse
@@ -22,6 +22,7 @@ import time
 
 from everyday import bench_everyday
 from front import bench_front
+from operating import bench_operating
 from process import bench_process
 from report import markdown
 from servers import HERE, PEERS, SERVER_CORE
@@ -107,7 +108,8 @@ def machine():
 
 BENCHES = {"http": bench_http, "front": bench_front, "transfers": bench_transfers, "fairness": bench_fairness,
            "monitor": bench_monitor, "states": bench_states, "sharing": bench_sharing, "threads": bench_threads,
-           "files": bench_files, "everyday": bench_everyday, "lua": bench_lua, "process": bench_process}
+           "files": bench_files, "everyday": bench_everyday, "lua": bench_lua, "process": bench_process,
+           "operating": bench_operating}
 
 
 def main():

@@ -6,6 +6,8 @@ HEADINGS = {
     "yield_ns": "evlua.yield (ns)", "ns_per_call": "ns per call", "two_to_one": "two cores / one",
     "machine_two_to_one": "two processes of lua5.3 / one", "of_limit": "of that",
     "with_cpu_us": "CPU µs per request", "without_cpu_us": "without the monitor", "on_to_off": "CPU, with / without",
+    "observed_cpu_us": "CPU µs per request", "alone_cpu_us": "without", "observed_to_alone": "CPU, with / without",
+    "median_ms": "median ms", "most_ms": "most ms",
     "rate_ratio": "requests/s, with / without", "of_a_core": "the monitor itself, of a core",
     "resident_mib": "resident MiB",
     "pool_to_plain": "time in a pool of one / without", "milliseconds": "ms", "microseconds": "µs of CPU",
@@ -74,6 +76,10 @@ NOTES = {
     "10,000 UDP echo clients at once": "All begin at the same moment, so that the server's receive buffer "
                                        "(`net.core.rmem_max`) may overflow; what is not answered within a second is "
                                        "sent again.",
+    "access log and metrics": "The plain handler, `wrk -t1 -c64`, in pairs of rounds: with `--access-log` to a file, with "
+                              "`--admin`, with both, and without them.",
+    "a change until --watch has loaded it": "From the change of the app's file to the first answer of the new one, of "
+                                            "20 changes.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",
 }
 
