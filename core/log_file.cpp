@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 
 namespace evlua {
 
@@ -24,6 +26,11 @@ int open_to_append(const std::string& path) noexcept {
 int open_nonblocking(int fd) noexcept {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+bool is_pipe(int fd) noexcept {
+  struct stat about {};
+  return ::fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode);
 }
 
 bool has_room(int fd, int milliseconds) noexcept {
@@ -57,6 +64,7 @@ Result<void> LogFile::open(const std::string& path, int standard) {
   fd_ = fd;
   owned_ = path != "-";
   kind_ = Kind::plain;
+  atomic_bytes_ = is_pipe(fd_) ? PIPE_BUF : SIZE_MAX;
   if (!owned_) look_at_kind();
   return {};
 }
@@ -103,11 +111,14 @@ ssize_t LogFile::write(const iovec* parts, int count) noexcept {
     return -1;
   }
   // So much fits into a pipe that has room.
-  while (count > 1 && parts->iov_len == 0) {
-    ++parts;
-    --count;
+  std::array<char, PIPE_BUF> piece;
+  std::size_t size = 0;
+  for (const iovec* part = parts; part != parts + count; ++part) {
+    const std::size_t some = std::min(part->iov_len, piece.size() - size);
+    std::memcpy(piece.data() + size, part->iov_base, some);
+    size += some;
   }
-  return ::write(fd_, parts->iov_base, std::min<std::size_t>(parts->iov_len, PIPE_BUF));
+  return ::write(fd_, piece.data(), size);
 }
 
 bool LogFile::wait_for_room(Duration limit) noexcept { return has_room(fd_, static_cast<int>(limit / kMillisecond)); }

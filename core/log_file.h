@@ -38,6 +38,8 @@ class LogFile {
 
   /// As writev(2); EAGAIN when a reader would have to be waited for. [any thread]
   ssize_t write(const iovec* parts, int count) noexcept;
+  /// How much is written as a whole, without anything of others who write to the same: to a pipe no more than that.
+  std::size_t atomic_bytes() const noexcept { return atomic_bytes_; }
   /// Until a reader has made room, or the time is over: false. [any thread]
   bool wait_for_room(Duration limit) noexcept;
 
@@ -54,6 +56,7 @@ class LogFile {
   int fd_ = -1;
   bool owned_ = false;
   Kind kind_ = Kind::plain;
+  std::size_t atomic_bytes_ = SIZE_MAX;
 };
 
 }  // namespace evlua

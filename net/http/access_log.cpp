@@ -22,6 +22,19 @@ constexpr Duration kTellInterval = 10 * kSecond;
 constexpr Duration kPatience = 100 * kMillisecond;
 constexpr Duration kLastPatience = kSecond;
 
+/// Cuts what comes behind the last line end in the first `most` bytes; behind those, if there is none: a longer line.
+void keep_whole_lines(std::array<std::string_view, 2>& pieces, std::size_t most) noexcept {
+  if (pieces[0].size() + pieces[1].size() <= most) return;
+  const std::size_t first = std::min(pieces[0].size(), most);
+  const std::size_t second = most - first;
+  pieces = {pieces[0].substr(0, first), pieces[1].substr(0, second)};
+  if (const std::size_t end = pieces[1].rfind('\n'); end != std::string_view::npos) {
+    pieces[1] = pieces[1].substr(0, end + 1);
+  } else if (const std::size_t before = pieces[0].rfind('\n'); before != std::string_view::npos) {
+    pieces = {pieces[0].substr(0, before + 1), {}};
+  }
+}
+
 }  // namespace
 
 /// One worker's ring.
@@ -139,8 +152,11 @@ bool AccessLog::write_lane(Lane& lane, bool last) noexcept {
   std::array<std::string_view, 2> pieces = lane.ring().peek();
   std::size_t left = pieces[0].size() + pieces[1].size();
   while (left > 0) {
+    // An old and a new process, or other programs, may write to the same pipe.
+    std::array<std::string_view, 2> some = pieces;
+    keep_whole_lines(some, file_.atomic_bytes());
     std::array<iovec, 2> parts{};
-    for (std::size_t i = 0; i < 2; ++i) parts[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    for (std::size_t i = 0; i < 2; ++i) parts[i] = {const_cast<char*>(some[i].data()), some[i].size()};
     const ssize_t written = file_.write(parts.data(), 2);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0 && errno == EAGAIN) {

@@ -406,6 +406,39 @@ def test_an_access_log_that_nobody_reads_holds_up_nobody():
         check(lost > 0 and lost + kept.count(b"\n") == count, lost, kept.count(b"\n"), program.text)
 
 
+def test_processes_that_share_a_pipe_write_whole_lines():
+    """It is full most of the time."""
+    app = temporary('return function(req, res) res:text("x") end')
+    reader, writer = os.pipe()
+    kept, full = [], b""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(2):
+            program = stack.enter_context(Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--workers", "1",
+                                                  "--access-log", "-", setup=lambda: os.dup2(writer, 1)))
+            ports.append((program, int(program.word_after("http://127.0.0.1:"))))
+        os.close(writer)
+        sent = 0
+        for letter in "abcdefghijkl":
+            for _, port in ports:
+                request = f"GET /{letter * 1000} HTTP/1.1\r\nHost: x\r\n"
+                exchange(port, ((request + "\r\n") * 19 + request + "Connection: close\r\n\r\n").encode())
+                sent += 20
+        deadline = time.monotonic() + LIMIT
+        while len(kept) < sent:
+            check(time.monotonic() < deadline, len(kept), sent)
+            full += os.read(reader, 1000)
+            *lines, full = full.split(b"\n")
+            kept += lines
+        for program, _ in ports:
+            check(program.stop() == 0, program.text)
+    os.close(reader)
+    os.unlink(app)
+    for line in kept:
+        seen = COMBINED.match(line.decode())
+        check(seen and re.match(r"^GET /([a-l])\1{999} HTTP/1.1$", seen[3]), line)
+
+
 def test_a_line_that_a_slow_reader_cuts_goes_on_as_itself():
     app = temporary('return function(req, res) res:text("x") end')
     reader, writer = os.pipe()
@@ -425,7 +458,7 @@ def test_a_line_that_a_slow_reader_cuts_goes_on_as_itself():
         connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port), LIMIT)) for _ in range(16)]
         for _ in range(8):
             for index, connection in enumerate(connections):
-                ask(connection, "abcdefghijklmnop"[index] * 200)
+                ask(connection, "abcdefghijklmnop"[index] * 4500)  # more than a pipe takes as a whole
             began = time.monotonic()
             while time.monotonic() < began + 0.4:  # the writer gives up for now, within a line, and begins once more
                 time.sleep(0.05)
@@ -438,7 +471,7 @@ def test_a_line_that_a_slow_reader_cuts_goes_on_as_itself():
     os.close(reader)
     for line in kept.decode().splitlines():
         seen = COMBINED.match(line)
-        check(seen and re.match(r"^GET /([a-p])\1{199} HTTP/1.1$", seen[3]), line)
+        check(seen and re.match(r"^GET /([a-p])\1{4499} HTTP/1.1$", seen[3]), line)
 
 
 def processor_seconds(pid):
