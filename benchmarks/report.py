@@ -76,8 +76,8 @@ NOTES = {
     "10,000 UDP echo clients at once": "All begin at the same moment, so that the server's receive buffer "
                                        "(`net.core.rmem_max`) may overflow; what is not answered within a second is "
                                        "sent again.",
-    "access log and metrics": "The plain handler, `wrk -t1 -c64`, in pairs of rounds: with `--access-log` to a file, with "
-                              "`--admin`, with both, and without them.",
+    "access log and metrics": "The plain handler, `wrk -t1 -c64`, in pairs of rounds: with `--access-log` to a file, "
+                              "with `--admin`, with both, and without them.",
     "a change until --watch has loaded it": "From the change of the app's file to the first answer of the new one, of "
                                             "20 changes.",
     "Lua CPU time, evlua / lua5.3": "Scripts that only compute, on the same Lua library as `lua5.3`.",

@@ -3,7 +3,8 @@
 
 Good clients ask at a steady rate, over HTTP and HTTPS, and check every answer. Beside them clients reset, half-close,
 send garbage or part of a request and wait; every 10 s the app is loaded again (SIGHUP), every minute the program is
-exchanged (SIGUSR2). At the end the load ends, and the last process must have no connection and no task left.
+exchanged (SIGUSR2). Then the same goes on for a third of that time without exchanges: the last process must not grow,
+neither its memory nor its descriptors nor its tasks. At the end the load ends, and nothing may be left.
 """
 import argparse
 import asyncio
@@ -15,6 +16,7 @@ import signal
 import ssl
 import struct
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,23 @@ STREAM = "".join(f"{i}," for i in range(1, 21)).encode()
 GARBAGE = (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\nHost: x\r\n\r\n", b"\x00" * 300,
            b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x40\x00\xff" * 9, b"GET /" + b"x" * 10000)
+
+
+RELOAD_SECONDS, RELOADS_PER_EXCHANGE = 10, 6
+WARM_SECONDS = 20  # of a new process: pools and arenas fill
+# What may be more at the end of the time without exchanges than at its beginning: a part of it, and so much besides.
+GROWTH_MAX = {"resident_kib": (0.05, 4096), "other_descriptors": (0, 4), "tasks": (0.5, 10)}
+
+
+def growth(rows):
+    """Why these measures of one process, in their order, are those of a leak; nothing: they are not."""
+    quarter = max(len(rows) // 4, 1)
+    found = []
+    for name, (part, more) in GROWTH_MAX.items():
+        first, last = (statistics.median(row[name] for row in some) for some in (rows[:quarter], rows[-quarter:]))
+        if last > first * (1 + part) + more:
+            found.append(f"{name} grew from {first:.0f} to {last:.0f}")
+    return found
 
 
 class Failed(Exception):
@@ -83,7 +102,9 @@ def good_request(dice):
 class Soak:
     def __init__(self, options, port, tls_port, admin):
         self.options, self.port, self.tls_port, self.admin = options, port, tls_port, admin
-        self.end = time.monotonic() + options.seconds
+        self.steady_from = time.monotonic() + options.seconds
+        self.end = self.steady_from + WARM_SECONDS + (options.steady or options.seconds / 3)
+        self.steady = []  # measures
         self.counts, self.failures = collections.Counter(), []
         self.tls = ssl._create_unverified_context()
 
@@ -162,50 +183,64 @@ class Soak:
         with open(self.options.pid_file) as f:
             return int(f.read())
 
+    def status(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/status.json", timeout=10) as answer:
+            return json.load(answer)
+
     def measure(self, about):
-        pid = self.pid()
+        pid, status = self.pid(), self.status()
         with open(f"/proc/{pid}/status") as f:
             resident = next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-        row = {"pid": pid, "resident_kib": resident, "descriptors": len(os.listdir(f"/proc/{pid}/fd"))}
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        row = {"pid": pid, "resident_kib": resident, "descriptors": descriptors,
+               "other_descriptors": descriptors - status["connections"],
+               "tasks": sum(vm["tasks"] for vm in status["vms"])}
         print(time.strftime("%T"), about, row, dict(self.counts), flush=True)
         return row
 
     async def exchange(self):
         began, last_pid = time.monotonic(), self.pid()
         for turn in range(1, 10**9):
-            await asyncio.sleep(max(0, began + 10 * turn - time.monotonic()))
+            await asyncio.sleep(max(0, began + RELOAD_SECONDS * turn - time.monotonic()))
             if not self.running():
                 return
-            if turn % 6 != 0:
+            now = time.monotonic()
+            if now > self.steady_from + WARM_SECONDS:
+                self.steady.append(await asyncio.to_thread(self.measure, "without exchanges"))
+            if turn % RELOADS_PER_EXCHANGE != 0 or now > self.steady_from:
                 os.kill(self.pid(), signal.SIGHUP)
                 self.counts["reloads"] += 1
                 continue
-            self.measure("before the exchange")
-            os.kill(last_pid, signal.SIGUSR2)
-            deadline = time.monotonic() + 30
-            while self.pid() == last_pid:
-                if time.monotonic() > deadline:
-                    raise SystemExit("no new process took over")
-                await asyncio.sleep(0.05)
-            last_pid = self.pid()
-            self.counts["exchanges"] += 1
+            await asyncio.to_thread(self.measure, "before the exchange")
+            last_pid = await self.exchanged(last_pid)
+
+    async def exchanged(self, last_pid):
+        """The process that has taken over."""
+        os.kill(last_pid, signal.SIGUSR2)
+        deadline = time.monotonic() + 30
+        while self.pid() == last_pid:
+            if time.monotonic() > deadline:
+                raise SystemExit("no new process took over")
+            await asyncio.sleep(0.05)
+        self.counts["exchanges"] += 1
+        return self.pid()
 
     async def run(self):
         tasks = [self.good(n) for n in range(self.options.clients)] + [self.bad(n) for n in range(1, 21)]
         await asyncio.gather(self.exchange(), *tasks)
 
-    def rest(self, row):
-        """What the last process holds when everybody has gone."""
+    def leaks(self, beginning):
+        """What the last process has gathered, and what it holds when everybody has gone."""
         deadline = time.monotonic() + 60
-        while True:
-            status = json.load(urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/status.json", timeout=10))
-            if status["connections"] == 0 or time.monotonic() > deadline:
-                break
+        while self.status()["connections"] != 0 and time.monotonic() < deadline:
             time.sleep(0.5)
-        tasks = sum(vm["tasks"] for vm in status["vms"])
-        print("connections left:", status["connections"], "tasks left:", tasks, "begun with", row)
-        self.measure("the end")
-        return status["connections"] == 0 and tasks == 0
+        end = self.measure("the end")
+        found = growth(self.steady) if len(self.steady) >= 4 else ["too short a time to tell whether anything grows"]
+        if end["descriptors"] > beginning["descriptors"] + 4:
+            found.append(f"{end['descriptors']} descriptors left, {beginning['descriptors']} at the beginning")
+        if end["tasks"] != 0:
+            found.append(f"{end['tasks']} tasks left")
+        return found
 
 
 def main():
@@ -213,6 +248,7 @@ def main():
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--backend", default="io_uring")
     parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--steady", type=float, help="seconds without exchanges, at least 40")
     parser.add_argument("--rate", type=float, default=500, help="good requests per second")
     parser.add_argument("--clients", type=int, default=32)
     options = parser.parse_args()
@@ -233,14 +269,14 @@ def main():
                 raise SystemExit("the server did not start")
             time.sleep(0.05)
         soak = Soak(options, port, tls_port, admin)
-        row = soak.measure("the beginning")
+        beginning = soak.measure("the beginning")
         try:
             asyncio.run(soak.run())
-            clean = soak.rest(row)
+            leaks = soak.leaks(beginning)
         finally:
             os.kill(soak.pid(), signal.SIGTERM)
-        print(dict(soak.counts))
-        sys.exit(0 if clean and not soak.counts["failed"] else 1)
+        print(dict(soak.counts), *leaks, sep="\n")
+        sys.exit(1 if leaks or soak.counts["failed"] else 0)
 
 
 if __name__ == "__main__":
