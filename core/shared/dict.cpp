@@ -7,9 +7,9 @@
 #include <limits>
 #include <mutex>
 #include <new>
-#include <random>
 
 #include "core/check.h"
+#include "core/random_seed.h"
 #include "core/shared/dict_entry.h"
 #include "core/shared/dict_hash.h"
 
@@ -26,11 +26,6 @@ constexpr std::uint64_t kEntryStep = std::uint64_t{1} << 24;  // of versions, wh
 constexpr int kSecondChances = 32;
 constexpr Duration kContended =
     5 * kMicrosecond;  // when increments of one caller meet others' so soon one after another
-
-std::uint64_t random_seed() {
-  std::random_device source;
-  return (std::uint64_t{source()} << 32) | source();
-}
 
 using Kind = Dict::Value::Kind;
 

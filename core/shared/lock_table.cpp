@@ -3,8 +3,15 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/random_seed.h"
+#include "core/shared/dict_hash.h"
 
 namespace evlua {
+
+std::size_t LockTable::Hash::operator()(std::string_view name) const noexcept {
+  static const std::uint64_t seed = random_seed();
+  return detail::hash_key(name, seed);
+}
 
 bool LockTable::try_lock(std::string_view name) {
   const std::lock_guard guard(mutex_);

@@ -31,7 +31,7 @@ class LockTable {
   };
   struct Hash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view name) const noexcept { return std::hash<std::string_view>()(name); }
+    std::size_t operator()(std::string_view name) const noexcept;
   };
 
   /// True: it was free and is the caller's. Else `waiter` is in its queue.

@@ -2,7 +2,15 @@
 
 #include <utility>
 
+#include "core/random_seed.h"
+#include "core/shared/dict_hash.h"
+
 namespace evlua::net {
+
+std::size_t DnsCache::Hash::operator()(std::string_view key) const noexcept {
+  static const std::uint64_t seed = random_seed();
+  return evlua::detail::hash_key(key, seed);
+}
 
 std::shared_ptr<const DnsAnswer> DnsCache::find(std::string_view key, Instant now) {
   const std::lock_guard guard(lock_);

@@ -39,6 +39,9 @@ class DnsCache {
   std::size_t size();
 
  private:
+  struct Hash {
+    std::size_t operator()(std::string_view key) const noexcept;
+  };
   struct Entry {
     std::string key;
     std::shared_ptr<const DnsAnswer> answer;
@@ -47,7 +50,7 @@ class DnsCache {
 
   std::mutex lock_;
   Entries entries_;  // the one used last in front
-  std::unordered_map<std::string_view, Entries::iterator> index_;
+  std::unordered_map<std::string_view, Entries::iterator, Hash> index_;
 };
 
 DnsCache& dns_cache() noexcept;
