@@ -11,17 +11,6 @@ namespace {
 
 constexpr std::size_t kPieceBytes = 16 * 1024;
 
-/// 0 or an errno.
-int write_all(int fd, std::string_view text) noexcept {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return written < 0 ? errno : EIO;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
-
 }  // namespace
 
 Result<std::string> read_whole_file(const std::string& path) {
@@ -40,6 +29,16 @@ Result<std::string> read_whole_file(const std::string& path) {
   ::close(fd);
   if (error != 0) return fail(error, OpCode::read);
   return text;
+}
+
+int write_all(int fd, std::string_view text) noexcept {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : EIO;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
 }
 
 Result<void> write_whole_file(const std::string& path, std::string_view text) noexcept {

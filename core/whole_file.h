@@ -16,4 +16,7 @@ Result<std::string> read_whole_file(const std::string& path);
 /// thread]
 Result<void> write_whole_file(const std::string& path, std::string_view text) noexcept;
 
+/// All of it, to what is no socket or pipe that does not block. 0 or an errno. Blocks. [any thread]
+int write_all(int fd, std::string_view text) noexcept;
+
 }  // namespace evlua

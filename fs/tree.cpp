@@ -14,6 +14,7 @@
 
 #include "core/io_await.h"
 #include "core/time.h"
+#include "core/whole_file.h"
 #include "fs/path_ops.h"
 #include "fs/pooled.h"
 
@@ -67,17 +68,6 @@ int copy_some_by_kernel(Copy& copy) noexcept {
   return 0;
 }
 
-int write_all(int fd, const char* data, std::size_t size) noexcept {
-  while (size > 0) {
-    const ssize_t wrote = ::write(fd, data, size);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return errno;
-    data += wrote;
-    size -= static_cast<std::size_t>(wrote);
-  }
-  return 0;
-}
-
 int copy_some_by_hand(Copy& copy) {
   if (copy.buffer == nullptr) copy.buffer.reset(new char[kCopyBuffer]);
   for (std::size_t copied = 0; copied < kCopyAtOnce && copy.left > 0; copied += kCopyBuffer) {
@@ -88,9 +78,8 @@ int copy_some_by_hand(Copy& copy) {
       copy.done = true;
       return 0;
     }
-    if (const int error = write_all(copy.to, copy.buffer.get(), static_cast<std::size_t>(got)); error != 0) {
-      return error;
-    }
+    const int error = write_all(copy.to, {copy.buffer.get(), static_cast<std::size_t>(got)});
+    if (error != 0) return error;
     copy.left -= static_cast<std::uint64_t>(got);
   }
   return 0;
