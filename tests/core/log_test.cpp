@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "tests/support/doctest.h"
+#include "tests/support/folder.h"
 
 namespace evlua {
 namespace {
@@ -34,9 +34,8 @@ bool is_of_one(std::string_view line) {
 }
 
 TEST_CASE("lines that a slow reader cuts do not run into each other") {
-  std::array<char, 32> folder = {"/tmp/evlua-test-XXXXXX"};
-  REQUIRE(::mkdtemp(folder.data()) != nullptr);
-  const std::string path = std::string(folder.data()) + "/fifo";
+  const test::Folder folder;
+  const std::string path = folder.path("fifo");
   REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
   const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   REQUIRE(Log::open(path));
@@ -60,8 +59,6 @@ TEST_CASE("lines that a slow reader cuts do not run into each other") {
   }
   closing.join();
   ::close(reader);
-  ::unlink(path.c_str());
-  ::rmdir(folder.data());
   std::size_t lines = 0;
   for (std::size_t at = 0; at < got.size(); ++lines) {
     const std::size_t end = std::min(got.find('\n', at), got.size());

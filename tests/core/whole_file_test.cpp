@@ -4,22 +4,16 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
 #include <initializer_list>
 #include <string>
 
 #include "tests/support/doctest.h"
+#include "tests/support/folder.h"
 
 namespace evlua {
 namespace {
 
-struct Folder {
-  Folder() { REQUIRE(::mkdtemp(name) != nullptr); }
-  ~Folder() { std::filesystem::remove_all(name); }
-  std::string path(const char* file) const { return std::string(name) + "/" + file; }
-  char name[32] = "/tmp/evlua-test-XXXXXX";
-};
+using test::Folder;
 
 TEST_CASE("what is written is read, and replaces what there was") {
   const Folder folder;
@@ -35,7 +29,7 @@ TEST_CASE("what is written is read, and replaces what there was") {
 TEST_CASE("what cannot be read or written says why") {
   const Folder folder;
   CHECK(read_whole_file(folder.path("nothing")).error().is(ENOENT));
-  CHECK(read_whole_file(folder.name).error().is(EISDIR));
+  CHECK(read_whole_file(folder.path()).error().is(EISDIR));
   CHECK(write_whole_file(folder.path("no/folder"), "x").error().is(ENOENT));
   CHECK(write_whole_file("/dev/full", "x").error().is(ENOSPC));
   REQUIRE(::symlink("file", folder.path("link").c_str()) == 0);

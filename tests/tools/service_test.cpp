@@ -6,22 +6,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <string>
 
 #include "tests/support/doctest.h"
+#include "tests/support/folder.h"
 
 namespace evlua::tools {
 namespace {
 
-struct Folder {
-  Folder() { REQUIRE(::mkdtemp(name) != nullptr); }
-  ~Folder() { std::filesystem::remove_all(name); }
-  std::string path(const char* file) const { return std::string(name) + "/" + file; }
-  char name[32] = "/tmp/evlua-test-XXXXXX";
-};
+using test::Folder;
 
 void make_socket(const std::string& path) {
   sockaddr_un address{};
