@@ -235,10 +235,12 @@ def test_takeover_keeps_the_address():
     server.program.process.send_signal(signal.SIGUSR2)
     server.program.wait_for("takes over")
     second = int(re.search(r"process (\d+) takes over", server.program.text)[1])
-    check(server.program.process.wait(LIMIT) == 0 and first != second, server.program.text)
-    until("the new one alone", lambda: server.look("/healthz") == (200, "serving\n"))
-    check(server.metrics()["evlua_requests_total{status=\"2xx\"}"] == 0, "its counts are its own")
-    os.kill(second, signal.SIGTERM)
+    try:
+        check(server.program.process.wait(LIMIT) == 0 and first != second, server.program.text)
+        until("the new one alone", lambda: server.look("/healthz") == (200, "serving\n"))
+        check(server.metrics()["evlua_requests_total{status=\"2xx\"}"] == 0, "its counts are its own")
+    finally:
+        os.kill(second, signal.SIGTERM)
     server.program.process.stderr.read()  # to the end of the second process
 
 

@@ -185,13 +185,8 @@ def test_rotation_loses_nothing():
 
 def test_full_ring_drops_and_counts():
     reader, writer = os.pipe()  # nobody reads: the writer gets stuck, the server must not
-    program = subprocess.Popen([EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--workers", "1",
-                                "--access-log", "-"], stdout=writer, stderr=subprocess.PIPE)
+    program, port = serve(temporary(APP), "--workers", "1", "--access-log", "-", setup=lambda: os.dup2(writer, 1))
     os.close(writer)
-    text = b""
-    while not (found := re.search(rb"http://127.0.0.1:(\d+)\n", text)):
-        text += os.read(program.stderr.fileno(), 65536)
-    port = int(found[1])
     count = 16000  # some 2 MB of lines
     with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
         sent = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100
@@ -210,14 +205,12 @@ def test_full_ring_drops_and_counts():
 
     thread = threading.Thread(target=drain)
     thread.start()
-    program.send_signal(signal.SIGTERM)
-    err = program.communicate(timeout=LIMIT)[1].decode()
+    check(program.stop() == 0, program.text)
     thread.join(LIMIT)
     os.close(reader)
-    check(program.returncode == 0, err)
-    lost = sum(map(int, re.findall(r"access log: (\d+) lines were dropped", err)))
+    lost = sum(map(int, re.findall(r"access log: (\d+) lines were dropped", program.text)))
     kept = b"".join(drained).count(b"\n")
-    check(lost > 0 and kept > 0 and lost + kept == count, lost, kept, err)
+    check(lost > 0 and kept > 0 and lost + kept == count, lost, kept, program.text)
 
 
 def test_a_log_that_nobody_reads_does_not_keep_signals_away():

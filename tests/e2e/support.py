@@ -31,6 +31,8 @@ def check(condition, *about):
 class Program:
     """A running program whose standard error (or output) is read line by line, with a deadline."""
 
+    started = []
+
     def __init__(self, *command, watch="stderr", setup=None, env=None):
         """`setup` runs in the new process, in front of the program."""
         self.process = subprocess.Popen(
@@ -38,6 +40,7 @@ class Program:
             preexec_fn=setup, env=env)
         self.stream = self.process.stderr if watch == "stderr" else self.process.stdout
         self.text = ""
+        Program.started.append(self.process)
 
     def wait_for(self, words):
         deadline = time.monotonic() + LIMIT
@@ -78,6 +81,14 @@ class Program:
             self.process.communicate()
 
 
+def end_programs():
+    """Those of a test that has failed in front of their end."""
+    for process in Program.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def exchange(port, data, shutdown=False):
     """Sends `data`, reads to the end of the connection."""
     with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
@@ -92,9 +103,9 @@ def exchange(port, data, shutdown=False):
             answer += got
 
 
-def serve(app, *options):
+def serve(app, *options, setup=None):
     """evluaserver on a port of the kernel's choice; (program, port)."""
-    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options)
+    program = Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", *options, setup=setup)
     port = int(program.word_after("http://127.0.0.1:"))
     return program, port
 
@@ -131,10 +142,13 @@ class App:
 
 
 def main(scope):
-    for name, test in sorted(scope.items()):
-        if name.startswith("test_"):
-            print(name, flush=True)
-            test()
+    try:
+        for name, test in sorted(scope.items()):
+            if name.startswith("test_"):
+                print(name, flush=True)
+                test()
+    finally:
+        end_programs()
     sys.exit(0)
 
 
