@@ -89,6 +89,9 @@ void UringBackend::submit(Op& op) noexcept {
     if (kTellsSanitizer) return finish_later(op, perform_now(op));
   } else if (op.code == OpCode::open) {
     set_special(op, kCheckOpened);
+  } else if (op.code == OpCode::write && op.args.write.offset < 0 && ::isatty(op.fd) == 1) {
+    // The kernel's first try blocks us there as soon as nobody takes what is written (seen on 6.18).
+    set_special(op, kForceThread);
   } else if (op.code == OpCode::truncate && !features_.truncate) {
     set_place(op, kInPool);
     return pool_.submit(op);
