@@ -35,23 +35,23 @@ end
 
 local big = pattern(5 * 1024 * 1024 + 77)
 
--- Sockets, both families: everything, and the end is told but not passed on.
-for _, address in ipairs{false, "unix:" .. folder .. "/s", "unix:@evlua-pipe-" .. math.random(1 << 40)} do
-  local writer, from = pair(address or nil)
-  local to, reader = pair(address or nil)
-  local sent = evlua.spawn(function() assert(writer:write(big)) assert(writer:shutdown("write")) end)
-  local got = evlua.spawn(function() return assert(reader:read_exactly(#big, {timeout = 60})) end)
-  assert(evlua.pipe(from, to) == #big)
-  assert(got:join() == big)
-  sent:join()
-  assert(select(3, from:read()) == "EOF")
-  assert(evlua.pipe(from, to) == 0)
-  assert(to:write("more\n") and reader:read("l") == "more")  -- still open
-  for _, stream in ipairs{writer, from, to, reader} do stream:close() end
-end
+it("carries everything between sockets, and does not pass on the end", function()
+  for _, address in ipairs{false, "unix:" .. folder .. "/s", "unix:@evlua-pipe-" .. math.random(1 << 40)} do
+    local writer, from = pair(address or nil)
+    local to, reader = pair(address or nil)
+    local sent = evlua.spawn(function() assert(writer:write(big)) assert(writer:shutdown("write")) end)
+    local got = evlua.spawn(function() return assert(reader:read_exactly(#big, {timeout = 60})) end)
+    assert(evlua.pipe(from, to) == #big)
+    assert(got:join() == big)
+    sent:join()
+    assert(select(3, from:read()) == "EOF")
+    assert(evlua.pipe(from, to) == 0)
+    assert(to:write("more\n") and reader:read("l") == "more")  -- still open
+    for _, stream in ipairs{writer, from, to, reader} do stream:close() end
+  end
+end)
 
--- What was received already goes first; `count` is exact.
-do
+it("carries what was received already first, and exactly as much as is asked for", function()
   local writer, from = pair()
   local to, reader = pair()
   assert(writer:write("head\nbody, and the rest"))
@@ -69,10 +69,9 @@ do
   assert(from:read_exactly(1000) == big:sub(1000001, 1001000))
   sent:cancel()
   for _, stream in ipairs{writer, from, to, reader} do stream:close() end
-end
+end)
 
--- Time runs out, or the task is cancelled, while nothing comes.
-do
+it("ends when time runs out or the task is cancelled, while nothing comes", function()
   local writer, from = pair()
   local to, reader = pair()
   local none, message, code, moved = evlua.pipe(from, to, {timeout = 0.01})
@@ -100,44 +99,44 @@ do
   end
   for _, stream in ipairs{writer, from, to, reader} do stream:close() end
   assert(select(3, evlua.pipe(from, to)) == "EBADF")
-end
+end)
 
--- Nobody reads at the other end: what has not been written can be read where it came from.
-for round = 1, 3 do
-  local writer, from = pair()
-  local to, reader = pair()
-  local size = #big
-  local sent = evlua.spawn(function() assert(writer:write(big)) assert(writer:shutdown("write")) end)
-  local moved, code
-  if round == 1 then
-    code, moved = select(3, evlua.pipe(from, to, {timeout = 0.2}))
-    assert(code == "ETIMEDOUT", code)
-  elseif round == 2 then
-    local task = evlua.spawn(function() return select(3, evlua.pipe(from, to)) end)
-    evlua.sleep(0.1)
-    task:cancel()
-    task:join()
-  else
-    local task = evlua.spawn(function() return select(3, evlua.pipe(from, to)) end)
-    evlua.sleep(0.1)
-    to:close()
-    assert(task:join() == "ECANCELED")
+it("leaves what could not be written where it came from", function()
+  for round = 1, 3 do
+    local writer, from = pair()
+    local to, reader = pair()
+    local size = #big
+    local sent = evlua.spawn(function() assert(writer:write(big)) assert(writer:shutdown("write")) end)
+    local moved, code
+    if round == 1 then
+      code, moved = select(3, evlua.pipe(from, to, {timeout = 0.2}))
+      assert(code == "ETIMEDOUT", code)
+    elseif round == 2 then
+      local task = evlua.spawn(function() return select(3, evlua.pipe(from, to)) end)
+      evlua.sleep(0.1)
+      task:cancel()
+      task:join()
+    else
+      local task = evlua.spawn(function() return select(3, evlua.pipe(from, to)) end)
+      evlua.sleep(0.1)
+      to:close()
+      assert(task:join() == "ECANCELED")
+    end
+    local rest = assert(from:read("a", {timeout = 60}))
+    sent:join()
+    if round < 3 then
+      to:close()
+      local first = assert(reader:read("a", {timeout = 60}))
+      assert(moved == nil or moved == #first)
+      assert(#first + #rest == size and first .. rest == big)
+    else
+      assert(#rest > 0 and rest == big:sub(-#rest))
+    end
+    for _, stream in ipairs{writer, from, to, reader} do stream:close() end
   end
-  local rest = assert(from:read("a", {timeout = 60}))
-  sent:join()
-  if round < 3 then
-    to:close()
-    local first = assert(reader:read("a", {timeout = 60}))
-    assert(moved == nil or moved == #first)
-    assert(#first + #rest == size and first .. rest == big)
-  else
-    assert(#rest > 0 and rest == big:sub(-#rest))
-  end
-  for _, stream in ipairs{writer, from, to, reader} do stream:close() end
-end
+end)
 
--- The reader is gone.
-do
+it("tells that the reader is gone", function()
   local writer, from = pair()
   local to, reader = pair()
   reader:close()
@@ -157,10 +156,9 @@ do
   none, _, code = evlua.pipe(broken, target, {timeout = 20})
   assert(none == nil and code == "ECONNRESET" or none == 0, code)
   for _, stream in ipairs{writer, from, to, broken, target} do stream:close() end
-end
+end)
 
--- A stream back into itself.
-do
+it("carries a stream back into itself", function()
   local a, b = pair()
   local echo = evlua.spawn(evlua.pipe, b, b)
   local reader = evlua.spawn(function() return a:read_exactly(#big, {timeout = 60}) end)
@@ -168,10 +166,9 @@ do
   assert(reader:join() == big and echo:join() == #big)
   a:close()
   b:close()
-end
+end)
 
--- Files, by their position.
-do
+it("carries files, by their position", function()
   local path = folder .. "/file"
   assert(fs.write(path, "line\n" .. big))
   local file = assert(fs.open(path))
@@ -217,10 +214,9 @@ do
   -- One that may not be read or written.
   assert(copy:seek("set", 0) and select(3, evlua.pipe(log, copy)) == "EBADF")
   for _, open in ipairs{copy, log, writer, from, stuck, silent, reader} do open:close() end
-end
+end)
 
--- FIFOs, opened as files.
-do
+it("carries what comes through FIFOs", function()
   local path = folder .. "/fifo"
   assert(process.run{"mkfifo", path}.ok)
   local feeder = evlua.spawn(function()
@@ -236,10 +232,9 @@ do
   copy:close()
   fifo:close()
   assert(fs.read(folder .. "/from-fifo") == big:sub(1, 300000))
-end
+end)
 
--- Pipes of a process.
-do
+it("carries pipes of a process", function()
   local child = assert(process.spawn{"cat", stdin = "pipe", stdout = "pipe"})
   local writer, from = pair()
   local to, reader = pair()
@@ -259,10 +254,9 @@ do
   assert(child:wait().ok)
   child:close()
   for _, stream in ipairs{writer, from, reader} do stream:close() end
-end
+end)
 
--- Other objects, by their methods.
-do
+it("carries other objects, by their methods", function()
   local path = folder .. "/plain"
   assert(fs.write(path, big))
   local plain = assert(io.open(path))
@@ -283,10 +277,9 @@ do
   none, message, code, moved, rest = evlua.pipe(slow, sink, {timeout = 0.01})
   assert(none == nil and code == "ETIMEDOUT" and moved == 0 and rest == nil, message)
   reader:close()
-end
+end)
 
--- Time runs out, too, where both ends are always ready; and others get their turn.
-do
+it("ends in time where both ends are always ready, and lets others have their turn", function()
   local zero, null = assert(fs.open("/dev/zero")), assert(fs.open("/dev/null", "w"))
   local turns = 0
   local other = evlua.spawn(function() while true do turns = turns + 1 evlua.sleep(0.001) end end)
@@ -300,10 +293,9 @@ do
   task:join()
   zero:close()
   null:close()
-end
+end)
 
--- A `direct` file takes whole blocks, however the bytes come.
-local function direct()
+it("gives a `direct` file whole blocks, however the bytes come", function()
   local name = folder .. "/direct"
   local file, _, code = fs.open(name, "w", {direct = true})
   if not file then
@@ -346,11 +338,9 @@ local function direct()
   assert(none == nil and why == "EINVAL" and moved == 0 and fifo:read("a") == "abcdefghij")
   fifo:close()
   file:close()
-end
-direct()
+end)
 
--- Wrong arguments.
-do
+it("names wrong arguments", function()
   local a, b = pair()
   fails("bad argument #1 to 'pipe'", 1, a)
   fails("bad argument #2 to 'pipe'", a, {})
@@ -361,6 +351,6 @@ do
   fails("table expected", a, b, 5)
   a:close()
   b:close()
-end
+end)
 
-assert(fs.remove_all(folder))
+after_all(function() assert(fs.remove_all(folder)) end)

@@ -14,8 +14,7 @@ local function waits(task)
 end
 local function spawn(...) return waits(evlua.spawn(...)) end
 
--- Channels: order, hand-over, closing.
-do
+it("hands values over a channel in order, and closes it", function()
   local c = sync.channel(2)
   assert(c:send(1) and c:send(2) and c:size() == 2)
   assert(code_of(c:send(3, {timeout = 0.001})) == "ETIMEDOUT")
@@ -30,8 +29,9 @@ do
   assert(table.concat(rest, ",") == "2,3")
   assert(code_of(c:receive()) == "EOF")
   assert(tostring(c):find("^channel %(closed, 0 of 2%)"))
-end
-do
+end)
+
+it("hands values over without a buffer, by reference", function()
   local c = sync.channel()
   local object = setmetatable({}, {__index = error})  -- by reference: nothing is looked at
   local receiver = spawn(function() return c:receive() end)
@@ -43,8 +43,10 @@ do
   c:send("first")
   c:send("second")
   assert(a:join() == "first" and b:join() == "second")
-end
-do  -- closing wakes both sides
+end)
+
+it("wakes both sides of a channel that is closed", function()
+  -- closing wakes both sides
   local c = sync.channel()
   local receiver = spawn(c.receive, c)
   c:close()
@@ -53,8 +55,10 @@ do  -- closing wakes both sides
   local sender = spawn(c.send, c, 1)
   c:close()
   assert(code_of(sender:join()) == "EPIPE")
-end
-do  -- a ring that grows while its beginning is anywhere
+end)
+
+it("keeps the order while the beginning of a channel's ring is anywhere", function()
+  -- a ring that grows while its beginning is anywhere
   for capacity = 1, 20 do
     local c = sync.channel(capacity)
     local sent, received = 0, 0
@@ -69,8 +73,10 @@ do  -- a ring that grows while its beginning is anywhere
       end
     end
   end
-end
-do  -- what was received is not kept
+end)
+
+it("does not keep what was received", function()
+  -- what was received is not kept
   local kept = setmetatable({}, {__mode = "k"})
   local c = sync.channel(8)
   for _ = 1, 3 do
@@ -89,8 +95,10 @@ do  -- what was received is not kept
   assert(receiver:join() == "table")
   collectgarbage()
   assert(next(kept) == nil)
-end
-do  -- a waiter that is cancelled is passed over; one that has been handed a value has it
+end)
+
+it("passes over a waiter that is cancelled; one that has been handed a value has it", function()
+  -- a waiter that is cancelled is passed over; one that has been handed a value has it
   local c = sync.channel()
   local a, b = spawn(c.receive, c), spawn(c.receive, c)
   a:cancel()
@@ -103,14 +111,16 @@ do  -- a waiter that is cancelled is passed over; one that has been handed a val
   a, b = spawn(c.send, c, 1), spawn(c.send, c, 2)
   a:cancel()
   assert(c:receive() == 2 and b:join() == true and code_of(a:join()) == "ECANCELED")
-end
-fails("bad argument #1 to 'evlua.sync.channel' %(number from 0 to", sync.channel, -1)
-fails("bad argument #1 to 'send' %(a value expected", function() sync.channel(1):send(nil) end)
-fails("unknown option 'timout'", function() sync.channel(1):send(1, {timout = 1}) end)
-fails("option 'timeout': number expected, got string", function() sync.channel(1):receive{timeout = "x"} end)
+end)
 
--- Select.
-do
+it("names wrong arguments of channels", function()
+  fails("bad argument #1 to 'evlua.sync.channel' %(number from 0 to", sync.channel, -1)
+  fails("bad argument #1 to 'send' %(a value expected", function() sync.channel(1):send(nil) end)
+  fails("unknown option 'timout'", function() sync.channel(1):send(1, {timout = 1}) end)
+  fails("option 'timeout': number expected, got string", function() sync.channel(1):receive{timeout = "x"} end)
+end)
+
+it("selects a channel that is ready, fairly", function()
   local a, b = sync.channel(1), sync.channel(1)
   a:send("a")
   local case, value = sync.select{b, a}
@@ -143,8 +153,10 @@ do
   assert(code_of(task:join()) == "ECANCELED")
   b:send("not lost")
   assert(b:receive() == "not lost")
-end
-do  -- the same channel both ways: not with itself
+end)
+
+it("does not let a select meet itself", function()
+  -- the same channel both ways: not with itself
   local c = sync.channel()
   local task = spawn(sync.select, {c, {c, "own"}})
   assert(c:receive() == "own")
@@ -152,8 +164,10 @@ do  -- the same channel both ways: not with itself
   task = spawn(sync.select, {{c, "own"}, c})
   c:send("other")
   assert(select(2, task:join()) == "other")
-end
-do  -- what a select refers to stays, whatever becomes of its table
+end)
+
+it("keeps what a select refers to, whatever becomes of its table", function()
+  -- what a select refers to stays, whatever becomes of its table
   local cases = {sync.channel(), sync.event()}
   local task = spawn(sync.select, cases)
   local event = cases[2]
@@ -162,8 +176,10 @@ do  -- what a select refers to stays, whatever becomes of its table
   event:set()
   assert(task:join() == 2)
   assert(sync.select{event} == 1)
-end
-do  -- sockets: what comes is not taken
+end)
+
+it("selects sockets, and does not take what comes", function()
+  -- sockets: what comes is not taken
   local listener = assert(net.listen("127.0.0.1:0"))
   local quit = sync.channel()
   local chosen = spawn(sync.select, {listener, quit})
@@ -204,8 +220,10 @@ do  -- sockets: what comes is not taken
   index, none, message = chosen:join()
   assert(index == 2 and none == true and message == nil and code_of(near:read(1)) == "EBADF")
   other:close()
-end
-do  -- datagrams beside streams: nothing is received by the wait
+end)
+
+it("selects datagram sockets beside streams, and receives nothing", function()
+  -- datagrams beside streams: nothing is received by the wait
   local socket, sender = assert(net.datagram("127.0.0.1:0")), assert(net.datagram("127.0.0.1:0"))
   local listener = assert(net.listen("127.0.0.1:0"))
   local client = assert(net.connect("127.0.0.1", listener:port()))
@@ -236,8 +254,10 @@ do  -- datagrams beside streams: nothing is received by the wait
   assert(index == 2 and none == true and message == nil and code_of(socket:receive()) == "EBADF")
   assert(sync.select{server, socket} == 2)
   for _, open in ipairs{sender, client, server, listener} do open:close() end
-end
-do  -- what messages call the types of objects
+end)
+
+it("names the types of objects in messages", function()
+  -- what messages call the types of objects
   local channel, mutex = sync.channel(), sync.mutex()
   fails("channel expected, got mutex", channel.receive, mutex)
   fails("wait group expected, got channel", sync.wait_group().done, channel)
@@ -259,71 +279,74 @@ do  -- what messages call the types of objects
     end
   end
   assert(types > 8, types)
-end
-fails("bad argument #1 to 'evlua.sync.select' %(a list of cases expected", sync.select, {})
-fails("element 1: {channel, value} expected", sync.select, {{sync.channel()}})
-fails("element 2: a channel, {channel, value}, an event", sync.select, {1, "x"})
-fails("seconds", sync.select, {0 / 0})
+end)
 
--- Mutexes.
-do
-  local m = sync.mutex()
-  local order = {}
-  assert(m:lock() == true and m:locked())
-  fails("this task has the mutex already", m.lock, m)
-  local tasks = {}
-  for i = 1, 3 do
-    tasks[i] = spawn(function()
-      if not m:lock() then return end
-      order[#order + 1] = i
-      evlua.yield()
-      m:unlock()
-    end)
-  end
-  tasks[2]:cancel()
-  assert(code_of(m.lock, m) == nil)
-  m:unlock()
-  tasks[1]:join()
-  tasks[3]:join()
-  assert(table.concat(order) == "13" and not m:locked())
-  fails("the mutex is not locked", m.unlock, m)
-  assert(m:try_lock() and not m:try_lock())
-  fails("another task has the mutex", function() evlua.spawn(m.unlock, m):join() end)
-  assert(code_of(evlua.spawn(m.lock, m, {timeout = 0.001}):join()) == "ETIMEDOUT")
-  m:unlock()
-  assert(select("#", m:with(function(...) assert(m:locked()) return ... end, 1, nil, nil)) == 3)
-  fails("inside", m.with, m, error, "inside")
-  assert(not m:locked())
-  local task = spawn(m.with, m, evlua.sleep, 100)
-  assert(m:locked())
-  task:cancel()
-  task:join()
-  assert(not m:locked())
-  m:lock()
-  task = spawn(m.with, m, print)
-  task:cancel()
-  assert(code_of(task:join()) == "ECANCELED")
-  m:unlock()
-  assert(m:try_lock())
-  m:unlock()
-  assert(m:with(function() m:unlock() return "unlocked within" end) == "unlocked within")
-  -- Whoever waits has it next, before one who comes just then.
-  m:lock()
-  task = spawn(m.lock, m)
-  m:unlock()
-  assert(not m:try_lock())
-  task:join()
-  fails("another task has the mutex", m.unlock, m)  -- it has ended with it
-  if not (os.getenv("EVLUA_SANITIZE") or ""):find("thread") then  -- TSan holds signals back: nothing ends a slice
-    m = sync.mutex()
-    assert(code_of(evlua.limit({cpu = 0.02}, m.with, m, function() while true do end end)) == "ELIMIT")
+it("names wrong cases of a select", function()
+  fails("bad argument #1 to 'evlua.sync.select' %(a list of cases expected", sync.select, {})
+  fails("element 1: {channel, value} expected", sync.select, {{sync.channel()}})
+  fails("element 2: a channel, {channel, value}, an event", sync.select, {1, "x"})
+  fails("seconds", sync.select, {0 / 0})
+end)
+
+it("gives a mutex to one task, in order", function()
+  do
+    local m = sync.mutex()
+    local order = {}
+    assert(m:lock() == true and m:locked())
+    fails("this task has the mutex already", m.lock, m)
+    local tasks = {}
+    for i = 1, 3 do
+      tasks[i] = spawn(function()
+        if not m:lock() then return end
+        order[#order + 1] = i
+        evlua.yield()
+        m:unlock()
+      end)
+    end
+    tasks[2]:cancel()
+    assert(code_of(m.lock, m) == nil)
+    m:unlock()
+    tasks[1]:join()
+    tasks[3]:join()
+    assert(table.concat(order) == "13" and not m:locked())
+    fails("the mutex is not locked", m.unlock, m)
+    assert(m:try_lock() and not m:try_lock())
+    fails("another task has the mutex", function() evlua.spawn(m.unlock, m):join() end)
+    assert(code_of(evlua.spawn(m.lock, m, {timeout = 0.001}):join()) == "ETIMEDOUT")
+    m:unlock()
+    assert(select("#", m:with(function(...) assert(m:locked()) return ... end, 1, nil, nil)) == 3)
+    fails("inside", m.with, m, error, "inside")
     assert(not m:locked())
+    local task = spawn(m.with, m, evlua.sleep, 100)
+    assert(m:locked())
+    task:cancel()
+    task:join()
+    assert(not m:locked())
+    m:lock()
+    task = spawn(m.with, m, print)
+    task:cancel()
+    assert(code_of(task:join()) == "ECANCELED")
+    m:unlock()
+    assert(m:try_lock())
+    m:unlock()
+    assert(m:with(function() m:unlock() return "unlocked within" end) == "unlocked within")
+    -- Whoever waits has it next, before one who comes just then.
+    m:lock()
+    task = spawn(m.lock, m)
+    m:unlock()
+    assert(not m:try_lock())
+    task:join()
+    fails("another task has the mutex", m.unlock, m)  -- it has ended with it
+    if not (os.getenv("EVLUA_SANITIZE") or ""):find("thread") then  -- TSan holds signals back: nothing ends a slice
+      m = sync.mutex()
+      assert(code_of(evlua.limit({cpu = 0.02}, m.with, m, function() while true do end end)) == "ELIMIT")
+      assert(not m:locked())
+    end
   end
-end
-fails("bad argument #1 to 'with' %(function expected", function() sync.mutex():with(1) end)
+  fails("bad argument #1 to 'with' %(function expected", function() sync.mutex():with(1) end)
+end)
 
--- Read-write locks.
-do
+it("gives a read-write lock to many readers or one writer", function()
   local l = sync.rwlock()
   assert(l:lock_read() and l:lock_read() and not l:try_lock_write())
   local order = {}
@@ -357,10 +380,9 @@ do
   fails("x", l.with_write, l, error, "x")
   fails("x", l.with_read, l, error, "x")
   assert(l:try_lock_write())
-end
+end)
 
--- Semaphores.
-do
+it("counts with a semaphore", function()
   local s = sync.semaphore(3)
   assert(s:acquire() and s:acquire(2) and s:available() == 0 and not s:try())
   local big, small = spawn(s.acquire, s, 3), spawn(s.acquire, s)
@@ -386,10 +408,9 @@ do
   end, {concurrency = 9})
   assert(most == 3 and s:available() == 3)
   fails("number from 1 to", sync.semaphore, 0)
-end
+end)
 
--- Events and wait groups.
-do
+it("wakes all who wait for an event", function()
   local e = sync.event()
   local a, b, c = spawn(e.wait, e), spawn(e.wait, e), spawn(e.wait, e)
   c:cancel()
@@ -400,8 +421,9 @@ do
   assert(code_of(e:wait{timeout = 0.001}) == "ETIMEDOUT")
   e:set()
   assert(e:is_set() and e:wait())
-end
-do
+end)
+
+it("waits for a group", function()
   local g = sync.wait_group()
   assert(g:wait())
   g:add(2)
@@ -414,10 +436,9 @@ do
   assert(waiter:join() == true and g:count() == 0)
   fails("more is done than was added", g.done, g)
   fails("number from 0", g.add, g, -1)
-end
+end)
 
--- Once.
-do
+it("does a thing once", function()
   local calls = 0
   local get = sync.once(function(x)
     calls = calls + 1
@@ -439,7 +460,7 @@ do
   assert(code_of(second:join()) == "ECANCELED" and first:join() == "slow")
   local own
   own = sync.once(function() return (own()) end)
-  fails("sync.lua:%d+: the function of sync.once calls itself, before it has returned anything", own)
+  fails("sync_test.lua:%d+: the function of sync.once calls itself, before it has returned anything", own)
   -- By way of another one; and when that is left out, the next call gets a result.
   local around, depth = nil, 0
   local other = sync.once(function() return around() end)
@@ -451,10 +472,9 @@ do
   fails("the function of sync.once calls itself", other)
   assert(around() == "value" and other() == "value" and depth == 3)
   fails("bad argument #1 to 'once' %(function expected, got number%)", sync.once, 1)
-end
+end)
 
--- Limiters.
-do
+it("limits the rate", function()
   local l = sync.limiter{rate = 1000, burst = 10}
   assert(l:try(10) and not l:try(10))
   local began = evlua.now()
@@ -478,14 +498,15 @@ do
   fails("a number above 0, up to the burst", l.wait, l, 11)
   fails("'rate': a number above 0 expected", sync.limiter, {burst = 1})
   fails("unknown option 'size'", sync.limiter, {rate = 1, size = 2})
-end
-
--- Where no task can wait.
-fails("cannot wait inside 'table.sort'", function()
-  table.sort(setmetatable({2, 1}, {__index = error}), function() sync.channel():receive() end)
 end)
--- In coroutines.
-do
+
+it("fails where no task can wait", function()
+  fails("cannot wait inside 'table.sort'", function()
+    table.sort(setmetatable({2, 1}, {__index = error}), function() sync.channel():receive() end)
+  end)
+end)
+
+it("waits in coroutines", function()
   local c = sync.channel()
   local co = coroutine.wrap(function()
     coroutine.yield(c:receive())
@@ -495,5 +516,5 @@ do
   local sender = evlua.spawn(function() c:send(1) c:send(2) c:close() end)
   assert(co() == 1 and co() == 2 and co() == "over")
   sender:join()
-end
-print "ok"
+end)
+
