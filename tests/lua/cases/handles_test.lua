@@ -1,6 +1,7 @@
 -- stream:send_handle and receive_handle: what arrives is the right kind of object, and no descriptor is left over.
 local evlua, fs, net, process = require "evlua", require "evlua.fs", require "evlua.net", require "evlua.process"
 local folder = assert(fs.temp_dir())
+assert(fs.write(folder .. "/file", ""))
 
 local function pair(address)
   local listener = assert(net.listen(address))
@@ -35,8 +36,7 @@ collectgarbage()
 evlua.sleep(0.01)
 local usual = descriptors()
 
--- A file: it arrives at its position, its content is shared, and it is closed in programs that we start.
-do
+it("sends a file: at its position, with a content that is shared, closed in programs that we start", function()
   local file = assert(fs.open(folder .. "/file", "w+"))
   assert(file:write("01234\n6789"))
   assert(file:seek("set", 0) == 0 and file:read("l") == "01234")
@@ -59,10 +59,9 @@ do
   log:close()
   got:close()
   wait_for_descriptors(usual)
-end
+end)
 
--- One that is open `direct` stays so.
-do
+it("sends one that is open `direct`, which stays so", function()
   local file = fs.open(folder .. "/direct", "w+", {direct = true})
   if file then
     local unit = file:alignment()
@@ -74,31 +73,31 @@ do
     got:close()
   end
   wait_for_descriptors(usual)
-end
+end)
 
--- A listener: connections are accepted by whoever has it, and the file of a Unix socket stays.
-for _, place in ipairs{"127.0.0.1:0", "unix:" .. folder .. "/listener"} do
-  local listener = assert(net.listen(place))
-  local where, port = listener:address(), listener:port()
-  assert(a:send_handle(listener, "listener"))
-  listener:close()
-  local got = assert(b:receive_handle{timeout = 20})
-  assert(tostring(got) == "listener " .. where and got:address() == where)
-  local accepting = evlua.spawn(function() return assert(got:accept{timeout = 20}) end)
-  local client = port ~= 0 and assert(net.connect("127.0.0.1", port)) or assert(net.connect(place))
-  local peer = accepting:join()
-  -- A stream: the bytes that nobody has read go with it.
-  assert(client:write("hello\n"))
-  assert(a:send_handle(peer))
-  peer:close()
-  local same = assert(b:receive_handle())
-  assert(same:read("l") == "hello" and same:write("answer\n") and client:read("l") == "answer")
-  for _, open in ipairs{client, same, got} do open:close() end
-  wait_for_descriptors(usual)
-end
+it("sends listeners and streams, with the bytes that nobody has read", function()
+  for _, place in ipairs{"127.0.0.1:0", "unix:" .. folder .. "/listener"} do
+    local listener = assert(net.listen(place))
+    local where, port = listener:address(), listener:port()
+    assert(a:send_handle(listener, "listener"))
+    listener:close()
+    local got = assert(b:receive_handle{timeout = 20})
+    assert(tostring(got) == "listener " .. where and got:address() == where)
+    local accepting = evlua.spawn(function() return assert(got:accept{timeout = 20}) end)
+    local client = port ~= 0 and assert(net.connect("127.0.0.1", port)) or assert(net.connect(place))
+    local peer = accepting:join()
+    -- A stream: the bytes that nobody has read go with it.
+    assert(client:write("hello\n"))
+    assert(a:send_handle(peer))
+    peer:close()
+    local same = assert(b:receive_handle())
+    assert(same:read("l") == "hello" and same:write("answer\n") and client:read("l") == "answer")
+    for _, open in ipairs{client, same, got} do open:close() end
+    wait_for_descriptors(usual)
+  end
+end)
 
--- A datagram socket, a pipe of a process.
-do
+it("sends datagram sockets and pipes of a process", function()
   local socket = assert(net.datagram("127.0.0.1:0"))
   assert(a:send_handle(socket))
   local got = assert(b:receive_handle())
@@ -119,10 +118,9 @@ do
   from:close()
   child:close()
   wait_for_descriptors(usual)
-end
+end)
 
--- Bytes without a descriptor stay readable; a descriptor that nobody asks for is closed.
-do
+it("keeps bytes that come without a descriptor, and closes descriptors that nobody asks for", function()
   assert(a:write("plain"))
   local none, message, code = b:receive_handle()
   assert(none == nil and code == "ENOMSG" and message:find("without a descriptor"))
@@ -138,10 +136,9 @@ do
   assert(c:send_handle(file))
   for _, open in ipairs{c, d, file} do open:close() end
   wait_for_descriptors(usual)
-end
+end)
 
--- Waiting: time, cancellation, closing, the end; one reader and one writer.
-do
+it("ends when time runs out, when it is cancelled and when the stream is closed", function()
   local none, message, code = b:receive_handle{timeout = 0.01}
   assert(none == nil and code == "ETIMEDOUT" and message == "receive: timed out", message)
   local task = evlua.spawn(function() return select(3, b:receive_handle()) end)
@@ -174,10 +171,9 @@ do
   file:close()
   assert(select(3, a:send_handle(file)) == "EBADF")
   wait_for_descriptors(usual)
-end
+end)
 
--- What cannot be sent.
-do
+it("refuses what cannot be sent", function()
   local c, d = pair("127.0.0.1:0")
   local file = assert(fs.open(folder .. "/file"))
   assert(select(3, c:send_handle(file)) == "EOPNOTSUPP" and select(3, d:receive_handle()) == "EOPNOTSUPP")
@@ -196,8 +192,10 @@ do
   fails("unknown option 'x'", a.receive_handle, a, {x = 1})
   fails("stream expected", a.receive_handle, io.stdout)
   wait_for_descriptors(usual)
-end
+end)
 
-a:close()
-b:close()
-assert(fs.remove_all(folder))
+after_all(function()
+  a:close()
+  b:close()
+  assert(fs.remove_all(folder))
+end)
