@@ -12,43 +12,44 @@ local function pair(address)
   return client, accepted, listener
 end
 
-local unix = "unix:" .. os.tmpname() .. ".sock"
-for _, address in ipairs{"127.0.0.1:0", unix} do
-  local a, b, listener = pair(address)
-  -- Lines, in pieces that split them anywhere.
-  local writer = evlua.spawn(function()
-    for _, piece in ipairs{"one\ntw", "o\n", "th", "ree\nlast"} do assert(a:write(piece)) evlua.sleep(0.001) end
-    assert(a:shutdown("write"))
-  end)
-  local lines = {}
-  for line in b:lines() do lines[#lines + 1] = line end
-  assert(table.concat(lines, ",") == "one,two,three,last", table.concat(lines, ","))
-  writer:join()
-  local nothing, message, code = b:read()
-  assert(nothing == nil and message == "end of file" and code == "EOF")
-  -- The other direction still works after a half-close.
-  assert(b:write("hello\r\n\r\nrest of it"))
-  assert(a:read_until("\r\n\r\n") == "hello\r\n\r\n")
-  assert(a:read_exactly(4) == "rest")
-  assert(a:read(100) == " of it")
-  -- A timeout loses nothing.
-  local none, why, what = a:read(10, {timeout = 0.01})
-  assert(none == nil and what == "ETIMEDOUT", tostring(why))
-  assert(b:write("abc"))
-  assert(a:read_exactly(3) == "abc")
-  -- Not enough before the end: what came stays readable.
-  assert(b:write("xy"))
-  assert(b:shutdown("write"))
-  assert(select(3, a:read_exactly(3)) == "EOF")
-  assert(a:read("a") == "xy")
-  assert(a:close() and a:close() and b:close())
-  assert(select(3, a:read()) == "EBADF" and select(3, a:write("x")) == "EBADF")
-  assert(tostring(a) == "stream (closed)")
-  assert(listener:close() and listener:close())
-end
+it("carries bytes over TCP and Unix sockets", function()
+  local unix = "unix:" .. os.tmpname() .. ".sock"
+  for _, address in ipairs{"127.0.0.1:0", unix} do
+    local a, b, listener = pair(address)
+    -- Lines, in pieces that split them anywhere.
+    local writer = evlua.spawn(function()
+      for _, piece in ipairs{"one\ntw", "o\n", "th", "ree\nlast"} do assert(a:write(piece)) evlua.sleep(0.001) end
+      assert(a:shutdown("write"))
+    end)
+    local lines = {}
+    for line in b:lines() do lines[#lines + 1] = line end
+    assert(table.concat(lines, ",") == "one,two,three,last", table.concat(lines, ","))
+    writer:join()
+    local nothing, message, code = b:read()
+    assert(nothing == nil and message == "end of file" and code == "EOF")
+    -- The other direction still works after a half-close.
+    assert(b:write("hello\r\n\r\nrest of it"))
+    assert(a:read_until("\r\n\r\n") == "hello\r\n\r\n")
+    assert(a:read_exactly(4) == "rest")
+    assert(a:read(100) == " of it")
+    -- A timeout loses nothing.
+    local none, why, what = a:read(10, {timeout = 0.01})
+    assert(none == nil and what == "ETIMEDOUT", tostring(why))
+    assert(b:write("abc"))
+    assert(a:read_exactly(3) == "abc")
+    -- Not enough before the end: what came stays readable.
+    assert(b:write("xy"))
+    assert(b:shutdown("write"))
+    assert(select(3, a:read_exactly(3)) == "EOF")
+    assert(a:read("a") == "xy")
+    assert(a:close() and a:close() and b:close())
+    assert(select(3, a:read()) == "EBADF" and select(3, a:write("x")) == "EBADF")
+    assert(tostring(a) == "stream (closed)")
+    assert(listener:close() and listener:close())
+  end
+end)
 
--- Limits.
-do
+it("has limits", function()
   local a, b, listener = pair("127.0.0.1:0")
   assert(a:write(("x"):rep(100)))
   assert(select(3, b:read("l", {limit = 10})) == "ELIMIT")
@@ -67,10 +68,9 @@ do
   evlua.sleep(0.002)
   listener:close()
   assert(accepting:join() == "ended")
-end
+end)
 
--- Two readers at once: the second is refused, the first is not disturbed.
-do
+it("refuses a second reader, and does not disturb the first", function()
   local a, b, listener = pair("127.0.0.1:0")
   local first = evlua.spawn(function() return b:read() end)
   evlua.sleep(0.002)
@@ -78,10 +78,9 @@ do
   assert(a:write("for the first"))
   assert(first:join() == "for the first")
   a:close() b:close() listener:close()
-end
+end)
 
--- Ten megabytes, with back-pressure.
-do
+it("carries ten megabytes, with back-pressure", function()
   local a, b, listener = pair("127.0.0.1:0")
   local block = ("0123456789abcdef"):rep(65536)
   local sender = evlua.spawn(function() for _ = 1, 10 do assert(a:write(block)) end a:close() end)
@@ -90,10 +89,9 @@ do
   assert(size == 10 * #block)
   sender:join()
   b:close() listener:close()
-end
+end)
 
--- A thousand echoes at once.
-do
+it("serves a thousand echoes at once", function()
   local listener = assert(net.listen("127.0.0.1:0"))
   local server = evlua.spawn(function()
     for peer in listener:accept_each() do
@@ -120,10 +118,9 @@ do
   assert(good == 500)
   listener:close()
   server:join()
-end
+end)
 
--- Options, and the abstract namespace.
-do
+it("has options, and the abstract namespace", function()
   local a, b, listener = pair("127.0.0.1:0")
   assert(a:get("no_delay") == true and a:set{no_delay = false} and a:get("no_delay") == false)
   assert(a:set{keep_alive = true, keep_alive_idle = 30, keep_alive_interval = 5, keep_alive_count = 3, ttl = 9,
@@ -145,26 +142,27 @@ do
   assert(a:remote_address() == listener:address() and a:set{send_buffer = 100000})
   assert(select(3, a:set{no_delay = true}) == "ENOPROTOOPT")
   a:close() b:close() listener:close()
-end
+end)
 
--- Failures carry message and code; wrong arguments raise.
-local s, message, code = net.connect("127.0.0.1", 1)
-assert(s == nil and code == "ECONNREFUSED")
-assert(message:find("connect 127.0.0.1:1: connection refused", 1, true), message)
-s, message, code = net.connect("no-such-host.invalid", 80, {timeout = 10})
-assert(s == nil and code:sub(1, 4) == "EAI_", code)
-assert(select(3, net.connect("unix:/no/such/socket")) == "ENOENT")
-local busy = assert(net.listen("127.0.0.1:0"))
-s, message, code = net.listen(busy:address())
-assert(code == "EADDRINUSE" and message == "listen " .. busy:address() .. ": address already in use", message)
-s, message, code = net.listen("localhost:80")
-assert(code == "EINVAL" and message:find("listen localhost:80: an address like", 1, true), message)
-busy:close()
-for _, case in ipairs{
-  {net.connect}, {net.connect, "x", 0}, {net.connect, "x", 80, {timeuot = 1}}, {net.listen, 1, 2},
-  {net.listen, "x\0y"},
-} do
-  local ok, complaint = pcall(table.unpack(case))
-  assert(not ok and complaint:find("bad argument", 1, true), complaint)
-end
-print "ok"
+it("fails with message and code, and raises for wrong arguments", function()
+  local s, message, code = net.connect("127.0.0.1", 1)
+  assert(s == nil and code == "ECONNREFUSED")
+  assert(message:find("connect 127.0.0.1:1: connection refused", 1, true), message)
+  s, message, code = net.connect("no-such-host.invalid", 80, {timeout = 10})
+  assert(s == nil and code:sub(1, 4) == "EAI_", code)
+  assert(select(3, net.connect("unix:/no/such/socket")) == "ENOENT")
+  local busy = assert(net.listen("127.0.0.1:0"))
+  s, message, code = net.listen(busy:address())
+  assert(code == "EADDRINUSE" and message == "listen " .. busy:address() .. ": address already in use", message)
+  s, message, code = net.listen("localhost:80")
+  assert(code == "EINVAL" and message:find("listen localhost:80: an address like", 1, true), message)
+  busy:close()
+  for _, case in ipairs{
+    {net.connect}, {net.connect, "x", 0}, {net.connect, "x", 80, {timeuot = 1}}, {net.listen, 1, 2},
+    {net.listen, "x\0y"},
+  } do
+    local ok, complaint = pcall(table.unpack(case))
+    assert(not ok and complaint:find("bad argument", 1, true), complaint)
+  end
+end)
+

@@ -19,46 +19,46 @@ local has_v6 = net.datagram("[::1]:0") ~= nil
 local families = {"127.0.0.1:0", "unix:" .. os.tmpname() .. ".a", "unix:@evlua-test-" .. math.random(1 << 40)}
 if has_v6 then families[#families + 1] = "[::1]:0" end
 
--- Each family: there and back, empty ones, NUL bytes, addresses.
-for _, address in ipairs(families) do
-  local server = assert(net.datagram(address))
-  local where = server:local_address()
-  assert(address:sub(1, 5) ~= "unix:" or where == address, where)
-  assert(server:remote_address() == nil)
-  local client = assert(net.datagram(nil, {connect = where}))
-  assert(client:remote_address() == where)
-  local echo = evlua.spawn(function()
-    local count = 0
-    for data, from, truncated in server:receive_each() do
-      assert(truncated == false and from == client:local_address(), from)
-      assert(server:send(data, from))
-      count = count + 1
+it("sends there and back in each family", function()
+  for _, address in ipairs(families) do
+    local server = assert(net.datagram(address))
+    local where = server:local_address()
+    assert(address:sub(1, 5) ~= "unix:" or where == address, where)
+    assert(server:remote_address() == nil)
+    local client = assert(net.datagram(nil, {connect = where}))
+    assert(client:remote_address() == where)
+    local echo = evlua.spawn(function()
+      local count = 0
+      for data, from, truncated in server:receive_each() do
+        assert(truncated == false and from == client:local_address(), from)
+        assert(server:send(data, from))
+        count = count + 1
+      end
+      return count
+    end)
+    for _, data in ipairs{"hello", "", "a\0b", ("x"):rep(40000)} do
+      assert(client:send(data) == true)
+      local got, from, truncated = client:receive{timeout = 30}
+      assert(got == data and from == where and truncated == false, from)
     end
-    return count
-  end)
-  for _, data in ipairs{"hello", "", "a\0b", ("x"):rep(40000)} do
-    assert(client:send(data) == true)
-    local got, from, truncated = client:receive{timeout = 30}
-    assert(got == data and from == where and truncated == false, from)
+    assert(server:close() and server:close())
+    assert(echo:join() == 4)
+    fails("EBADF", "receive: bad file descriptor", server:receive())
+    fails("EBADF", "send", server:send("x", where))
+    fails("EBADF", nil, server:connect(where))
+    fails("EBADF", nil, server:set{ttl = 3})
+    assert(tostring(server) == "datagram socket (closed)" and server:local_address() == "?" and server:port() == 0)
+    local prefix = address:sub(1, 5) == "unix:" and "datagram " or "udp "
+    assert(tostring(client):sub(1, #prefix) == prefix and tostring(client):find(" <-> ", 1, true), tostring(client))
+    client:close()
   end
-  assert(server:close() and server:close())
-  assert(echo:join() == 4)
-  fails("EBADF", "receive: bad file descriptor", server:receive())
-  fails("EBADF", "send", server:send("x", where))
-  fails("EBADF", nil, server:connect(where))
-  fails("EBADF", nil, server:set{ttl = 3})
-  assert(tostring(server) == "datagram socket (closed)" and server:local_address() == "?" and server:port() == 0)
-  local prefix = address:sub(1, 5) == "unix:" and "datagram " or "udp "
-  assert(tostring(client):sub(1, #prefix) == prefix and tostring(client):find(" <-> ", 1, true), tostring(client))
-  client:close()
-end
-do
-  local path = families[2]:sub(6)
-  assert(io.open(path) == nil)  -- close has removed it
-end
+  do
+    local path = families[2]:sub(6)
+    assert(io.open(path) == nil)  -- close has removed it
+  end
+end)
 
--- Truncation is told, by the call's own limit and by what a socket can take.
-do
+it("tells of truncation, by the call's own limit and by what a socket can take", function()
   local server = assert(net.datagram("127.0.0.1:0"))
   local client = assert(net.datagram(nil, {connect = server:local_address()}))
   assert(server:port() > 0 and client:send("0123456789") and client:send("next"))
@@ -75,10 +75,9 @@ do
     assert(#data == 65536 and truncated == true)
   end
   a:close() b:close()
-end
+end)
 
--- Deadlines, cancellation, close; one receiver at a time.
-do
+it("ends when time runs out, when it is cancelled and when the socket is closed", function()
   local socket = assert(net.datagram("127.0.0.1:0"))
   fails("ETIMEDOUT", "receive: timed out", socket:receive{timeout = 0.01})
   fails("ETIMEDOUT", nil, evlua.timeout(0.01, function() return socket:receive() end))
@@ -99,10 +98,9 @@ do
   await_waiting(each)
   socket:close()
   assert(each:join() == "ended")
-end
+end)
 
--- Nobody listens: a connected socket is told, by the next call.
-do
+it("tells a connected socket, by the next call, that nobody listens", function()
   local gone = assert(net.datagram("127.0.0.1:0"))
   local where = gone:local_address()
   gone:close()
@@ -133,10 +131,9 @@ do
   fails("ETIMEDOUT", nil, socket:receive{timeout = 0.01})
   socket:close() peer:close()
   fails("ECONNREFUSED", nil, net.datagram(nil, {connect = "unix:@evlua-nobody-" .. math.random(1 << 40)}))
-end
+end)
 
--- connect and disconnect; only the peer is heard.
-do
+it("connects and disconnects, and hears only the peer", function()
   local a, b, c = assert(net.datagram("127.0.0.1:0")), assert(net.datagram("127.0.0.1:0")),
     assert(net.datagram("127.0.0.1:0"))
   assert(a:connect(b:local_address()) and a:remote_address() == b:local_address())
@@ -149,56 +146,56 @@ do
   fails("EDESTADDRREQ", "send: destination address required", a:send("to whom?"))
   assert(c:send("again", a:local_address()) and a:receive{timeout = 30} == "again")
   a:close() b:close() c:close()
-end
+end)
 
--- Batches.
-for _, address in ipairs{"127.0.0.1:0", "unix:@evlua-batch-" .. math.random(1 << 40)} do
-  local server = assert(net.datagram(address, {receive_buffer = 1 << 20}))
-  local client = assert(net.datagram(nil, {connect = server:local_address()}))
-  -- More than the queue of a Unix socket holds, so that the sender must wait.
-  local receiver = evlua.spawn(function()
-    for i = 1, 200 do
-      local data, from = server:receive{timeout = 30}
-      assert(data == "number " .. i and from == client:local_address(), data)
+it("sends and receives batches", function()
+  for _, address in ipairs{"127.0.0.1:0", "unix:@evlua-batch-" .. math.random(1 << 40)} do
+    local server = assert(net.datagram(address, {receive_buffer = 1 << 20}))
+    local client = assert(net.datagram(nil, {connect = server:local_address()}))
+    -- More than the queue of a Unix socket holds, so that the sender must wait.
+    local receiver = evlua.spawn(function()
+      for i = 1, 200 do
+        local data, from = server:receive{timeout = 30}
+        assert(data == "number " .. i and from == client:local_address(), data)
+      end
+      return true
+    end)
+    local list = {}
+    for i = 1, 200 do list[i] = "number " .. i end
+    local sent_all, why, _, some = client:send_many(list)
+    assert(sent_all == 200, ("%s %s %s"):format(sent_all, why, some))
+    assert(receiver:join() == true)
+    local to = server:local_address()
+    local free = assert(net.datagram(address:match("^unix:") and "unix:@evlua-free-" .. math.random(1 << 40) or nil))
+    assert(free:send_many{{"a", to}, {"b", to}, {"", to}} == 3)
+    for _, expected in ipairs{"a", "b", ""} do assert(server:receive{timeout = 30} == expected) end
+    assert(free:send_many{} == 0)
+    local _, message, code, sent = free:send_many{{"c", to}, "nowhere"}
+    if sent == nil then sent, message, code, _ = _, nil end  -- the first went: the next call tells
+    assert(sent == 1 or code)
+    assert(server:receive{timeout = 30} == "c")
+    -- A wait for room ends at its deadline, and tells how many went.
+    if address:match("^unix:") then
+      local many = {}
+      for i = 1, 1024 do many[i] = "x" end
+      local none
+      none, message, code, sent = client:send_many(many, {timeout = 0.01})
+      assert(none == nil and code == "ETIMEDOUT" and sent < 1024, code)
+      for _ = 1, sent do assert(server:receive{timeout = 30} == "x") end
+      fails("ETIMEDOUT", nil, server:receive{timeout = 0.01})
     end
-    return true
-  end)
-  local list = {}
-  for i = 1, 200 do list[i] = "number " .. i end
-  local sent_all, why, _, some = client:send_many(list)
-  assert(sent_all == 200, ("%s %s %s"):format(sent_all, why, some))
-  assert(receiver:join() == true)
-  local to = server:local_address()
-  local free = assert(net.datagram(address:match("^unix:") and "unix:@evlua-free-" .. math.random(1 << 40) or nil))
-  assert(free:send_many{{"a", to}, {"b", to}, {"", to}} == 3)
-  for _, expected in ipairs{"a", "b", ""} do assert(server:receive{timeout = 30} == expected) end
-  assert(free:send_many{} == 0)
-  local _, message, code, sent = free:send_many{{"c", to}, "nowhere"}
-  if sent == nil then sent, message, code, _ = _, nil end  -- the first went: the next call tells
-  assert(sent == 1 or code)
-  assert(server:receive{timeout = 30} == "c")
-  -- A wait for room ends at its deadline, and tells how many went.
-  if address:match("^unix:") then
-    local many = {}
-    for i = 1, 1024 do many[i] = "x" end
-    local none
-    none, message, code, sent = client:send_many(many, {timeout = 0.01})
-    assert(none == nil and code == "ETIMEDOUT" and sent < 1024, code)
-    for _ = 1, sent do assert(server:receive{timeout = 30} == "x") end
-    fails("ETIMEDOUT", nil, server:receive{timeout = 0.01})
+    for _, complaint in ipairs{{1}, {{}}, {{"x", 1}}, {{"x", false}}} do
+      local ok, text = pcall(client.send_many, client, complaint)
+      assert(not ok and text:find("element 1: a string or {string, address} expected", 1, true), text)
+    end
+    local too_many = {}
+    for i = 1, 1025 do too_many[i] = "x" end
+    assert(not pcall(client.send_many, client, too_many))
+    server:close() client:close() free:close()
   end
-  for _, complaint in ipairs{{1}, {{}}, {{"x", 1}}, {{"x", false}}} do
-    local ok, text = pcall(client.send_many, client, complaint)
-    assert(not ok and text:find("element 1: a string or {string, address} expected", 1, true), text)
-  end
-  local too_many = {}
-  for i = 1, 1025 do too_many[i] = "x" end
-  assert(not pcall(client.send_many, client, too_many))
-  server:close() client:close() free:close()
-end
+end)
 
--- A sender that waits ends with close, and when it is cancelled.
-do
+it("ends a sender that waits with close, and when it is cancelled", function()
   local server = assert(net.datagram("unix:@evlua-full-" .. math.random(1 << 40)))
   local client = assert(net.datagram(nil, {connect = server:local_address()}))
   local function fill()
@@ -216,40 +213,40 @@ do
   client:close()
   assert(second:join() == "ECANCELED")
   server:close()
-end
+end)
 
--- Multicast over the loopback interface.
-do
-  local receiver = assert(net.datagram("239.255.77.1:0", {reuse_address = true}))
-  assert(receiver:join("239.255.77.1", "lo"))
-  local other = assert(net.datagram("239.255.77.1:" .. receiver:port(), {reuse_address = true}))
-  assert(other:join("239.255.77.1", "lo"))
-  local sender = assert(net.datagram("127.0.0.1:0", {multicast_interface = "lo", multicast_ttl = 0}))
-  local group = "239.255.77.1:" .. receiver:port()
-  assert(sender:send("to all", group))
-  assert(receiver:receive{timeout = 30} == "to all" and other:receive{timeout = 30} == "to all")
-  assert(sender:set{multicast_loop = false} and sender:set{multicast_loop = true})
-  assert(receiver:leave("239.255.77.1", "lo"))
-  fails("EADDRNOTAVAIL", "leave 239.255.77.1", receiver:leave("239.255.77.1", "lo"))
-  fails("EINVAL", "join 127.0.0.1", receiver:join("127.0.0.1"))
-  fails("EINVAL", "without a port", receiver:join("239.255.77.1:53"))
-  fails("ENODEV", "interface 'nosuch0'", receiver:join("239.255.77.1", "nosuch0"))
-  fails("EAFNOSUPPORT", nil, receiver:join("ff01::1", "lo"))
-  receiver:close() other:close() sender:close()
-end
-if has_v6 then
-  local receiver = assert(net.datagram("[::]:0"))
-  assert(receiver:join("ff01::1:77", "lo"))
-  local sender = assert(net.datagram("[::]:0", {multicast_interface = "lo", multicast_ttl = 1}))
-  local sent, message, code = sender:send("to all", "[ff01::1:77]:" .. receiver:port())
-  assert(sent or code == "ENETUNREACH", message)  -- not every loopback interface has a route for these
-  if sent then assert(receiver:receive{timeout = 30} == "to all") end
-  assert(receiver:leave("ff01::1:77", "lo"))
-  receiver:close() sender:close()
-end
+it("has multicast over the loopback interface", function()
+  do
+    local receiver = assert(net.datagram("239.255.77.1:0", {reuse_address = true}))
+    assert(receiver:join("239.255.77.1", "lo"))
+    local other = assert(net.datagram("239.255.77.1:" .. receiver:port(), {reuse_address = true}))
+    assert(other:join("239.255.77.1", "lo"))
+    local sender = assert(net.datagram("127.0.0.1:0", {multicast_interface = "lo", multicast_ttl = 0}))
+    local group = "239.255.77.1:" .. receiver:port()
+    assert(sender:send("to all", group))
+    assert(receiver:receive{timeout = 30} == "to all" and other:receive{timeout = 30} == "to all")
+    assert(sender:set{multicast_loop = false} and sender:set{multicast_loop = true})
+    assert(receiver:leave("239.255.77.1", "lo"))
+    fails("EADDRNOTAVAIL", "leave 239.255.77.1", receiver:leave("239.255.77.1", "lo"))
+    fails("EINVAL", "join 127.0.0.1", receiver:join("127.0.0.1"))
+    fails("EINVAL", "without a port", receiver:join("239.255.77.1:53"))
+    fails("ENODEV", "interface 'nosuch0'", receiver:join("239.255.77.1", "nosuch0"))
+    fails("EAFNOSUPPORT", nil, receiver:join("ff01::1", "lo"))
+    receiver:close() other:close() sender:close()
+  end
+  if has_v6 then
+    local receiver = assert(net.datagram("[::]:0"))
+    assert(receiver:join("ff01::1:77", "lo"))
+    local sender = assert(net.datagram("[::]:0", {multicast_interface = "lo", multicast_ttl = 1}))
+    local sent, message, code = sender:send("to all", "[ff01::1:77]:" .. receiver:port())
+    assert(sent or code == "ENETUNREACH", message)  -- not every loopback interface has a route for these
+    if sent then assert(receiver:receive{timeout = 30} == "to all") end
+    assert(receiver:leave("ff01::1:77", "lo"))
+    receiver:close() sender:close()
+  end
+end)
 
--- Broadcast has to be asked for.
-do
+it("broadcasts when that has been asked for", function()
   local receiver = assert(net.datagram("0.0.0.0:0"))
   local sender = assert(net.datagram("127.0.0.1:0"))
   local all = "127.255.255.255:" .. receiver:port()
@@ -257,10 +254,9 @@ do
   assert(sender:set{broadcast = true} and sender:send("to all", all))
   assert(receiver:receive{timeout = 30} == "to all")
   receiver:close() sender:close()
-end
+end)
 
--- Options: what they take, and when.
-do
+it("has options that tell what they take, and when", function()
   local socket = assert(net.datagram("127.0.0.1:0", {
     ttl = 3, traffic_class = 0x10, receive_buffer = 65536, send_buffer = 65536, broadcast = false, errors = false,
     multicast_ttl = 2, multicast_loop = true, multicast_interface = "lo", reuse_address = true, reuse_port = true}))
@@ -289,10 +285,9 @@ do
   fails("ENOPROTOOPT", "option 'ttl'", net.datagram("unix:@evlua-ttl-" .. math.random(1 << 40), {ttl = 1}))
   fails("ENOPROTOOPT", "option 'only_v6'", net.datagram("127.0.0.1:0", {only_v6 = true}))
   if has_v6 then assert(net.datagram("[::1]:0", {only_v6 = true})):close() end
-end
+end)
 
--- Failures carry message and code; wrong arguments raise.
-do
+it("fails with message and code, and raises for wrong arguments", function()
   local busy = assert(net.datagram("127.0.0.1:0"))
   fails("EADDRINUSE", "datagram " .. busy:local_address() .. ": address already in use",
     net.datagram(busy:local_address()))
@@ -309,10 +304,9 @@ do
     assert(not ok and complaint:find("bad argument", 1, true), complaint)
   end
   busy:close()
-end
+end)
 
--- Many clients of one server.
-do
+it("serves many clients", function()
   local server = assert(net.datagram("127.0.0.1:0", {receive_buffer = 4 << 20}))
   local echo = evlua.spawn(function()
     for data, from in server:receive_each() do assert(server:send(data, from)) end
@@ -337,15 +331,14 @@ do
   assert(good == 400)
   server:close()
   echo:join()
-end
+end)
 
--- What is never closed is closed by the collector; the stale file of a Unix socket is replaced.
-do
+it("closes what nobody has, and replaces the stale file of a Unix socket", function()
   local path = os.tmpname() .. ".stale"
   assert(net.datagram("unix:" .. path))
   fails("EADDRINUSE", nil, net.datagram("unix:" .. path))
   collectgarbage() collectgarbage()
   assert(net.datagram("unix:" .. path)):close()
   assert(io.open(path) == nil)
-end
-print "ok"
+end)
+
