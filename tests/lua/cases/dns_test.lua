@@ -142,91 +142,99 @@ local function first(list, message)
   return list[1]
 end
 
--- Records --------------------------------------------------------------------------------------------------------
+it("resolves records of every kind", function()
+  local list = assert(dns.resolve("a.test", "A", with()))
+  assert(#list == 2 and list[1].address == "192.0.2.1" and list[1].ttl == 60 and list[2].address == "192.0.2.2")
+  assert(first(dns.resolve("A.Test", "aaaa", with())).address == "2001:db8::1")
+  list = assert(dns.resolve("mx.test", "MX", with()))
+  assert(list[1].priority == 10 and list[1].host == "mail.test" and list[2].host == "back.mx.test")
+  local srv = first(dns.resolve("_http._tcp.test", "SRV", with()))
+  assert(srv.priority == 1 and srv.weight == 2 and srv.port == 8080 and srv.host == "web.test")
+  list = assert(dns.resolve("txt.test", "TXT", with()))
+  assert(list[1].text == "one;two\0" and list[2].text == "")
+  assert(first(dns.resolve("ns.test", "NS", with())).host == "ns.test")
+  assert(first(dns.resolve("alias.test", "CNAME", with())).host == "four.test")
+  assert(first(dns.resolve("alias.test", "A", with())).address == "192.0.2.4")
+  local start = first(dns.resolve("soa.test", "SOA", with()))
+  assert(start.host == "ns.test" and start.mailbox == "admin.test" and start.serial == 7 and start.refresh == 6 and
+    start.retry == 5 and start.expire == 4 and start.minimum == 3)
+  local caa = first(dns.resolve("caa.test", "CAA", with()))
+  assert(caa.flags == 0 and caa.tag == "issue" and caa.value == "ca.test")
+  assert(first(dns.resolve("strange.test", "PTR", with())).host == "a\\.b\\032.\\\\\\255")
+  fails("EAI_NONAME", "resolve missing.test: ", dns.resolve("missing.test", "A", with()))
+  fails("EAI_NODATA", "resolve a.test: ", dns.resolve("a.test", "MX", with()))
+  fails("EAI_FAIL", nil, dns.resolve("cut.test", "TXT", with()))
+  fails("EAI_FAIL", nil, dns.resolve("loop.test", "PTR", with()))
+  fails("EAI_AGAIN", nil, dns.resolve("failing.test", "A", with()))
+  fails("EAI_AGAIN", nil, dns.resolve("refused.test", "A", with{tries = 1}))
+  fails("EAI_NONAME", nil, dns.resolve("", "A", with()))
+  fails("EAI_NONAME", nil, dns.resolve(("x"):rep(64) .. ".test", "A", with()))
+  fails("EAI_NONAME", nil, dns.resolve(("x"):rep(5000), "A", with()))
+  fails("EAI_NONAME", nil, dns.resolve("a.test\0", "A", with()))
+end)
 
-local list = assert(dns.resolve("a.test", "A", with()))
-assert(#list == 2 and list[1].address == "192.0.2.1" and list[1].ttl == 60 and list[2].address == "192.0.2.2")
-assert(first(dns.resolve("A.Test", "aaaa", with())).address == "2001:db8::1")
-list = assert(dns.resolve("mx.test", "MX", with()))
-assert(list[1].priority == 10 and list[1].host == "mail.test" and list[2].host == "back.mx.test")
-local srv = first(dns.resolve("_http._tcp.test", "SRV", with()))
-assert(srv.priority == 1 and srv.weight == 2 and srv.port == 8080 and srv.host == "web.test")
-list = assert(dns.resolve("txt.test", "TXT", with()))
-assert(list[1].text == "one;two\0" and list[2].text == "")
-assert(first(dns.resolve("ns.test", "NS", with())).host == "ns.test")
-assert(first(dns.resolve("alias.test", "CNAME", with())).host == "four.test")
-assert(first(dns.resolve("alias.test", "A", with())).address == "192.0.2.4")
-local start = first(dns.resolve("soa.test", "SOA", with()))
-assert(start.host == "ns.test" and start.mailbox == "admin.test" and start.serial == 7 and start.refresh == 6 and
-  start.retry == 5 and start.expire == 4 and start.minimum == 3)
-local caa = first(dns.resolve("caa.test", "CAA", with()))
-assert(caa.flags == 0 and caa.tag == "issue" and caa.value == "ca.test")
-assert(first(dns.resolve("strange.test", "PTR", with())).host == "a\\.b\\032.\\\\\\255")
-fails("EAI_NONAME", "resolve missing.test: ", dns.resolve("missing.test", "A", with()))
-fails("EAI_NODATA", "resolve a.test: ", dns.resolve("a.test", "MX", with()))
-fails("EAI_FAIL", nil, dns.resolve("cut.test", "TXT", with()))
-fails("EAI_FAIL", nil, dns.resolve("loop.test", "PTR", with()))
-fails("EAI_AGAIN", nil, dns.resolve("failing.test", "A", with()))
-fails("EAI_AGAIN", nil, dns.resolve("refused.test", "A", with{tries = 1}))
-fails("EAI_NONAME", nil, dns.resolve("", "A", with()))
-fails("EAI_NONAME", nil, dns.resolve(("x"):rep(64) .. ".test", "A", with()))
-fails("EAI_NONAME", nil, dns.resolve(("x"):rep(5000), "A", with()))
-fails("EAI_NONAME", nil, dns.resolve("a.test\0", "A", with()))
+it("looks up addresses", function()
+  local list = assert(dns.lookup("a.test", with()))
+  table.sort(list)
+  assert(table.concat(list, " ") == "192.0.2.1 192.0.2.2 2001:db8::1", table.concat(list, " "))
+  assert(table.concat(dns.lookup("a.test", with{family = "IPv6"}), " ") == "2001:db8::1")
+  assert(table.concat(dns.lookup("a.test", with{family = "IPv4"}), " ") == "192.0.2.1 192.0.2.2")
+  assert(first(dns.lookup("alias.test", with())) == "192.0.2.4")
+  fails("EAI_NODATA", nil, dns.lookup("four.test", with{family = "IPv6"}))
+  fails("EAI_NONAME", "resolve missing.test: ", dns.lookup("missing.test", with()))
+  assert(first(dns.lookup("192.0.2.99")) == "192.0.2.99" and first(dns.lookup("::1")) == "::1")
+  fails("EAI_NONAME", nil, dns.lookup("::1", {family = "IPv4"}))
+end)
 
--- Addresses and names --------------------------------------------------------------------------------------------
+it("knows the hosts file, and what must be so", function()
+  for _, host in ipairs{"localhost", "LOCALHOST", "localhost.", "any.localhost"} do
+    local found = assert(dns.lookup(host, with()))
+    for _, address in ipairs(found) do assert(address == "127.0.0.1" or address == "::1", address) end
+  end
+end)
 
-list = assert(dns.lookup("a.test", with()))
-table.sort(list)
-assert(table.concat(list, " ") == "192.0.2.1 192.0.2.2 2001:db8::1", table.concat(list, " "))
-assert(table.concat(dns.lookup("a.test", with{family = "IPv6"}), " ") == "2001:db8::1")
-assert(table.concat(dns.lookup("a.test", with{family = "IPv4"}), " ") == "192.0.2.1 192.0.2.2")
-assert(first(dns.lookup("alias.test", with())) == "192.0.2.4")
-fails("EAI_NODATA", nil, dns.lookup("four.test", with{family = "IPv6"}))
-fails("EAI_NONAME", "resolve missing.test: ", dns.lookup("missing.test", with()))
-assert(first(dns.lookup("192.0.2.99")) == "192.0.2.99" and first(dns.lookup("::1")) == "::1")
-fails("EAI_NONAME", nil, dns.lookup("::1", {family = "IPv4"}))
--- From the hosts file, or because it must be so.
-for _, host in ipairs{"localhost", "LOCALHOST", "localhost.", "any.localhost"} do
-  local found = assert(dns.lookup(host, with()))
-  for _, address in ipairs(found) do assert(address == "127.0.0.1" or address == "::1", address) end
-end
--- These are asked about nowhere.
-for _, host in ipairs{"", ".", "a..b", "-", "with space", "300.1.1.1", "x.invalid", "a\0b", ("x"):rep(300)} do
-  fails("EAI_NONAME", nil, dns.lookup(host, with()))
-end
-for key in pairs(asked) do assert(not key:find("localhost", 1, true) and not key:find("invalid", 1, true), key) end
--- Search domains.
-assert(first(dns.lookup("host", with{domains = {"one.test", "two.test"}})) == "192.0.2.11")
-assert(asked["host.one.test 1"] and asked["host.two.test 1"])
-fails("EAI_NONAME", nil, dns.lookup("host", with{domains = {"one.test", "two.test"}, search = false}))
-fails("EAI_NONAME", nil, dns.lookup("host.", with{domains = {"two.test"}}))
--- Reverse.
-assert(table.concat(dns.reverse("192.0.2.9", with()), " ") == "nine.test neun.test")
-assert(first(dns.reverse("2001:db8::1", with())) == "six.test")
-fails("EAI_NONAME", "resolve 192.0.2.10: ", dns.reverse("192.0.2.10", with()))
-fails("EAI_NONAME", nil, dns.reverse("a.test", with()))
+it("does not ask about what cannot be a name", function()
+  for _, host in ipairs{"", ".", "a..b", "-", "with space", "300.1.1.1", "x.invalid", "a\0b", ("x"):rep(300)} do
+    fails("EAI_NONAME", nil, dns.lookup(host, with()))
+  end
+  for key in pairs(asked) do assert(not key:find("localhost", 1, true) and not key:find("invalid", 1, true), key) end
+end)
 
--- Servers that do not do as they should --------------------------------------------------------------------------
+it("looks in the domains", function()
+  assert(first(dns.lookup("host", with{domains = {"one.test", "two.test"}})) == "192.0.2.11")
+  assert(asked["host.one.test 1"] and asked["host.two.test 1"])
+  fails("EAI_NONAME", nil, dns.lookup("host", with{domains = {"one.test", "two.test"}, search = false}))
+  fails("EAI_NONAME", nil, dns.lookup("host.", with{domains = {"two.test"}}))
+end)
 
-assert(#dns.resolve("long.test", "A", with()) == 200)  -- over TCP
-assert(asked["long.test 1"] == 2)
-assert(first(dns.resolve("forged.test", "A", with())).address == "192.0.2.10")
-assert(first(dns.resolve("slow.test", "A", with())).address == "192.0.2.8")
-assert(first(dns.resolve("second.test", "A", with{attempt_timeout = 0.05})).address == "192.0.2.7")
-assert(asked["second.test 1"] == 2)
-fails("EAI_AGAIN", nil, dns.resolve("dropped.test", "A", with{attempt_timeout = 0.02, tries = 2}))
-assert(asked["dropped.test 1"] == 2)
-local began = evlua.now()
-fails("ETIMEDOUT", "resolve dropped.test: timed out", dns.resolve("dropped.test", "A", with{timeout = 0.05}))
-fails("ETIMEDOUT", nil, dns.lookup("dropped.test", with{timeout = 0.05}))
-fails("ETIMEDOUT", nil, evlua.timeout(0.05, function() return dns.lookup("dropped.test", with()) end))
-assert(evlua.now() - began < 1.5)
-local waiting = evlua.spawn(function() return select(3, dns.resolve("dropped.test", "A", with())) end)
-while waiting:status() ~= "waiting" do evlua.yield() end
-waiting:cancel()
-waiting:join()
--- The first server is not there, or says nothing: the second is asked.
-do
+it("finds names of addresses", function()
+  assert(table.concat(dns.reverse("192.0.2.9", with()), " ") == "nine.test neun.test")
+  assert(first(dns.reverse("2001:db8::1", with())) == "six.test")
+  fails("EAI_NONAME", "resolve 192.0.2.10: ", dns.reverse("192.0.2.10", with()))
+  fails("EAI_NONAME", nil, dns.reverse("a.test", with()))
+end)
+
+it("bears servers that do not do as they should", function()
+  assert(#dns.resolve("long.test", "A", with()) == 200)  -- over TCP
+  assert(asked["long.test 1"] == 2)
+  assert(first(dns.resolve("forged.test", "A", with())).address == "192.0.2.10")
+  assert(first(dns.resolve("slow.test", "A", with())).address == "192.0.2.8")
+  assert(first(dns.resolve("second.test", "A", with{attempt_timeout = 0.05})).address == "192.0.2.7")
+  assert(asked["second.test 1"] == 2)
+  fails("EAI_AGAIN", nil, dns.resolve("dropped.test", "A", with{attempt_timeout = 0.02, tries = 2}))
+  assert(asked["dropped.test 1"] == 2)
+  local began = evlua.now()
+  fails("ETIMEDOUT", "resolve dropped.test: timed out", dns.resolve("dropped.test", "A", with{timeout = 0.05}))
+  fails("ETIMEDOUT", nil, dns.lookup("dropped.test", with{timeout = 0.05}))
+  fails("ETIMEDOUT", nil, evlua.timeout(0.05, function() return dns.lookup("dropped.test", with()) end))
+  assert(evlua.now() - began < 1.5)
+  local waiting = evlua.spawn(function() return select(3, dns.resolve("dropped.test", "A", with())) end)
+  while waiting:status() ~= "waiting" do evlua.yield() end
+  waiting:cancel()
+  waiting:join()
+end)
+
+it("asks the second server when the first one is not there or says nothing", function()
   local gone = assert(net.datagram("127.0.0.1:0"))
   local nobody = gone:local_address()
   local silent = {servers = {nobody, server}, attempt_timeout = 0.05, cache = false}
@@ -234,49 +242,52 @@ do
   gone:close()
   assert(first(dns.resolve("four.test", "A", {servers = {nobody, server}, cache = false})).address == "192.0.2.4")
   fails("EAI_AGAIN", nil, dns.resolve("four.test", "A", {servers = nobody, cache = false, tries = 1}))
-end
+end)
 
--- The cache ------------------------------------------------------------------------------------------------------
+it("remembers answers for their time to live", function()
 
-dns.clear_cache()
-asked = {}
-for _ = 1, 3 do
-  assert(dns.resolve("four.test", "A", with()) and dns.lookup("a.test", with()))
-  fails("EAI_NODATA", nil, dns.resolve("nodata.test", "A", with()))
-  fails("EAI_NONAME", nil, dns.resolve("missing.test", "A", with()))
-  fails("EAI_NONAME", nil, dns.lookup("absent.test", with{search = false}))
-  assert(dns.resolve("short.test", "A", with()))
-end
-assert(asked["four.test 1"] == 1 and asked["a.test 1"] == 1 and asked["nodata.test 1"] == 1)
-assert(asked["missing.test 1"] == 1 and asked["absent.test 1"] == 1)
-assert(asked["short.test 1"] == 3)  -- its time to live is 0
-assert(dns.resolve("four.test", "A", with{cache = false}) and asked["four.test 1"] == 2)
-assert(dns.resolve("four.test", "A", {servers = {server, server}}) and asked["four.test 1"] == 3)  -- others may differ
-dns.clear_cache()
-assert(dns.resolve("four.test", "A", with()) and asked["four.test 1"] == 4)
-assert(dns.resolve("brief.test", "A", with()))
-do
-  local deadline = evlua.now() + 30
-  repeat
-    assert(evlua.now() < deadline)
-    evlua.sleep(0.1)
-    assert(dns.resolve("brief.test", "A", with()))
-  until asked["brief.test 1"] == 2
-end
--- Bounded: the first of many has gone.
-zone["many.test 1"] = {record(A, 60, ipv4("192.0.2.12"))}
-assert(dns.resolve("many.test", "A", with()) and asked["many.test 1"] == 1)
-evlua.scope(function(scope)
-  for task = 0, 31 do
-    scope:spawn(function()
-      for i = 1, 40 do fails("EAI_NONAME", nil, dns.resolve(task .. "-" .. i .. ".test", "A", with())) end
-    end)
+  dns.clear_cache()
+  asked = {}
+  for _ = 1, 3 do
+    assert(dns.resolve("four.test", "A", with()) and dns.lookup("a.test", with()))
+    fails("EAI_NODATA", nil, dns.resolve("nodata.test", "A", with()))
+    fails("EAI_NONAME", nil, dns.resolve("missing.test", "A", with()))
+    fails("EAI_NONAME", nil, dns.lookup("absent.test", with{search = false}))
+    assert(dns.resolve("short.test", "A", with()))
+  end
+  assert(asked["four.test 1"] == 1 and asked["a.test 1"] == 1 and asked["nodata.test 1"] == 1)
+  assert(asked["missing.test 1"] == 1 and asked["absent.test 1"] == 1)
+  assert(asked["short.test 1"] == 3)  -- its time to live is 0
+  assert(dns.resolve("four.test", "A", with{cache = false}) and asked["four.test 1"] == 2)
+  -- Others may differ.
+  assert(dns.resolve("four.test", "A", {servers = {server, server}}) and asked["four.test 1"] == 3)
+  dns.clear_cache()
+  assert(dns.resolve("four.test", "A", with()) and asked["four.test 1"] == 4)
+  assert(dns.resolve("brief.test", "A", with()))
+  do
+    local deadline = evlua.now() + 30
+    repeat
+      assert(evlua.now() < deadline)
+      evlua.sleep(0.1)
+      assert(dns.resolve("brief.test", "A", with()))
+    until asked["brief.test 1"] == 2
   end
 end)
-assert(dns.resolve("many.test", "A", with()) and asked["many.test 1"] == 2)
 
--- More look-ups at once than may run; some are cancelled while they wait for their turn.
-do
+it("remembers so many answers and no more", function()
+  zone["many.test 1"] = {record(A, 60, ipv4("192.0.2.12"))}
+  assert(dns.resolve("many.test", "A", with()) and asked["many.test 1"] == 1)
+  evlua.scope(function(scope)
+    for task = 0, 31 do
+      scope:spawn(function()
+        for i = 1, 40 do fails("EAI_NONAME", nil, dns.resolve(task .. "-" .. i .. ".test", "A", with())) end
+      end)
+    end
+  end)
+  assert(dns.resolve("many.test", "A", with()) and asked["many.test 1"] == 2)
+end)
+
+it("takes more look-ups at once than may run", function()
   local good, tasks_of = 0, {}
   evlua.scope(function(scope)
     for i = 1, 600 do
@@ -289,11 +300,9 @@ do
     for i = 300, 400 do tasks_of[i]:cancel() end
   end)
   assert(good >= 499, good)
-end
+end)
 
--- Connecting -----------------------------------------------------------------------------------------------------
-
-do
+it("connects by name", function()
   local target = assert(net.listen("127.0.0.1:0"))
   local port = target:port()
   zone["web.test 1"] = {record(A, 60, ipv4("127.0.0.1"))}
@@ -302,7 +311,7 @@ do
   stream:close()
   -- An address that refuses costs nothing; the next one is tried at once.
   zone["refusing.test 1"] = {record(A, 60, ipv4("127.0.0.9")), record(A, 60, ipv4("127.0.0.1"))}
-  began = evlua.now()
+  local began = evlua.now()
   stream = assert(net.connect("refusing.test", port, {timeout = 30, dns = with()}))
   assert(stream:remote_address() == "127.0.0.1:" .. port and evlua.now() - began < 0.25)
   stream:close()
@@ -345,24 +354,25 @@ do
   target:close()
   fails("ECONNREFUSED", "connect refusing.test:" .. port, net.connect("refusing.test", port, {dns = with()}))
   fails("EAI_NONAME", "resolve missing.test:" .. port, net.connect("missing.test", port, {dns = with()}))
-end
+end)
 
--- Wrong arguments ------------------------------------------------------------------------------------------------
+it("names wrong arguments", function()
+  for _, case in ipairs{
+    {dns.lookup}, {dns.lookup, {}}, {dns.lookup, "x", {severs = {}}}, {dns.lookup, "x", {family = "IPv5"}},
+    {dns.lookup, "x", {servers = {}}}, {dns.lookup, "x", {servers = "example.org"}}, {dns.lookup, "x", {servers = {1}}},
+    {dns.lookup, "x", {servers = "unix:/x"}}, {dns.lookup, "x", {servers = 1}}, {dns.lookup, "x", {tries = 0}},
+    {dns.lookup, "x", {attempt_timeout = 0}}, {dns.lookup, "x", {domains = {}}}, {dns.lookup, "x", {domains = {{}}}},
+    {dns.lookup, "x", {search = 1}}, {dns.lookup, "x", {cache = 1}}, {dns.resolve, "x"}, {dns.resolve, "x", "ANY"},
+    {dns.resolve, "x", "A", {family = "IPv4"}}, {dns.reverse}, {net.connect, "x", 80, {dns = 1}},
+    {net.connect, "x", 80, {dns = {timeout = 1}}}, {net.connect, "x", 80, {dns = {severs = 1}}},
+  } do
+    local ok, complaint = pcall(table.unpack(case, 1, 4))
+    assert(not ok and complaint:find("bad argument", 1, true), complaint)
+  end
+end)
 
-for _, case in ipairs{
-  {dns.lookup}, {dns.lookup, {}}, {dns.lookup, "x", {severs = {}}}, {dns.lookup, "x", {family = "IPv5"}},
-  {dns.lookup, "x", {servers = {}}}, {dns.lookup, "x", {servers = "example.org"}}, {dns.lookup, "x", {servers = {1}}},
-  {dns.lookup, "x", {servers = "unix:/x"}}, {dns.lookup, "x", {servers = 1}}, {dns.lookup, "x", {tries = 0}},
-  {dns.lookup, "x", {attempt_timeout = 0}}, {dns.lookup, "x", {domains = {}}}, {dns.lookup, "x", {domains = {{}}}},
-  {dns.lookup, "x", {search = 1}}, {dns.lookup, "x", {cache = 1}}, {dns.resolve, "x"}, {dns.resolve, "x", "ANY"},
-  {dns.resolve, "x", "A", {family = "IPv4"}}, {dns.reverse}, {net.connect, "x", 80, {dns = 1}},
-  {net.connect, "x", 80, {dns = {timeout = 1}}}, {net.connect, "x", 80, {dns = {severs = 1}}},
-} do
-  local ok, complaint = pcall(table.unpack(case, 1, 4))
-  assert(not ok and complaint:find("bad argument", 1, true), complaint)
-end
-
-socket:close()
-listener:close()
-for _, task in ipairs(tasks) do task:join() end
-print "ok"
+after_all(function()
+  socket:close()
+  listener:close()
+  for _, task in ipairs(tasks) do task:join() end
+end)
