@@ -143,8 +143,9 @@ def test_demanded():
 
 def test_copies_by_hand():
     """Where the kernel must not copy files, holes stay holes all the same."""
-    script = os.path.join(SOURCE, "tests", "lua", "scripts", "fs_holes.lua")
-    with in_sandbox(without("copy_file_range"), EVLUA, "--backend", BACKEND, script, watch="both") as program:
+    tests = os.path.join(SOURCE, "tests", "lua", "cases", "fs_holes_test.lua")
+    command = (EVLUA, "test", "--backend", BACKEND, tests)
+    with in_sandbox(without("copy_file_range"), *command, watch="both") as program:
         program.process.wait(LIMIT)
         check(program.stop() == 0, program.text)
 

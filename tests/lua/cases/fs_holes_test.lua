@@ -18,11 +18,15 @@ local function piece(path, place)
 end
 
 -- At each of these places is a piece of data, and a hole is around it.
-local function check_copy(size, places, options)
+local function make(size, places)
   local file = assert(fs.open(from, "w"))
   for _, place in ipairs(places) do assert(file:write_at(data, place)) end
   assert(file:truncate(size))
   file:close()
+end
+
+local function check_copy(size, places, options)
+  make(size, places)
   assert(fs.copy(from, copy, options))
   assert(fs.stat(copy).size == size)
   for _, place in ipairs(places) do
@@ -34,18 +38,23 @@ local function check_copy(size, places, options)
   assert(has <= had + 1024, has .. " blocks instead of " .. had)
 end
 
--- What is replaced does not shine through.
-assert(fs.write(copy, ("old"):rep(1 << 20)))
-check_copy(SIZE, {0, SIZE // 2})
-check_copy(SIZE, {SIZE // 4, SIZE - PIECE})
-check_copy(SIZE, {})
-check_copy(3 * PIECE + 5, {PIECE}, {preserve = true})
-assert(fs.stat(copy).modified == fs.stat(from).modified)
--- What is no file gets everything.
-local reader = assert(process.spawn{"wc", "-c", stdin = "pipe", stdout = "pipe"})
-assert(fs.copy(from, "/proc/" .. reader.pid .. "/fd/0"))
-reader.stdin:close()
-assert(tonumber(reader.stdout:read("l")) == 3 * PIECE + 5)
-assert(reader:wait().ok)
-reader:close()
-assert(fs.remove(from) and fs.remove(copy) and fs.rmdir(root))
+it("keeps holes, and what is replaced does not shine through", function()
+  assert(fs.write(copy, ("old"):rep(1 << 20)))
+  check_copy(SIZE, {0, SIZE // 2})
+  check_copy(SIZE, {SIZE // 4, SIZE - PIECE})
+  check_copy(SIZE, {})
+  check_copy(3 * PIECE + 5, {PIECE}, {preserve = true})
+  assert(fs.stat(copy).modified == fs.stat(from).modified)
+end)
+
+it("gives everything to what is no file", function()
+  make(3 * PIECE + 5, {PIECE})
+  local reader = assert(process.spawn{"wc", "-c", stdin = "pipe", stdout = "pipe"})
+  assert(fs.copy(from, "/proc/" .. reader.pid .. "/fd/0"))
+  reader.stdin:close()
+  assert(tonumber(reader.stdout:read("l")) == 3 * PIECE + 5)
+  assert(reader:wait().ok)
+  reader:close()
+end)
+
+after_all(function() assert(fs.remove(from) and fs.remove(copy) and fs.rmdir(root)) end)
