@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from support import EVLUASERVER, LIMIT, Program, check, main, temporary
+from support import EVLUASERVER, LIMIT, Program, check, exchange, main, temporary
 
 ROOT = tempfile.mkdtemp()
 APP = temporary("""
@@ -130,6 +130,30 @@ def test_without_an_app():
         check(program.stop() == 0, program.text)
     got = subprocess.run([EVLUASERVER, "--static", "/none"], capture_output=True, text=True, timeout=LIMIT)
     check(got.returncode == 1 and "/none" in got.stderr, got)
+
+
+def test_fifos_hold_up_nobody():
+    """As a file, as the index of a folder, and in place of a packed file: nobody waits for a writer."""
+    folder = tempfile.mkdtemp()
+    for path, content in (("file.txt", b"file"), ("style.css", b"body {}"), ("index/page.html", b"page")):
+        os.makedirs(os.path.dirname(os.path.join(folder, path)), exist_ok=True)
+        with open(os.path.join(folder, path), "wb") as file:
+            file.write(content)
+    for path in ("fifo.txt", "style.css.gz", "index/index.html"):
+        os.mkfifo(os.path.join(folder, path))
+    program, port = serve("--static", folder, "--workers", "1", app=None)
+    with program:
+        def ask(target):
+            request = f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+            head, _, body = exchange(port, request.encode()).partition(b"\r\n\r\n")
+            return int(head.split(b" ")[1]), body
+
+        for _ in range(100):  # more than there are threads that could wait
+            check(ask("/fifo.txt")[0] == 404 and ask("/index/")[0] == 404)
+            check(ask("/style.css") == (200, b"body {}"))
+        check(ask("/file.txt") == (200, b"file") and ask("/index/page.html") == (200, b"page"))
+        check(program.stop() == 0, program.text)
+    shutil.rmtree(folder)
 
 
 def test_every_protocol():
