@@ -78,6 +78,13 @@ void* Allocator::resize_large(void* block, std::size_t old_size, std::size_t new
   return resized;
 }
 
+bool Allocator::adopt(std::size_t size) noexcept {
+  if (held_ > max_ || size > max_ - held_) return false;
+  held_ += size;
+  most_held_.note(held_);
+  return true;
+}
+
 // -- blocks ---------------------------------------------------------------------------------------------------------
 
 void* Allocator::take(std::size_t size) noexcept {

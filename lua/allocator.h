@@ -25,6 +25,10 @@ class Allocator {
   /// As lua_Alloc wants it: `old_size` is exact, and 0 without a block; a `new_size` of 0 frees. Shrinking never fails.
   void* resize(void* block, std::size_t old_size, std::size_t new_size) noexcept;
 
+  /// A block of malloc, larger than small ones are, is held from now on, as if it had been taken here. False: it would
+  /// be more than may be held.
+  bool adopt(std::size_t size) noexcept;
+
   /// From now on no more shall be held.
   void set_max(std::size_t bytes) noexcept { max_ = bytes; }
   std::size_t held() const noexcept { return held_; }

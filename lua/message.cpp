@@ -15,6 +15,12 @@
 #include "lua/type_label.h"
 #include "lua/vm.h"
 
+// Compiled with Lua (cmake/lua/adopt.c).
+extern "C" {
+std::size_t evlua_string_block(std::size_t length, std::size_t* bytes_at);
+void evlua_push_string_block(lua_State* L, void* block, std::size_t length);
+}
+
 namespace evlua::lua {
 
 namespace {
@@ -32,8 +38,9 @@ enum class Tag : char {
   yes,
   integer,
   number,
-  string,  // size, bytes
-  table,   // sizes of both parts, then pairs, then end
+  string,       // size, bytes
+  long_string,  // LongString*
+  table,        // sizes of both parts, then pairs, then end
   end,
   function,  // size of the bytecode, bytecode, number of upvalues, upvalues
   globals,   // the upvalue _ENV
@@ -82,6 +89,11 @@ Message::~Message() {
     drop_channel(link->channel);
     delete link;
   }
+  while (strings_ != nullptr) {
+    LongString* string = std::exchange(strings_, strings_->next);
+    std::free(string->block);
+    delete string;
+  }
   std::free(data);
   discharge(charged_);
 }
@@ -128,6 +140,23 @@ Message::ChannelLink* Message::add_channel(const std::shared_ptr<MessageChannel>
   link->channel = channel;
   link->next = std::exchange(channels_, link);
   return link;
+}
+
+Message::LongString* Message::add_string(const char* bytes, std::size_t length) noexcept {
+  std::size_t bytes_at = 0;
+  const std::size_t block_size = evlua_string_block(length, &bytes_at);
+  const std::size_t cost = block_size + sizeof(LongString) + 2 * kOverhead;
+  if (!charge(cost)) return nullptr;
+  void* block = std::malloc(block_size);
+  auto* string = block != nullptr ? new (std::nothrow) LongString{block, length, strings_} : nullptr;
+  if (string == nullptr) {
+    std::free(block);
+    discharge(cost);
+    return nullptr;
+  }
+  std::memcpy(static_cast<char*>(block) + bytes_at, bytes, length);
+  strings_ = string;
+  return string;
 }
 
 bool Message::mentions(const MessageChannel* channel) const noexcept {
@@ -236,8 +265,19 @@ void Packer::value(int index) {
 void Packer::string(int index) {
   std::size_t size = 0;
   const char* data = lua_tolstring(L, index, &size);
-  put(Tag::string);
-  put_string(data, size);
+  if (size < Message::kLongString) {
+    put(Tag::string);
+    put_string(data, size);
+    return;
+  }
+  const Message::LongString* added = message.add_string(data, size);
+  if (added == nullptr) {
+    collect_messages(L);
+    added = message.add_string(data, size);
+  }
+  if (added == nullptr) luaL_error(L, "%s", kNoMemory);
+  put(Tag::long_string);
+  put(reinterpret_cast<std::uintptr_t>(added));
 }
 
 void Packer::channel(const std::shared_ptr<MessageChannel>& packed) {
@@ -548,6 +588,7 @@ struct Unpacker {
   }
 
   bool value();
+  void long_string();
   void table();
   void function();
   void field();
@@ -565,6 +606,7 @@ bool Unpacker::value() {
     case Tag::integer: lua_pushinteger(L, get<lua_Integer>()); return true;
     case Tag::number: lua_pushnumber(L, get<lua_Number>()); return true;
     case Tag::string: string(); return true;
+    case Tag::long_string: long_string(); return true;
     case Tag::table: table(); return true;
     case Tag::end: return false;
     case Tag::function: function(); return true;
@@ -583,6 +625,18 @@ bool Unpacker::value() {
       return true;
   }
   EVLUA_UNREACHABLE();
+}
+
+void Unpacker::long_string() {
+  auto& string = *reinterpret_cast<Message::LongString*>(get<std::uintptr_t>());
+  std::size_t bytes_at = 0;
+  const std::size_t size = evlua_string_block(string.length, &bytes_at);
+  Vm& vm = Vm::of(L);
+  if (!vm.adopt_memory(size)) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    if (!vm.adopt_memory(size)) luaL_error(L, "%s", kNoMemory);
+  }
+  evlua_push_string_block(L, std::exchange(string.block, nullptr), string.length);
 }
 
 void Unpacker::table() {

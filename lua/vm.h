@@ -160,6 +160,12 @@ class Vm {
   void pace_collector() noexcept { gc_pace_.look(state_, memory_used_.value()); }
   /// Hears of what the program asks of the collector.
   GcPace& gc_pace() noexcept { return gc_pace_; }
+  /// A block of malloc that becomes the state's: see Allocator::adopt. [strand]
+  bool adopt_memory(std::size_t bytes) noexcept {
+    if (!memory_.adopt(bytes)) return false;
+    memory_used_.add(bytes);
+    return true;
+  }
   std::size_t memory_used() const noexcept { return memory_used_.value(); }
   /// Of the messages it has sent: they may take as much again as Options::memory_max.
   const std::shared_ptr<MessageAccount>& messages() const noexcept { return messages_; }

@@ -162,6 +162,46 @@ def test_the_collector_is_set_by_the_program():
         check(program.stop() == 0, program.text)
 
 
+SENT = """
+local thread = require "evlua.thread"
+local sent = ("x"):rep(64 << 20)
+local channel, answers = thread.channel(), thread.channel()
+local receiver = thread.spawn(function() local got = channel:receive() answers:send(#got) end)
+channel:send(sent)
+print(answers:receive())
+receiver:join()
+"""
+
+
+def test_a_long_string_is_copied_once_to_another_state():
+    got = run("--stats", "-e", SENT)
+    check(got.stdout == "%d\n" % (64 << 20), got)
+    peak = float(re.search(r"memory: .* state, ([\d.]+) MiB in the process", got.stderr)[1])
+    check(SANITIZED or 128 < peak < 160, "more than the sender's and the receiver's", peak)
+
+
+def test_long_strings_count_for_their_receiver():
+    code = """
+      local thread = require "evlua.thread"
+      local channel = thread.channel(1)
+      local receiver = thread.spawn(function()
+        local got, kept = 0, {}
+        local ok, message = pcall(function() for s in channel do kept[#kept + 1] = s got = got + #s end end)
+        return ok, message, #kept
+      end)
+      local sent = ("x"):rep(1 << 20)
+      for _ = 1, 100 do channel:send(sent, {timeout = 0.2}) end
+      channel:close()
+      print(receiver:join())
+    """
+    got = run("--vm-memory", "32", "-e", code)
+    ok, message, kept = got.stdout.split("\t")
+    check(ok == "false" and "not enough memory" in message and 24 <= int(kept) < 32, got)
+    drops = code.replace("kept[#kept + 1] = s ", "")
+    got = run("--vm-memory", "32", "-e", drops)
+    check(got.stdout == "true\tnil\t0\n", got)
+
+
 FILL = "local t = {} for i = 1, 1e9 do t[i] = {i} end"
 WITHIN = """
 local thread = require "evlua.thread"

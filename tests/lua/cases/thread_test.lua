@@ -244,6 +244,28 @@ it("takes only numbers as timeouts", function()
   refused("not a number", pcall(evlua.spawn(fib, 1).join, evlua.spawn(fib, 1), 0 / 0))
 end)
 
+it("sends long strings in blocks, which the receiver's collector frees, read or not", function()
+  local function echo(...) return ... end
+  for size = 4094, 4098 do
+    local long = ("\0abc"):rep(2000):sub(1, size)
+    assert(thread.run(echo, long) == long and thread.run(echo, {[long] = {long, long}})[long][2] == long)
+    assert(thread.run(function() return #long + #long:upper() end) == 2 * size)
+  end
+  local big = ("x"):rep(1 << 20)
+  assert(thread.run(function(...)
+    for _ = 1, 100 do collectgarbage "step" end
+    local kept = select(2, ...) .. "!"
+    collectgarbage()
+    return #kept
+  end, big, big) == #big + 1)
+  refused("no luck", pcall(thread.run, function() error("no luck" .. big) end))
+  refused("cannot copy", pcall(thread.run, echo, big, io.stdout))
+  local never = thread.channel(1)
+  never:send(big)
+  never = nil
+  collectgarbage()
+end)
+
 it("runs finalizers before the call ends", function()
   local written = os.tmpname()
   thread.run(function(name)
