@@ -115,6 +115,7 @@ void Fiber::recycle(bool reusable) {
   cuts_ = 0;
   label_ = "task";
   ending_ = must_run_ = false;
+  deferred_depth_ = 0;
   doom_ = struck_ = nullptr;
   time_limit_ = kNever;
   if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();

@@ -233,6 +233,8 @@ class Fiber final : public ListNode, private Runnable {
   bool anchored_ = false;
   bool has_locals_ = false;
   bool has_deferred_ = false;
+  static constexpr unsigned kDeferredDepthMax = 200;
+  unsigned deferred_depth_ = 0;  // of the deferred call that it is, in deferred calls that defer
   bool ending_ = false;
   bool must_run_ = false;  // cancelled before it began, it begins all the same
   int start_arguments_ = 0;

@@ -66,7 +66,9 @@ void Fiber::take_locals(lua_State* L, Fiber& parent, bool copy) {
   has_locals_ = true;
 }
 
+/// Each level ends in the one below: of those without an end the process would run out of stack.
 void Fiber::defer(lua_State* L) {
+  if (deferred_depth_ >= kDeferredDepthMax) luaL_error(L, "deferred calls nested too deeply");
   const int count = lua_gettop(L);
   lua_createtable(L, count, 1);
   lua_insert(L, 1);
@@ -162,6 +164,7 @@ Fiber* Deferred::make_fiber() {
     }
     made->task_number_ = fiber_.task_number_;
     made->label_ = "deferred";
+    made->deferred_depth_ = fiber_.deferred_depth_ + 1;
     made->site_ = fiber_.site_;
     if (made->site_ != nullptr) ++made->site_->references;
     made->share_limits(fiber_);

@@ -185,6 +185,15 @@ do
   local count = 0
   evlua.spawn(function() for _ = 1, 20000 do evlua.defer(function() count = count + 1 end) end end):join()
   assert(count == 20000)
+  -- One that defers itself has an end: each is a level in the one before.
+  local depth, refusal = 0, nil
+  local function again()
+    depth = depth + 1
+    local ok, message = pcall(evlua.defer, again)
+    if not ok then refusal = message end
+  end
+  evlua.spawn(again):join()
+  assert(depth == 201 and refusal:find("deferred calls nested too deeply", 1, true), refusal)
   task = evlua.spawn(function() evlua.defer(note, "never") end)
   order = {}
   task:cancel()
