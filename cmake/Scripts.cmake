@@ -63,7 +63,7 @@ endif()
 # Scripts whose tasks share nothing that two instructions change, once more with slices that end anywhere: builds with
 # checks know EVLUA_CUT_SLICES.
 if(TARGET evlua AND EVLUA_SANITIZE)
-  foreach(name callbacks coroutine cuts file_random fs io random stream_random sync_random thread_module
+  foreach(name callbacks coroutine cuts file_random io random stream_random sync_random thread_module
       thread_random)
     foreach(seed 1 2)
       evlua_add_test(script/${name}/cut/${seed} script
@@ -72,10 +72,12 @@ if(TARGET evlua AND EVLUA_SANITIZE)
         COMMAND ${CMAKE_SOURCE_DIR}/tests/support/run_script ${CMAKE_SOURCE_DIR}/tests/lua/scripts/${name}.lua)
     endforeach()
   endforeach()
-  foreach(seed 1 2)
-    evlua_add_test(case/json_test/cut/${seed} case
-      ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_CUT_SLICES=${seed}
-      COMMAND evlua test --workers 2 --timeout 120 ${CMAKE_SOURCE_DIR}/tests/lua/cases/json_test.lua)
+  foreach(name fs_test json_test)
+    foreach(seed 1 2)
+      evlua_add_test(case/${name}/cut/${seed} case
+        ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_CUT_SLICES=${seed}
+        COMMAND evlua test --workers 2 --timeout 120 ${CMAKE_SOURCE_DIR}/tests/lua/cases/${name}.lua)
+    endforeach()
   endforeach()
 endif()
 
