@@ -33,7 +33,7 @@
 #include "ltablib.c"
 #include "lutf8lib.c"
 
-#include "order.h"
+#include "order.inc"
 
 /* finalizers.c: all that lgc.c calls protected are finalizers. */
 LUAI_FUNC int evlua_run_finalizer(lua_State *L, Pfunc call, void *argument, ptrdiff_t old_top, ptrdiff_t handler);
