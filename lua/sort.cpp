@@ -19,8 +19,8 @@
 
 namespace evlua::lua {
 
-// cmake/lua/order.inc: whether the value at `first` is less than that at `second`. `again` goes on if it has to wait for
-// what tells that, with the answer on top.
+// cmake/lua/order.inc: whether the value at `first` is less than that at `second`. `again` goes on if it has to wait
+// for what tells that, with the answer on top.
 using IsLess = int(lua_State* L, int first, int second, lua_KFunction again);
 extern "C" IsLess evlua_is_less;
 extern "C" IsLess evlua_is_less_by_function;
