@@ -100,7 +100,7 @@ int push_failure(lua_State* L, const Error& error, const char* subject) {
 void raise_limit(lua_State* L, Fiber& fiber, const char* message) {
   fiber.strike(message);
   Slice::interrupt(L);
-  raise_past_handler(L, message);
+  raise_past_catchers(L, message);
 }
 
 int push_wait_failure(lua_State* L, Error error, const char* subject) {

@@ -16,7 +16,6 @@ namespace evlua::lua {
 extern "C" int evlua_hook_left(const lua_State* L);
 extern "C" void evlua_set_hook_left(lua_State* L, int left);
 extern "C" void evlua_hook_has_yielded(lua_State* L, int left);
-extern "C" void evlua_skip_message_handler(lua_State* L);
 
 class SetHooks {
  public:

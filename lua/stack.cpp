@@ -5,8 +5,14 @@
 
 #include "core/check.h"
 #include "lua/brief.h"
-#include "lua/set_hooks.h"
+#include "lua/modules.h"
 #include "lua/type_label.h"
+
+// Compiled with Lua (cmake/lua/hooks.c, catchers.inc).
+extern "C" {
+void evlua_skip_message_handler(lua_State* L);
+void evlua_skip_catchers(lua_State* L, const char* own);
+}
 
 namespace evlua::lua {
 
@@ -122,6 +128,12 @@ int pcall_briefly(lua_State* L, int arguments, int results) {
 
 void raise_past_handler(lua_State* L, const char* message) {
   evlua_skip_message_handler(L);
+  luaL_error(L, "%s", message);
+  EVLUA_UNREACHABLE();
+}
+
+void raise_past_catchers(lua_State* L, const char* message) {
+  evlua_skip_catchers(L, kOwnChunk.data());
   luaL_error(L, "%s", message);
   EVLUA_UNREACHABLE();
 }

@@ -52,9 +52,10 @@ Instant check_timeout(lua_State* L, int index);
 /// lua_pcall for what must not run for long because no task runs it: metamethods of an error that is being reported.
 /// Fails after a tenth of a second.
 int pcall_briefly(lua_State* L, int arguments, int results);
-/// For hooks. The error goes to the nearest pcall at once: while the hook of a state runs there are no others in it,
-/// and a message handler that xpcall was given could compute for ever.
+/// For the end of what has computed for too long. The error goes past message handlers, which could compute for ever;
+/// to the nearest pcall, or to that which cleans up for the runtime.
 [[noreturn]] void raise_past_handler(lua_State* L, const char* message);
+[[noreturn]] void raise_past_catchers(lua_State* L, const char* message);
 
 /// Registers `functions` as the methods of the userdata type `name`, with `__index`, `__name` and `__metatable` set.
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods);

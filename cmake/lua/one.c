@@ -33,6 +33,7 @@
 #include "ltablib.c"
 #include "lutf8lib.c"
 
+#include "catchers.inc"
 #include "order.inc"
 
 /* finalizers.c: all that lgc.c calls protected are finalizers. */

@@ -13,7 +13,6 @@
 
 namespace {
 
-using evlua::tls::OcspStatus;
 using evlua::tls::read_ocsp;
 
 constexpr std::int64_t kDay = 86400;
