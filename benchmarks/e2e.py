@@ -81,6 +81,20 @@ LUA_CASES = {
     "strings": "local n = 0 for i = 1, 400000 do local s = ('%d:%s'):format(i, 'x') n = n + #s:upper() end",
     "generator": "local g = coroutine.wrap(function() for i = 1, 4000000 do coroutine.yield(i) end end) "
                  "local s = 0 for i = 1, 4000000 do s = s + g() end",
+    # What is our own so that it can wait, where nothing waits.
+    "sort": "for r = 1, 300 do local t = {} for i = 1, 3000 do t[i] = i * 7919 % 100003 end table.sort(t) end",
+    "sort by a function": "local function less(a, b) return a < b end for r = 1, 200 do local t = {} "
+                          "for i = 1, 3000 do t[i] = i * 7919 % 100003 end table.sort(t, less) end",
+    "string.match": "local n = 0 for i = 1, 400000 do "
+                    "n = n + #('key' .. i .. ' = value'):match('^(%w+)%s*=%s*(.-)$') end",
+    "gsub by a function": "local text = ('some words, '):rep(100) for i = 1, 2000 do "
+                          "text:gsub('%w+', function(word) return word end) end",
+    "tostring": "local t = setmetatable({}, {__tostring = function() return 'x' end}) "
+                "for i = 1, 4000000 do tostring(t) end",
+    "insert and remove": "local t = {} for r = 1, 20 do for i = 1, 200000 do table.insert(t, i) end "
+                         "for i = 1, 200000 do table.remove(t) end end",
+    "pairs": "local t = {} for i = 1, 100 do t[i] = i end "
+             "for r = 1, 200000 do for _ in pairs(t) do end end",
 }
 
 
