@@ -95,6 +95,7 @@ Result<void> LogFile::reopen() noexcept {
   const int error = ::dup3(fresh, fd_, O_CLOEXEC) < 0 ? errno : 0;
   ::close(fresh);
   if (error != 0) return fail(error, OpCode::open);
+  atomic_bytes_ = is_pipe(fd_) ? PIPE_BUF : SIZE_MAX;
   return {};
 }
 

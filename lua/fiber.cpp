@@ -242,6 +242,7 @@ void Fiber::yields_in_hook(const lua_Debug* where, int hook_left) noexcept {
 /// until the coroutine is resumed. Meanwhile a traceback would take whatever lies there for a function, and crash.
 void Fiber::mend_frame() noexcept {
   std::exchange(hooked_frame_, nullptr)->function = hooked_function_;
+  vm_.set_hooks().give_back(innermost(), 0);
   evlua_hook_has_yielded(innermost(), hook_left_);
 }
 

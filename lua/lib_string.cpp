@@ -122,14 +122,18 @@ int match(lua_State* L) { return find_or_match(L, false); }
 int continue_next(lua_State* L, int status, lua_KContext context);
 
 int finish_next(lua_State* L, PatternMatcher& matcher, PatternMatcher::Result result, bool kept) {
-  result = finish_search(L, matcher, result, kept, 0, continue_next);
+  result = finish_search(L, matcher, result, kept, lua_tointeger(L, lua_upvalueindex(3)), continue_next);
   if (result == PatternMatcher::Result::none) return 0;
   lua_pushinteger(L, matcher.stop() - matcher.begin());
   lua_replace(L, lua_upvalueindex(3));
   return push_match(L, matcher);
 }
 
-int continue_next(lua_State* L, int, lua_KContext) {
+int next_match(lua_State* L);
+
+int continue_next(lua_State* L, int, lua_KContext last) {
+  // Others have called it meanwhile: what they have had is not found once more.
+  if (lua_tointeger(L, lua_upvalueindex(3)) != last) return next_match(L);
   return finish_next(L, kept_matcher(L), PatternMatcher::Result::paused, true);
 }
 

@@ -55,7 +55,10 @@ bool in_class(unsigned char c, unsigned char letter) noexcept { return classes.h
 
 void PatternMatcher::find_first() noexcept {
   const char* p = pattern_;
-  while (p != pattern_end_ && *p == '(') p += p + 1 != pattern_end_ && p[1] == ')' ? 2 : 1;
+  for (int opened = 0; p != pattern_end_ && *p == '('; ++opened) {
+    if (opened == kCapturesMax) return;  // an error, which is found by matching
+    p += p + 1 != pattern_end_ && p[1] == ')' ? 2 : 1;
+  }
   if (p == pattern_end_ || *p == ')' || *p == '$' || *p == '[') return;
   if (*p == kEscape && (p + 1 == pattern_end_ || p[1] == 'b' || p[1] == 'f' || std::isdigit(byte(p + 1)) != 0)) return;
   const char* after = p + (*p == kEscape ? 2 : 1);
@@ -128,6 +131,31 @@ bool PatternMatcher::in_set(unsigned char c, const char* p, const char* closing)
   return !in;
 }
 
+/// Of a set that is too long to be looked through for each byte.
+PatternMatcher::Members PatternMatcher::members_of(const char* p, const char* closing) noexcept {
+  Members members{};
+  const bool complement = p[1] == '^';
+  if (complement) ++p;
+  const auto add = [&members](unsigned char from, unsigned char to) {
+    for (unsigned c = from; c <= to; ++c) members[c] = true;
+  };
+  while (++p < closing) {
+    if (*p == kEscape) {
+      ++p;
+      for (unsigned c = 0; c < members.size(); ++c) members[c] |= in_class(static_cast<unsigned char>(c), byte(p));
+    } else if (p[1] == '-' && p + 2 < closing) {
+      add(byte(p), byte(p + 2));
+      p += 2;
+    } else {
+      add(byte(p), byte(p));
+    }
+  }
+  if (complement) {
+    for (bool& member : members) member = !member;
+  }
+  return members;
+}
+
 /// How many bytes from `s` on match the single item at `p`.
 std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* after) const noexcept {
   const char* at = s;
@@ -137,7 +165,12 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
       while (at != end_ && in_class(byte(at), byte(p + 1))) ++at;
       break;
     case '[':
-      while (at != end_ && in_set(byte(at), p, after - 1)) ++at;
+      if (after - p > kLongSet) {
+        const Members members = members_of(p, after - 1);
+        while (at != end_ && members[byte(at)]) ++at;
+      } else {
+        while (at != end_ && in_set(byte(at), p, after - 1)) ++at;
+      }
       break;
     default:
       while (at != end_ && *at == *p) ++at;
@@ -212,8 +245,9 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
   if (index < 0 || index >= captures_ || is_open(capture(index))) return fail("invalid capture index %%%d", index + 1);
   const Capture& before = capture(index);
   const auto size = static_cast<std::size_t>(before.size);
-  if (static_cast<std::size_t>(end_ - at.s) < size || std::memcmp(before.start, at.s, size) != 0) return false;
+  if (static_cast<std::size_t>(end_ - at.s) < size) return false;
   steps_ += size;
+  if (std::memcmp(before.start, at.s, size) != 0) return false;
   at = {at.s + size, at.p + 2};
   return true;
 }
@@ -238,6 +272,7 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
   }
   const char* after = single_end(p);
   if (after == nullptr) return false;
+  steps_ += static_cast<std::size_t>(after - p);
   const char suffix = after == pattern_end_ ? '\0' : *after;
   if (!matches_single(at.s, p, after)) {
     at.p = after + 1;

@@ -56,7 +56,9 @@ class PatternMatcher {
  private:
   static constexpr std::ptrdiff_t kOpen = -1;
   static constexpr int kDepthMax = 200;  // as stock Lua's MAXCCALLS
-  static constexpr std::size_t kStepsPerTurn = 1u << 16;
+  static constexpr std::size_t kStepsPerTurn = 1u << 17;
+  static constexpr std::ptrdiff_t kLongSet = 64;
+  using Members = std::array<bool, 256>;
 
   /// Where in the subject and in the pattern.
   struct Place {
@@ -90,6 +92,7 @@ class PatternMatcher {
   const char* single_end(const char* p) noexcept;
   bool matches_single(const char* s, const char* p, const char* single_end) const noexcept;
   bool in_set(unsigned char c, const char* p, const char* closing) const noexcept;
+  static Members members_of(const char* p, const char* closing) noexcept;
   std::ptrdiff_t run_of(const char* s, const char* p, const char* after) const noexcept;
   void find_first() noexcept;
   bool most(Place& at, const char* after) noexcept;

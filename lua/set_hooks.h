@@ -26,12 +26,21 @@ class SetHooks {
   /// coroutines inside each other, all with hooks, are nobody's debugger.
   void replace(lua_State* L, lua_Hook ours, int count) noexcept {
     const Busy busy(busy_);
-    if (lua_gethook(L) != nullptr) {
-      if (Kept* place = find(nullptr)) {
-        *place = {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L), evlua_hook_left(L)};
-      }
-    }
+    keep(L);
     lua_sethook(L, ours, LUA_MASKCOUNT, count);
+  }
+
+  /// L has no hook until what it had is given back; that is kept already if `ours` is in its place.
+  void take_away(lua_State* L, lua_Hook ours) noexcept {
+    const Busy busy(busy_);
+    if (lua_gethook(L) != ours) keep(L);
+    lua_sethook(L, nullptr, 0, 0);
+  }
+
+  /// Calls the hook that ours is in the place of.
+  void call(lua_State* L, lua_Debug* where) {
+    const Kept* kept = find(L);
+    if (kept != nullptr) kept->function(L, where);
   }
 
   /// Sets the hook that L had, or none, as if `passed` instructions had been seen by it.
@@ -80,6 +89,13 @@ class SetHooks {
     }
     std::atomic<bool>& busy;
   };
+
+  void keep(lua_State* L) noexcept {
+    if (lua_gethook(L) == nullptr) return;
+    if (Kept* place = find(nullptr)) {
+      *place = {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L), evlua_hook_left(L)};
+    }
+  }
 
   Kept* find(const lua_State* L) noexcept {
     for (Kept& kept : kept_) {

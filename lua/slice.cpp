@@ -143,6 +143,8 @@ void begin_next_turn(Fiber& fiber) noexcept {
 
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
+  // The signal came when Lua was about to call the hook that was there, which is not where a slice can end.
+  if (where->event != LUA_HOOKCOUNT) return vm.set_hooks().call(L, where);
   vm.set_hooks().give_back(L, lua_gethookcount(L));
   SliceClock& clock = Slice::clock();
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
@@ -166,6 +168,8 @@ void on_hook(lua_State* L, lua_Debug* where) {
   begin_next_turn(fiber);
   fiber.yields_in_hook(where, vm.set_hooks().left(L, on_hook));  // the monitor may just have asked once more
   lua_yield(L, 0);
+  // As it came, Lua may still want to call the hook that was there, for a line: its function must not run now.
+  vm.set_hooks().take_away(L, on_hook);
 }
 
 /// On the thread that runs the slice. lua_sethook may be called from signal handlers of the same thread, as lua.c does.
@@ -173,7 +177,8 @@ void on_signal_to_yield(int) {
   Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
   just_asked = true;
-  if (L != nullptr && lua_gethook(L) != on_hook && !vm->set_hooks().busy()) take_hook(L, 1);
+  const bool can_be_asked = L != nullptr && lua_status(L) != LUA_YIELD && lua_gethook(L) != on_hook;
+  if (can_be_asked && !vm->set_hooks().busy()) take_hook(L, 1);
 }
 
 }  // namespace

@@ -237,15 +237,6 @@ int run(lua_State* L, Sort& call) {
   return 0;
 }
 
-/// Whether what stock Lua does is all there is to do: nothing is called, and it does not take long.
-bool is_plain(lua_State* L, lua_Integer size) {
-  constexpr lua_Integer kLong = 20000;
-  if (size > kLong || !lua_isnoneornil(L, 2)) return false;
-  const int type = lua_geti(L, 1, 1);
-  lua_pop(L, 1);
-  return type == LUA_TNUMBER || type == LUA_TSTRING;
-}
-
 /// sort(list[, comp]). Upvalue: a spare state.
 int sort(lua_State* L) {
   if (lua_type(L, 1) != LUA_TTABLE || access_calls(L, 1, kReads | kWrites | kLength)) return stock_sort(L);
@@ -253,7 +244,6 @@ int sort(lua_State* L) {
   if (size < 2) return 0;
   luaL_argcheck(L, size < INT_MAX, 1, "array too big");
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (is_plain(L, size)) return stock_sort(L);
   lua_settop(L, 2);
   luaL_checkstack(L, 10, nullptr);
   auto& call = *new (push_spare<Sort>(L)) Sort(static_cast<unsigned>(size));

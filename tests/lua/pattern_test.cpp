@@ -143,6 +143,18 @@ TEST_CASE("a search that takes long pauses, goes on after it has been moved, and
   CHECK(moved->capture(1).size == 23);
 }
 
+TEST_CASE("too many captures are an error wherever the pattern could match") {
+  for (const char* item : {"(", "()"}) {
+    std::string pattern;
+    for (int i = 0; i < 33; ++i) pattern += item;
+    pattern += "x";
+    PatternMatcher matcher("abc", pattern);
+    CHECK(matcher.search(matcher.begin(), false) == PatternMatcher::Result::none);
+    REQUIRE(matcher.error() != nullptr);
+    CHECK(std::string(matcher.error()) == "too many captures");
+  }
+}
+
 TEST_CASE("patterns nested too deeply are refused, others of the same length are not") {
   std::string deep;
   for (int i = 0; i < 250; ++i) deep += "a?";

@@ -94,6 +94,10 @@ local numbers = {}
 for i = 1, 30 do numbers[i] = setmetatable({value = i * 7 % 31}, Number) end
 table.sort(numbers)
 for i = 1, 30 do assert(numbers[i].value == i) end
+local mixed = {2, setmetatable({value = 3}, Number), setmetatable({value = 1}, Number)}
+Number.__lt = function(a, b) return wait((tonumber(a) or a.value) < (tonumber(b) or b.value)) end
+table.sort(mixed)
+assert(mixed[1].value == 1 and mixed[2] == 2 and mixed[3].value == 3)
 local sorts = {}
 for i = 1, 20 do
   sorts[i] = function()

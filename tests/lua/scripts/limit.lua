@@ -100,6 +100,7 @@ end
 -- Patterns that backtrack for ever, everywhere a pattern is matched.
 exceeds(function() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40) .. "b") end)
 exceeds(function() return ("x"):rep(50000):match("(.-)(.-)(.-)y") end)
+exceeds(function() return ("y"):rep(60000):find("[" .. ("x"):rep(60000) .. "]*z") end)
 exceeds(function() return ("x"):rep(50000):gsub(".-.-.-y", "") end)
 exceeds(function() for _ in ("x"):rep(50000):gmatch(".*.*.*y") do end end)
 exceeds(function() while true do pcall(string.find, ("x"):rep(50000), ".-.-.-y") end end)

@@ -110,6 +110,11 @@ interrupted("string.find", 3, function()
   assert(from == 1 and to == 252 and #all == 251)
   assert(not long:find(".-.-.b"))
 end)
+interrupted("long sets", 3, function()
+  local set = "[^" .. ("xyz"):rep(2000) .. "%d]*"
+  local text = ("y"):rep(3000)
+  assert(not text:find(set .. "%d") and (text .. "ab1"):match(set .. "1") == "ab1")
+end)
 interrupted("string.match", 3, function() assert(not coroutine.wrap(string.match)(long, "(.-)(.-)b")) end)
 interrupted("string.gmatch", 3, function()
   local found = {}
@@ -117,6 +122,16 @@ interrupted("string.gmatch", 3, function()
   for _ in long:gmatch(".-.-b") do assert(false) end
   assert(#found == 2 and found[1] == 251 and found[2] == 251)
 end)
+do  -- Several tasks take from one iterator: everything once.
+  local text = {}
+  for i = 1, 60 do text[i] = ("a"):rep(120) .. "," .. i .. ";" end
+  local next_number, found = table.concat(text):gmatch("(a-a-),(%d+);"), {}
+  local function take() for _, number in next_number do found[#found + 1] = tonumber(number) end end
+  evlua.all{take, take, take}
+  table.sort(found)
+  for i = 1, #found do assert(found[i] == i, found[i]) end
+  assert(#found == 60)
+end
 interrupted("string.gsub", 3, function()
   local tail = ("x"):rep(20000)
   local text, count = (tail .. "=1 " .. long .. tail):gsub("x=(%d)", "<%1>"):gsub("a-a-b", "")
@@ -162,6 +177,23 @@ for _, every in ipairs{1000000, 10000000} do
   for _ = 1, 40000000 do end
   debug.sethook()
   assert(math.abs(calls - 40000000 // every) <= 1, calls)
+end
+
+-- The signal may come just when Lua is about to call a hook, for a line, a call or a return, and for a count as well.
+for _, mask in ipairs{"l", "c", "lcr"} do
+  for _, count in ipairs{1, 7, 10} do
+    local seen = 0
+    local function note() seen = seen + 1 end
+    local stop = ticks + 40
+    assert(coroutine.resume(coroutine.create(function()
+      debug.sethook(note, mask, count)
+      local n = 0
+      while ticks < stop do for i = 1, 100 do n = n + math.max(i, 1) end end
+      assert(debug.gethook() == note)
+      debug.sethook()
+    end)))
+    assert(seen > 100)
+  end
 end
 
 -- Coroutines that have died while their hooks were away leave room for others.
