@@ -24,6 +24,7 @@ namespace evlua::lua {
 using IsLess = int(lua_State* L, int first, int second, lua_KFunction again);
 extern "C" IsLess evlua_is_less;
 extern "C" IsLess evlua_is_less_by_function;
+extern "C" int evlua_is_plain_list(lua_State* L, int size);
 
 namespace {
 
@@ -31,6 +32,7 @@ lua_CFunction stock_sort = nullptr;
 
 int continue_compared(lua_State* L, int status, lua_KContext context);
 
+constexpr lua_Integer kShort = 20000;   // what sorts in a few milliseconds
 constexpr unsigned kRandomAbove = 100;  // ranges so long may have a random pivot
 
 /// A call. Between two comparisons the stack has, above it, the elements that are being looked at, the pivot first.
@@ -244,6 +246,9 @@ int sort(lua_State* L) {
   if (size < 2) return 0;
   luaL_argcheck(L, size < INT_MAX, 1, "array too big");
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (size <= kShort && lua_isnoneornil(L, 2) && evlua_is_plain_list(L, static_cast<int>(size)) != 0) {
+    return stock_sort(L);
+  }
   lua_settop(L, 2);
   luaL_checkstack(L, 10, nullptr);
   auto& call = *new (push_spare<Sort>(L)) Sort(static_cast<unsigned>(size));
