@@ -19,10 +19,11 @@ int set_hook(lua_State* L) {
   return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
-/// With the hook that is its own.
-lua_State* without_slice(lua_State* L) noexcept {
-  if (Slice::is_hook(lua_gethook(L))) Vm::of(L).set_hooks().give_back(L, 0);
-  return L;
+/// Sets the hook in the place of the one that is the program's. A signal may come at any time, and set that of slices.
+SetHooks::Hook exchange_hook(lua_State* L, lua_Hook hook, int count) noexcept {
+  Vm* vm = Vm::find(L);
+  if (vm == nullptr) return SetHooks().exchange(L, Slice::is_hook, hook, count);
+  return vm->set_hooks().exchange(L, Slice::is_hook, hook, count);
 }
 
 }  // namespace
@@ -32,20 +33,13 @@ thread_local constinit Instant Brief::ends_ = kNever;
 Brief::Limit::Limit(Duration time) noexcept : outer_ends_(ends_) { ends_ = std::min(ends_, thread_cpu_time() + time); }
 
 Brief::Scope::Scope(lua_State* L, Duration time) noexcept
-    : limit_(time),
-      state_(without_slice(L)),
-      hook_(lua_gethook(L)),
-      mask_(lua_gethookmask(L)),
-      count_(lua_gethookcount(L)),
-      left_(evlua_hook_left(L)) {
-  lua_sethook(L, on_hook, LUA_MASKCOUNT, kInstructionsToLook);
-}
+    : limit_(time), state_(L), hook_(exchange_hook(L, on_hook, kInstructionsToLook)) {}
 
 Brief::Scope::~Scope() {
   if (Vm* vm = Vm::find(state_)) {
-    vm->set_hooks().set(state_, hook_, mask_, count_, left_);
+    vm->set_hooks().set(state_, hook_.function, hook_.mask, hook_.count, hook_.left);
   } else {
-    lua_sethook(state_, hook_, mask_, count_);
+    lua_sethook(state_, hook_.function, hook_.mask, hook_.count);
   }
 }
 

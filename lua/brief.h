@@ -6,6 +6,7 @@
 #include <lua.hpp>
 
 #include "core/time.h"
+#include "lua/set_hooks.h"
 
 namespace evlua::lua {
 
@@ -33,10 +34,7 @@ class Brief {
    private:
     const Limit limit_;
     lua_State* const state_;
-    const lua_Hook hook_;
-    const int mask_;
-    const int count_;
-    const int left_;
+    const SetHooks::Hook hook_;
   };
 
   static bool runs() noexcept { return ends_ != kNever; }

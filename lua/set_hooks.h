@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <utility>
 
 namespace evlua::lua {
 
@@ -19,6 +20,14 @@ extern "C" void evlua_hook_has_yielded(lua_State* L, int left);
 
 class SetHooks {
  public:
+  struct Hook {
+    lua_State* state = nullptr;
+    lua_Hook function = nullptr;
+    int mask = 0;
+    int count = 0;
+    int left = 0;
+  };
+
   /// A signal handler must not change hooks now.
   bool busy() const noexcept { return busy_.load(std::memory_order_relaxed); }
 
@@ -37,17 +46,29 @@ class SetHooks {
     lua_sethook(L, nullptr, 0, 0);
   }
 
+  /// Sets another hook, and returns the one that L had: that of the program, where one that `is_ours` is in its place.
+  Hook exchange(lua_State* L, bool (*is_ours)(lua_Hook), lua_Hook other, int count) noexcept {
+    const Busy busy(busy_);
+    Hook had = hook_of(L);
+    if (is_ours(had.function)) {
+      had = Hook{};
+      if (Hook* place = find(L)) had = std::exchange(*place, Hook{});
+    }
+    lua_sethook(L, other, LUA_MASKCOUNT, count);
+    return had;
+  }
+
   /// Calls the hook that ours is in the place of.
   void call(lua_State* L, lua_Debug* where) {
-    const Kept* kept = find(L);
+    const Hook* kept = find(L);
     if (kept != nullptr) kept->function(L, where);
   }
 
   /// Sets the hook that L had, or none, as if `passed` instructions had been seen by it.
   void give_back(lua_State* L, int passed) noexcept {
     const Busy busy(busy_);
-    Kept hook;
-    if (Kept* place = find(L)) {
+    Hook hook;
+    if (Hook* place = find(L)) {
       hook = *place;
       place->state = nullptr;
     }
@@ -58,7 +79,7 @@ class SetHooks {
   /// Sets that hook in L and forgets what `ours` is in the place of.
   void set(lua_State* L, lua_Hook function, int mask, int count, int left) noexcept {
     const Busy busy(busy_);
-    if (Kept* place = find(L)) place->state = nullptr;
+    if (Hook* place = find(L)) place->state = nullptr;
     lua_sethook(L, function, mask, count);
     if ((mask & LUA_MASKCOUNT) != 0) evlua_set_hook_left(L, left);
   }
@@ -66,18 +87,11 @@ class SetHooks {
   /// Instructions until the hook is called that L has, or had before `ours` took its place.
   int left(lua_State* L, lua_Hook ours) noexcept {
     const Busy busy(busy_);
-    const Kept* kept = lua_gethook(L) == ours ? find(L) : nullptr;
+    const Hook* kept = lua_gethook(L) == ours ? find(L) : nullptr;
     return kept != nullptr ? kept->left : evlua_hook_left(L);
   }
 
  private:
-  struct Kept {
-    lua_State* state = nullptr;
-    lua_Hook function = nullptr;
-    int mask = 0;
-    int count = 0;
-    int left = 0;
-  };
   struct Busy {
     explicit Busy(std::atomic<bool>& flag) : busy(flag) {
       busy.store(true, std::memory_order_relaxed);
@@ -92,20 +106,22 @@ class SetHooks {
 
   void keep(lua_State* L) noexcept {
     if (lua_gethook(L) == nullptr) return;
-    if (Kept* place = find(nullptr)) {
-      *place = {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L), evlua_hook_left(L)};
-    }
+    if (Hook* place = find(nullptr)) *place = hook_of(L);
   }
 
-  Kept* find(const lua_State* L) noexcept {
-    for (Kept& kept : kept_) {
+  static Hook hook_of(lua_State* L) noexcept {
+    return {L, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L), evlua_hook_left(L)};
+  }
+
+  Hook* find(const lua_State* L) noexcept {
+    for (Hook& kept : kept_) {
       if (kept.state == L) return &kept;
     }
     return nullptr;
   }
 
   std::atomic<bool> busy_{false};
-  std::array<Kept, 8> kept_;
+  std::array<Hook, 8> kept_;
 };
 
 }  // namespace evlua::lua
