@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -39,7 +40,7 @@ class LogFile {
   /// As writev(2); EAGAIN when a reader would have to be waited for. [any thread]
   ssize_t write(const iovec* parts, int count) noexcept;
   /// How much is written as a whole, without anything of others who write to the same: to a pipe no more than that.
-  std::size_t atomic_bytes() const noexcept { return atomic_bytes_; }
+  std::size_t atomic_bytes() const noexcept { return atomic_bytes_.load(std::memory_order_relaxed); }
   /// Until a reader has made room, or the time is over: false. [any thread]
   bool wait_for_room(Duration limit) noexcept;
 
@@ -56,7 +57,7 @@ class LogFile {
   int fd_ = -1;
   bool owned_ = false;
   Kind kind_ = Kind::plain;
-  std::size_t atomic_bytes_ = SIZE_MAX;
+  std::atomic<std::size_t> atomic_bytes_ = SIZE_MAX;  // a file may become a pipe when it is opened again
 };
 
 }  // namespace evlua
