@@ -1,7 +1,8 @@
 #include "net/http/dates.h"
 
+#include <algorithm>
 #include <array>
-#include <cstdio>
+#include <chrono>
 #include <ctime>
 
 #include "net/http/syntax.h"
@@ -13,6 +14,14 @@ namespace {
 constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
 constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+constexpr std::int64_t kFirst = -62167219200;  // of the year 0, and the last of the year 9999: there are four digits
+constexpr std::int64_t kLast = 253402300799;
+
+void two_digits(char* to, unsigned value) noexcept {
+  to[0] = static_cast<char>('0' + value / 10);
+  to[1] = static_cast<char>('0' + value % 10);
+}
 
 /// Takes what it expects from the front of a text; once something else was there, nothing succeeds.
 class Reader {
@@ -65,15 +74,22 @@ class Reader {
 }  // namespace
 
 std::string format_date(std::int64_t seconds) {
-  const std::time_t time = seconds;
-  std::tm parts{};
-  if (::gmtime_r(&time, &parts) == nullptr) return {};
-  std::array<char, 64> text{};
-  const int size = std::snprintf(text.data(), text.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT",
-                                 kDays[static_cast<std::size_t>(parts.tm_wday)].data(), parts.tm_mday,
-                                 kMonths[static_cast<std::size_t>(parts.tm_mon)].data(), parts.tm_year + 1900,
-                                 parts.tm_hour, parts.tm_min, parts.tm_sec);
-  return {text.data(), static_cast<std::size_t>(size)};
+  namespace chrono = std::chrono;
+  const chrono::sys_seconds time{chrono::seconds(std::clamp(seconds, kFirst, kLast))};
+  const auto day = chrono::floor<chrono::days>(time);
+  const chrono::year_month_day date(day);
+  const chrono::hh_mm_ss clock(time - day);
+  const int year = static_cast<int>(date.year());
+  std::string text = "DDD, dd MMM yyyy hh:mm:ss GMT";
+  kDays[chrono::weekday(day).c_encoding()].copy(&text[0], 3);
+  two_digits(&text[5], static_cast<unsigned>(date.day()));
+  kMonths[static_cast<unsigned>(date.month()) - 1].copy(&text[8], 3);
+  two_digits(&text[12], static_cast<unsigned>(year / 100));
+  two_digits(&text[14], static_cast<unsigned>(year % 100));
+  two_digits(&text[17], static_cast<unsigned>(clock.hours().count()));
+  two_digits(&text[20], static_cast<unsigned>(clock.minutes().count()));
+  two_digits(&text[23], static_cast<unsigned>(clock.seconds().count()));
+  return text;
 }
 
 std::optional<std::int64_t> parse_date(std::string_view text) noexcept {

@@ -8,7 +8,7 @@
 
 namespace evlua::http {
 
-/// "Sun, 06 Nov 1994 08:49:37 GMT"; seconds since 1970.
+/// "Sun, 06 Nov 1994 08:49:37 GMT"; seconds since 1970. Of the years 0 to 9999 the nearest time.
 std::string format_date(std::int64_t seconds);
 
 /// Any of the three forms that a recipient must take.

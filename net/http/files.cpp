@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -29,12 +29,17 @@ constexpr std::uint64_t kEncodedMost = 16 * 1024 * 1024;  // a request of a few 
 
 /// Changes with every change of the file, as far as the file system can tell.
 std::string etag_of(const OpenFile& file, std::string_view coding) {
-  std::array<char, 80> text{};
-  const int size = std::snprintf(text.data(), text.size(), "%llx-%llx-%x", static_cast<unsigned long long>(file.size),
-                                 static_cast<unsigned long long>(file.modified), file.nanoseconds);
-  std::string etag = '"' + std::string(text.data(), static_cast<std::size_t>(size));
+  std::array<char, 64> text;
+  char* end = text.data();
+  *end++ = '"';
+  for (const std::uint64_t number :
+       {file.size, static_cast<std::uint64_t>(file.modified), static_cast<std::uint64_t>(file.nanoseconds)}) {
+    end = std::to_chars(end, text.data() + text.size(), number, 16).ptr;
+    *end++ = '-';
+  }
+  std::string etag(text.data(), end - 1);
   if (!coding.empty()) etag.append("-").append(coding);
-  return etag + '"';
+  return etag += '"';
 }
 
 void set(Exchange& exchange, std::string_view name, std::string_view value) {
@@ -47,7 +52,8 @@ std::string content_range(const ByteRange& range, std::uint64_t size) {
 }
 
 /// multipart/byteranges (RFC 9110, 14.6)
-void divide(Exchange& exchange, FileBody& body, const std::vector<ByteRange>& ranges, std::string_view type) {
+void divide(Exchange& exchange, FileBody& body, const std::vector<ByteRange>& ranges) {
+  const std::string_view type = exchange.response_header("Content-Type").value_or(std::string_view());
   const std::string boundary = "evlua-" + TraceContext::span_text(random_id());
   for (const ByteRange& range : ranges) {
     std::string head = body.parts.empty() ? "--" : "\r\n--";
@@ -84,7 +90,7 @@ bool is_sent_whole(Exchange& exchange, const FileBody& body) {
 }
 
 /// False: the response is an error without a body.
-bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators, std::string_view type) {
+bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validators) {
   const std::uint64_t size = body.file.size;
   const auto field = exchange.method() == "GET" ? exchange.header("range") : std::nullopt;
   Ranges wanted;
@@ -100,7 +106,7 @@ bool choose_parts(Exchange& exchange, FileBody& body, const Validators& validato
   }
   static_cast<void>(exchange.set_status(206));
   if (wanted.ranges.size() > 1) {
-    divide(exchange, body, wanted.ranges, type);
+    divide(exchange, body, wanted.ranges);
   } else {
     set(exchange, "Content-Range", content_range(wanted.ranges[0], size));
     body.parts.push_back({{}, wanted.ranges[0].first, wanted.ranges[0].size});
@@ -213,8 +219,7 @@ std::unique_ptr<FileBody> begin_file(Exchange& exchange, OpenFile file, const Fi
   set(exchange, "ETag", etag);
   set(exchange, "Accept-Ranges", "bytes");
   if (answer_conditions(exchange, validators)) return nullptr;
-  const std::string type(exchange.response_header("Content-Type").value_or(std::string_view()));
-  if (choose_parts(exchange, *body, validators, type)) return body;
+  if (choose_parts(exchange, *body, validators)) return body;
   end_without_body(exchange, 416);
   return nullptr;
 }

@@ -64,15 +64,18 @@ constexpr std::array<Sibling, 3> kSiblings = {{{".br", "br"}, {".zst", "zstd"}, 
 
 struct Chosen {
   OpenFile file;
-  std::string_view coding;
+  std::string_view media_type;
+  bool varies = false;  ///< siblings were looked for
+  std::string_view coding = {};
 };
 
 /// The file, or a sibling that the client would rather have. EAGAIN when that would have to wait.
 Result<Chosen> choose_file(const Exchange& exchange, const StaticFolders::Found& found, bool may_wait) {
   Result<OpenFile> file = open_file(found.fd, found.path.c_str(), may_wait);
   if (!file) return fail(file.error());
-  Chosen chosen{std::move(*file), {}};
-  if (!found.folder->precompressed || !is_compressible(media_type_of(found.path))) return chosen;
+  const std::string_view media_type = media_type_of(found.path);
+  Chosen chosen{std::move(*file), media_type, found.folder->precompressed && is_compressible(media_type)};
+  if (!chosen.varies) return chosen;
   std::string room;
   const std::string_view accepted = exchange.header_list("accept-encoding", room).value_or(std::string_view());
   const int least = std::max(1, identity_weight(accepted));
@@ -85,17 +88,15 @@ Result<Chosen> choose_file(const Exchange& exchange, const StaticFolders::Found&
     Result<OpenFile> better = open_file(found.fd, (found.path + std::string(sibling.suffix)).c_str(), may_wait);
     if (!better && better.error().is(EAGAIN)) return fail(better.error());
     if (!better) continue;
-    return Chosen{std::move(*better), sibling.coding};
+    return Chosen{std::move(*better), media_type, true, sibling.coding};
   }
   return chosen;
 }
 
 /// What begin_file makes of it.
 std::unique_ptr<FileBody> begin(Exchange& exchange, const StaticFolders::Found& found, Chosen chosen) {
-  if (found.folder->precompressed && is_compressible(media_type_of(found.path))) {
-    exchange.vary_by_coding();
-  }
-  const FileOptions options{media_type_of(found.path), chosen.coding, found.folder->cache_control};
+  if (chosen.varies) exchange.vary_by_coding();
+  const FileOptions options{chosen.media_type, chosen.coding, found.folder->cache_control};
   return begin_file(exchange, std::move(chosen.file), options);
 }
 

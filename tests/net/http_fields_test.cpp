@@ -20,6 +20,10 @@ TEST_CASE("dates in their three forms") {
   CHECK(parse_date("Sun Nov  6 08:49:37 1994") == kThen);
   CHECK(parse_date(format_date(0)) == 0);
   CHECK(parse_date(format_date(4102444800)) == 4102444800);
+  CHECK(format_date(951825600) == "Tue, 29 Feb 2000 12:00:00 GMT");
+  CHECK(format_date(-1) == "Wed, 31 Dec 1969 23:59:59 GMT");
+  CHECK(format_date(INT64_MAX) == "Fri, 31 Dec 9999 23:59:59 GMT");
+  CHECK(format_date(INT64_MIN) == "Sat, 01 Jan 0000 00:00:00 GMT");
   for (const std::string_view bad :
        {"", "Sun", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 6 Nov 1994 08:49:37 GMT",
         "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
