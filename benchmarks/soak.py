@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """evluaserver under faults for a long time: no good request may fail, and nothing may be left behind.
 
-Good clients ask at a steady rate, over HTTP and HTTPS, and check every answer. Beside them clients reset, half-close,
-send garbage or part of a request and wait; every 10 s the app is loaded again (SIGHUP), every minute the program is
-exchanged (SIGUSR2). Then the same goes on for a third of that time without exchanges: the last process must not grow,
-neither its memory nor its descriptors nor its tasks. At the end the load ends, and nothing may be left.
+Good clients ask at a steady rate, over HTTP and HTTPS, and check every answer; evlua itself asks for a small page, so
+often that the machine is half busy (steady_load.lua). Beside them clients reset, half-close, send garbage or part of a
+request and wait; every 10 s the app is loaded again (SIGHUP), every minute the program is exchanged (SIGUSR2). Then the
+same goes on for a third of that time without exchanges: the last process must not grow, neither its memory nor its
+descriptors nor its tasks. At the end the load ends, and nothing may be left.
 """
 import argparse
 import asyncio
@@ -12,6 +13,7 @@ import collections
 import json
 import os
 import random
+import re
 import signal
 import ssl
 import struct
@@ -53,6 +55,12 @@ RELOAD_SECONDS, RELOADS_PER_EXCHANGE = 10, 6
 WARM_SECONDS = 20  # of a new process: pools and arenas fill
 # What may be more at the end of the time without exchanges than at its beginning: a part of it, and so much besides.
 GROWTH_MAX = {"resident_kib": (0.05, 4096), "other_descriptors": (0, 4), "tasks": (0.5, 10)}
+
+
+def idle_seconds():
+    """Of all processors, since the machine began."""
+    with open("/proc/uptime") as f:
+        return float(f.read().split()[1])
 
 
 def growth(rows):
@@ -229,6 +237,19 @@ class Soak:
         tasks = [self.good(n) for n in range(self.options.clients)] + [self.bad(n) for n in range(1, 21)]
         await asyncio.gather(self.exchange(), *tasks)
 
+    def start_steady_load(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "steady_load.lua")
+        return subprocess.Popen([f"{self.options.build}/evlua", "--workers=1", script, str(self.port),
+                                 str(self.options.bulk_rate), str(self.options.bulk_clients)],
+                                stdout=subprocess.PIPE, text=True)
+
+    def end_steady_load(self, load):
+        load.terminate()
+        told, _ = load.communicate(timeout=30)
+        good, failed = re.fullmatch(r"(\d+) good, (\d+) failed\n", told).groups()
+        self.counts["good in bulk"] = int(good)
+        self.counts["failed"] += int(failed)
+
     def leaks(self, beginning):
         """What the last process has gathered, and what it holds when everybody has gone."""
         deadline = time.monotonic() + 60
@@ -251,6 +272,8 @@ def main():
     parser.add_argument("--steady", type=float, help="seconds without exchanges, at least 40")
     parser.add_argument("--rate", type=float, default=500, help="good requests per second")
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--bulk-rate", type=float, default=20000, help="requests per second of evlua's own clients")
+    parser.add_argument("--bulk-clients", type=int, default=64)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         options.pid_file = f"{directory}/pid"
@@ -270,10 +293,15 @@ def main():
             time.sleep(0.05)
         soak = Soak(options, port, tls_port, admin)
         beginning = soak.measure("the beginning")
+        idle, began = idle_seconds(), time.monotonic()
+        load = soak.start_steady_load()
         try:
             asyncio.run(soak.run())
+            print(f"processors: {1 - (idle_seconds() - idle) / (time.monotonic() - began) / os.cpu_count():.2f} busy")
+            soak.end_steady_load(load)
             leaks = soak.leaks(beginning)
         finally:
+            load.kill()
             os.kill(soak.pid(), signal.SIGTERM)
         print(dict(soak.counts), *leaks, sep="\n")
         sys.exit(1 if leaks or soak.counts["failed"] else 0)
