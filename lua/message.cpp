@@ -1,25 +1,15 @@
-// The bytes of a message: a tag for each value, then what belongs to it. Integers in native order: both ends are this
-// process. Tables and functions are numbered in the order in which they begin, so that a later mention is a number.
 #include "lua/message.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
-#include "core/check.h"
 #include "core/refusal.h"
 #include "lua/channel_cycles.h"
+#include "lua/message_format.h"
 #include "lua/stack.h"
 #include "lua/type_label.h"
-#include "lua/vm.h"
-
-// Compiled with Lua (cmake/lua/adopt.c).
-extern "C" {
-std::size_t evlua_string_block(std::size_t length, std::size_t* bytes_at);
-void evlua_push_string_block(lua_State* L, void* block, std::size_t length);
-}
 
 namespace evlua::lua {
 
@@ -29,51 +19,8 @@ constexpr const char* kPackedType = "evlua.message";
 constexpr const char* kChannelType = "evlua.channel";
 constexpr std::size_t kFirstBytes = 48;
 constexpr std::size_t kOverhead = 16;  // of a block of malloc
-constexpr int kDepthMax = 5000;
-constexpr const char* kNoMemory = "not enough memory";
-
-enum class Tag : char {
-  nil,
-  no,
-  yes,
-  integer,
-  number,
-  string,       // size, bytes
-  long_string,  // LongString*
-  table,        // sizes of both parts, then pairs, then end
-  end,
-  function,  // size of the bytecode, bytecode, number of upvalues, upvalues
-  globals,   // the upvalue _ENV
-  again,     // number of a table or function
-  module,    // size, name
-  named,     // the same twice: module and field
-  made,      // the same twice, number of arguments, arguments: what that function returns
-  channel,   // ChannelLink*
-  null,      // evlua.json's
-};
-
-/// Pushes "file:line: " of the nearest Lua code that is not ours.
-void push_user_position(lua_State* L) {
-  lua_Debug where;
-  for (int level = 1; lua_getstack(L, level, &where) != 0; ++level) {
-    lua_getinfo(L, "Sl", &where);
-    if (where.currentline > 0 && std::strncmp(where.source, "=[evlua", 7) != 0) {
-      lua_pushfstring(L, "%s:%d: ", where.short_src, where.currentline);
-      return;
-    }
-  }
-  lua_pushliteral(L, "");
-}
-
-/// Messages that are garbage may hold the memory that is missing: channels that nobody has any more are full of them.
-void collect_messages(lua_State* L) {
-  lua_gc(L, LUA_GCCOLLECT, 0);
-  collect_channel_cycles();
-}
 
 }  // namespace
-
-// -- memory ---------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Message> Message::create(const std::shared_ptr<MessageAccount>& account, bool limited) noexcept {
   std::unique_ptr<Message> message(new (std::nothrow) Message(account));
@@ -90,9 +37,8 @@ Message::~Message() {
     delete link;
   }
   while (strings_ != nullptr) {
-    LongString* string = std::exchange(strings_, strings_->next);
-    std::free(string->block);
-    delete string;
+    MessageString* string = std::exchange(strings_, strings_->next);
+    MessageString::destroy(string);
   }
   std::free(data);
   discharge(charged_);
@@ -142,20 +88,15 @@ Message::ChannelLink* Message::add_channel(const std::shared_ptr<MessageChannel>
   return link;
 }
 
-Message::LongString* Message::add_string(const char* bytes, std::size_t length) noexcept {
-  std::size_t bytes_at = 0;
-  const std::size_t block_size = evlua_string_block(length, &bytes_at);
-  const std::size_t cost = block_size + sizeof(LongString) + 2 * kOverhead;
+MessageString* Message::add_string(const char* bytes, std::size_t length) noexcept {
+  const std::size_t cost = MessageString::cost(length) + 2 * kOverhead;
   if (!charge(cost)) return nullptr;
-  void* block = std::malloc(block_size);
-  auto* string = block != nullptr ? new (std::nothrow) LongString{block, length, strings_} : nullptr;
+  MessageString* string = MessageString::create(bytes, length);
   if (string == nullptr) {
-    std::free(block);
     discharge(cost);
     return nullptr;
   }
-  std::memcpy(static_cast<char*>(block) + bytes_at, bytes, length);
-  strings_ = string;
+  string->next = std::exchange(strings_, string);
   return string;
 }
 
@@ -165,573 +106,26 @@ bool Message::mentions(const MessageChannel* channel) const noexcept {
   return link != nullptr;
 }
 
-// -- packing --------------------------------------------------------------------------------------------------------
+// -- as Lua sees it ------------------------------------------------------------------------------------------------
 
 namespace {
 
-/// What a packing keeps on the Lua stack: the packed userdata, the numbers of tables and functions that were seen, the
-/// names of functions (nil until one is needed), and the list and set of the modules to load (nil until there is one).
-struct Packer {
-  lua_State* L;
-  Message& message;
-  int seen;
-  int names;
-  int modules;
-  int depth = 0;
-  lua_Integer numbered = 0;
-  char where[128] = "";  // for errors: ".field[1]"
-
-  template <class T>
-  void put(T value) {
-    append(&value, sizeof value);
-  }
-  void append(const void* data, std::size_t size) {
-    if (message.append(data, size)) return;
-    collect_messages(L);
-    if (!message.append(data, size)) luaL_error(L, "%s", kNoMemory);
-  }
-  /// Writes to a place that was left for it.
-  template <class T>
-  void put_at(std::size_t place, T value) {
-    std::memcpy(message.data + place, &value, sizeof value);
-  }
-  void put_string(const char* data, std::size_t size) {
-    put(size);
-    append(data, size);
-  }
-  [[noreturn]] void refuse(const char* what) const {
-    push_user_position(L);
-    lua_pushfstring(L, "cannot copy %s to another Lua state%s%s", what, *where != 0 ? ": it is at " : "", where);
-    lua_concat(L, 2);
-    lua_error(L);
-    EVLUA_UNREACHABLE();
-  }
-
-  void value(int index);
-  void string(int index);
-  void table(int index);
-  void function(int index);
-  void channel(const std::shared_ptr<MessageChannel>& packed);
-  void module(const char* name, std::size_t size);
-  void put_modules();
-  bool repeated(int index);
-  void number_it(int index);
-  bool made_by_transfer(int index);
-  bool named_function(int index);
-  bool module_table(int index);
-  void collect_names();
-  std::size_t extend_where(int key);
-};
-
-void Packer::value(int index) {
-  if (++depth > kDepthMax) refuse("tables nested so deeply");
-  luaL_checkstack(L, 8, "values nested too deeply");
-  index = lua_absindex(L, index);
-  switch (lua_type(L, index)) {
-    case LUA_TNIL: put(Tag::nil); break;
-    case LUA_TBOOLEAN: put(lua_toboolean(L, index) != 0 ? Tag::yes : Tag::no); break;
-    case LUA_TNUMBER:
-      if (lua_isinteger(L, index) != 0) {
-        put(Tag::integer);
-        put(lua_tointeger(L, index));
-      } else {
-        put(Tag::number);
-        put(lua_tonumber(L, index));
-      }
-      break;
-    case LUA_TSTRING: string(index); break;
-    case LUA_TTABLE:
-      if (!repeated(index) && !made_by_transfer(index)) table(index);
-      break;
-    case LUA_TFUNCTION:
-      if (!repeated(index) && !named_function(index)) function(index);
-      break;
-    case LUA_TLIGHTUSERDATA:
-      if (lua_touserdata(L, index) != nullptr) refuse("a light userdata");
-      put(Tag::null);
-      break;
-    default:
-      if (const auto* channel = to_channel(L, index)) {
-        this->channel(*channel);
-      } else if (!made_by_transfer(index)) {
-        const char* name = luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : nullptr;
-        if (name == nullptr) name = luaL_typename(L, index);
-        refuse(lua_pushfstring(L, *name != '\0' && std::strchr("aeiou", *name) != nullptr ? "an %s" : "a %s", name));
-      }
-  }
-  --depth;
-}
-
-void Packer::string(int index) {
-  std::size_t size = 0;
-  const char* data = lua_tolstring(L, index, &size);
-  if (size < Message::kLongString) {
-    put(Tag::string);
-    put_string(data, size);
-    return;
-  }
-  const Message::LongString* added = message.add_string(data, size);
-  if (added == nullptr) {
-    collect_messages(L);
-    added = message.add_string(data, size);
-  }
-  if (added == nullptr) luaL_error(L, "%s", kNoMemory);
-  put(Tag::long_string);
-  put(reinterpret_cast<std::uintptr_t>(added));
-}
-
-void Packer::channel(const std::shared_ptr<MessageChannel>& packed) {
-  const Message::ChannelLink* link = message.add_channel(packed);
-  if (link == nullptr) luaL_error(L, "%s", kNoMemory);
-  put(Tag::channel);
-  put(reinterpret_cast<std::uintptr_t>(link));
-}
-
-/// The module is to be loaded over there.
-void Packer::module(const char* name, std::size_t size) {
-  if (lua_isnil(L, modules)) {
-    lua_newtable(L);
-    lua_replace(L, modules);
-  }
-  lua_pushlstring(L, name, size);
-  lua_pushvalue(L, -1);
-  if (lua_rawget(L, modules) == LUA_TNIL) {
-    lua_pushvalue(L, -2);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, modules);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, modules, static_cast<lua_Integer>(lua_rawlen(L, modules)) + 1);
-  }
-  lua_pop(L, 2);
-}
-
-void Packer::put_modules() {
-  message.modules_at = message.size;
-  if (lua_isnil(L, modules)) return;
-  for (lua_Integer i = 1; lua_rawgeti(L, modules, i) == LUA_TSTRING; ++i) {
-    std::size_t size = 0;
-    const char* name = lua_tolstring(L, -1, &size);
-    put_string(name, size);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-/// Mentions the value if it was packed before.
-bool Packer::repeated(int index) {
-  lua_pushvalue(L, index);
-  lua_rawget(L, seen);
-  const bool is = lua_isinteger(L, -1) != 0;
-  if (is) {
-    put(Tag::again);
-    put(lua_tointeger(L, -1));
-  }
-  lua_pop(L, 1);
-  return is;
-}
-
-void Packer::number_it(int index) {
-  lua_pushvalue(L, index);
-  lua_pushinteger(L, ++numbered);
-  lua_rawset(L, seen);
-}
-
-std::size_t Packer::extend_where(int key) {
-  const std::size_t before = std::strlen(where);
-  const std::size_t room = sizeof where - before;
-  int added = 0;
-  if (lua_type(L, key) == LUA_TSTRING) {
-    added = std::snprintf(where + before, room, "%s%.40s", before == 0 ? "" : ".", lua_tostring(L, key));
-  } else if (lua_isinteger(L, key) != 0) {
-    added = std::snprintf(where + before, room, "[%lld]", static_cast<long long>(lua_tointeger(L, key)));
-  }
-  if (added < 0 || static_cast<std::size_t>(added) >= room) where[before] = 0;
-  return before;
-}
-
-void Packer::table(int index) {
-  number_it(index);
-  put(Tag::table);
-  put(static_cast<std::uint32_t>(lua_rawlen(L, index)));
-  const std::size_t count_at = message.size;
-  put(std::uint32_t{0});
-  std::uint32_t count = 0;
-  lua_pushnil(L);
-  while (lua_next(L, index) != 0) {
-    const std::size_t before = extend_where(-2);
-    value(-2);
-    value(-1);
-    where[before] = 0;
-    ++count;
-    lua_pop(L, 1);
-  }
-  put(Tag::end);
-  put_at(count_at, count);
-}
-
-void Packer::function(int index) {
-  if (lua_iscfunction(L, index) != 0) refuse("a C function that is in no module");
-  number_it(index);
-  put(Tag::function);
-  const std::size_t size_at = message.size;
-  put(std::size_t{0});
-  lua_pushvalue(L, index);
-  lua_dump(
-      L,
-      [](lua_State*, const void* data, std::size_t size, void* self) {
-        static_cast<Packer*>(self)->append(data, size);
-        return 0;
-      },
-      this, 0);
-  lua_pop(L, 1);
-  const std::size_t size = message.size - size_at - sizeof size;
-  put_at(size_at, size);
-  const std::size_t count_at = message.size;
-  put(std::uint32_t{0});
-  std::uint32_t count = 0;
-  while (const char* name = lua_getupvalue(L, index, static_cast<int>(count) + 1)) {
-    ++count;
-    lua_pushglobaltable(L);
-    const bool globals = lua_rawequal(L, -1, -2) != 0;
-    lua_pop(L, 1);
-    lua_pushfstring(L, "upvalue '%s'", name);
-    const std::size_t before = extend_where(-1);
-    lua_pop(L, 1);
-    if (globals) {
-      put(Tag::globals);
-    } else if (!module_table(-1)) {
-      value(-1);
-    }
-    where[before] = 0;
-    lua_pop(L, 1);
-  }
-  put_at(count_at, count);
-}
-
-/// Mentions a table that is a module by its name.
-bool Packer::module_table(int index) {
-  if (!lua_istable(L, index)) return false;
-  index = lua_absindex(L, index);
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushnil(L);
-  while (lua_next(L, -2) != 0) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, index) != 0) {
-      std::size_t size = 0;
-      const char* name = lua_tolstring(L, -2, &size);
-      put(Tag::module);
-      put_string(name, size);
-      module(name, size);
-      lua_pop(L, 3);
-      return true;
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  return false;
-}
-
-/// Fills `names`: function -> {module, field}. A Lua function among the globals is the script's own, unless it is one
-/// of ours.
-void Packer::collect_names() {
-  lua_newtable(L);
-  const int loaded = lua_gettop(L) + 1;
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushnil(L);
-  while (lua_next(L, loaded) != 0) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
-      const bool globals = std::strcmp(lua_tostring(L, -2), "_G") == 0;
-      lua_pushnil(L);
-      while (lua_next(L, -2) != 0) {
-        bool wanted = lua_type(L, -2) == LUA_TSTRING && lua_isfunction(L, -1);
-        if (wanted && globals && lua_iscfunction(L, -1) == 0) {
-          lua_Debug origin;
-          lua_pushvalue(L, -1);
-          lua_getinfo(L, ">S", &origin);
-          wanted = std::strncmp(origin.source, "=[evlua", 7) == 0;
-        }
-        if (wanted) {
-          lua_createtable(L, 2, 0);
-          lua_pushvalue(L, -5);
-          lua_rawseti(L, -2, 1);
-          lua_pushvalue(L, -3);
-          lua_rawseti(L, -2, 2);
-          lua_rawset(L, loaded - 1);
-        } else {
-          lua_pop(L, 1);
-        }
-      }
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  lua_replace(L, names);
-}
-
-/// Mentions a function by its name in a module.
-bool Packer::named_function(int index) {
-  if (lua_isnil(L, names)) collect_names();
-  lua_pushvalue(L, index);
-  lua_rawget(L, names);
-  const bool found = lua_istable(L, -1);
-  if (found) {
-    put(Tag::named);
-    for (int part = 1; part <= 2; ++part) {
-      lua_rawgeti(L, -1, part);
-      std::size_t size = 0;
-      const char* name = lua_tolstring(L, -1, &size);
-      put_string(name, size);
-      if (part == 1) module(name, size);
-      lua_pop(L, 1);
-    }
-  }
-  lua_pop(L, 1);
-  return found;
-}
-
-/// Packs what the metamethod __transfer tells about the value.
-bool Packer::made_by_transfer(int index) {
-  const int type = luaL_getmetafield(L, index, "__transfer");
-  if (type == LUA_TNIL) return false;
-  const int top = lua_gettop(L);
-  lua_pushvalue(L, index);
-  lua_call(L, 1, LUA_MULTRET);
-  const int results = lua_gettop(L) - top + 1;
-  if (results < 2 || lua_type(L, top) != LUA_TSTRING || lua_type(L, top + 1) != LUA_TSTRING) {
-    refuse("a value whose __transfer does not return the names of a module and of a function");
-  }
-  number_it(index);
-  put(Tag::made);
-  for (int part = 0; part < 2; ++part) {
-    std::size_t size = 0;
-    const char* name = lua_tolstring(L, top + part, &size);
-    put_string(name, size);
-    if (part == 0) module(name, size);
-  }
-  put(static_cast<std::uint32_t>(results - 2));
-  for (int i = 2; i < results; ++i) value(top + i);
-  lua_settop(L, top - 1);
-  return true;
-}
-
-struct Packed {
-  std::unique_ptr<Message> message;
-};
-
 int collect_packed(lua_State* L) {
-  static_cast<Packed*>(lua_touserdata(L, 1))->~Packed();
+  static_cast<PackedMessage*>(lua_touserdata(L, 1))->~PackedMessage();
   return 0;
 }
 
 }  // namespace
 
-void pack_message(lua_State* L, int first) {
-  first = lua_absindex(L, first);
-  const int count = lua_gettop(L) - first + 1;
-  luaL_checkstack(L, 8, "too many values");
-  std::unique_ptr<Message>& message = push_packed(L);
-  const Vm& vm = Vm::of(L);
-  message = Message::create(vm.messages(), vm.keeps_limit());
-  if (message == nullptr) {
-    collect_messages(L);
-    message = Message::create(vm.messages(), vm.keeps_limit());
-  }
-  if (message == nullptr) luaL_error(L, "%s", kNoMemory);
-  message->values = count;
-  lua_newtable(L);
-  lua_pushnil(L);
-  lua_pushnil(L);
-  Packer packer{L, *message, lua_gettop(L) - 2, lua_gettop(L) - 1, lua_gettop(L)};
-  for (int i = 0; i < count; ++i) packer.value(first + i);
-  packer.put_modules();
-  lua_pop(L, 3);
-  lua_insert(L, first);
-  lua_settop(L, first);
-}
-
 std::unique_ptr<Message>& push_packed(lua_State* L) {
-  auto* packed = new (lua_newuserdata(L, sizeof(Packed))) Packed;
+  auto* packed = new (lua_newuserdata(L, sizeof(PackedMessage))) PackedMessage;
   luaL_setmetatable(L, kPackedType);
   return packed->message;
 }
 
 std::unique_ptr<Message>& packed_message(lua_State* L, int index) {
-  return static_cast<Packed*>(check_object(L, index, kPackedType))->message;
+  return static_cast<PackedMessage*>(check_object(L, index, kPackedType))->message;
 }
-
-// -- unpacking ------------------------------------------------------------------------------------------------------
-
-namespace {
-
-struct Unpacker {
-  lua_State* L;
-  const Message& message;
-  int seen;  // list of tables and functions
-  std::size_t at = 0;
-  lua_Integer numbered = 0;
-
-  template <class T>
-  T get() {
-    T value;
-    std::memcpy(&value, message.data + at, sizeof value);
-    at += sizeof value;
-    return value;
-  }
-  void string() {
-    const auto size = get<std::size_t>();
-    lua_pushlstring(L, message.data + at, size);
-    at += size;
-  }
-  /// Numbers the value on top.
-  void number_it() {
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, seen, ++numbered);
-  }
-
-  bool value();
-  void long_string();
-  void table();
-  void function();
-  void field();
-  void made();
-};
-
-/// Pushes the next value; false at an end.
-bool Unpacker::value() {
-  luaL_checkstack(L, 8, "values nested too deeply");
-  switch (get<Tag>()) {
-    case Tag::nil: lua_pushnil(L); return true;
-    case Tag::null: lua_pushlightuserdata(L, nullptr); return true;
-    case Tag::no:
-    case Tag::yes: lua_pushboolean(L, static_cast<Tag>(message.data[at - 1]) == Tag::yes ? 1 : 0); return true;
-    case Tag::integer: lua_pushinteger(L, get<lua_Integer>()); return true;
-    case Tag::number: lua_pushnumber(L, get<lua_Number>()); return true;
-    case Tag::string: string(); return true;
-    case Tag::long_string: long_string(); return true;
-    case Tag::table: table(); return true;
-    case Tag::end: return false;
-    case Tag::function: function(); return true;
-    case Tag::globals: lua_pushglobaltable(L); return true;
-    case Tag::again: lua_rawgeti(L, seen, get<lua_Integer>()); return true;
-    case Tag::module:
-      lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-      string();
-      lua_rawget(L, -2);
-      lua_remove(L, -2);
-      return true;
-    case Tag::named: field(); return true;
-    case Tag::made: made(); return true;
-    case Tag::channel:
-      push_channel(L, reinterpret_cast<const Message::ChannelLink*>(get<std::uintptr_t>())->channel);
-      return true;
-  }
-  EVLUA_UNREACHABLE();
-}
-
-void Unpacker::long_string() {
-  auto& string = *reinterpret_cast<Message::LongString*>(get<std::uintptr_t>());
-  std::size_t bytes_at = 0;
-  const std::size_t size = evlua_string_block(string.length, &bytes_at);
-  Vm& vm = Vm::of(L);
-  if (!vm.adopt_memory(size)) {
-    lua_gc(L, LUA_GCCOLLECT, 0);
-    if (!vm.adopt_memory(size)) luaL_error(L, "%s", kNoMemory);
-  }
-  evlua_push_string_block(L, std::exchange(string.block, nullptr), string.length);
-}
-
-void Unpacker::table() {
-  const auto list = get<std::uint32_t>();
-  const auto all = get<std::uint32_t>();
-  lua_createtable(L, static_cast<int>(list), static_cast<int>(all > list ? all - list : 0));
-  number_it();
-  while (value()) {
-    (void)value();
-    lua_rawset(L, -3);
-  }
-}
-
-void Unpacker::function() {
-  const auto size = get<std::size_t>();
-  if (luaL_loadbufferx(L, message.data + at, size, "=?", "b") != LUA_OK) lua_error(L);
-  at += size;
-  number_it();
-  const auto upvalues = get<std::uint32_t>();
-  for (std::uint32_t i = 1; i <= upvalues; ++i) {
-    (void)value();
-    lua_setupvalue(L, -2, static_cast<int>(i));
-  }
-}
-
-/// Pushes the field of a module; both names follow.
-void Unpacker::field() {
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  string();
-  lua_pushvalue(L, -1);
-  lua_rawget(L, -3);
-  string();
-  lua_pushvalue(L, -1);
-  const int type = lua_istable(L, -3) ? lua_gettable(L, -3) : LUA_TNIL;
-  if (type == LUA_TNIL) {
-    luaL_error(L, "the module '%s' of this Lua state has no '%s'", lua_tostring(L, -4), lua_tostring(L, -2));
-  }
-  lua_insert(L, -5);
-  lua_pop(L, 4);
-}
-
-void Unpacker::made() {
-  const lua_Integer number = ++numbered;
-  field();
-  const auto arguments = static_cast<int>(get<std::uint32_t>());
-  for (int i = 0; i < arguments; ++i) (void)value();
-  lua_call(L, arguments, 1);
-  lua_pushvalue(L, -1);
-  lua_rawseti(L, seen, number);
-}
-
-/// Stack: ..., the packed message on top. Loads module after module; the name of the next one is at `at`. What was
-/// unpacked counts for its sender no more.
-int unpack_after(lua_State* L, int, lua_KContext at) {
-  std::unique_ptr<Message>& message = static_cast<Packed*>(lua_touserdata(L, -1))->message;
-  const int packed = lua_gettop(L);
-  Unpacker modules{L, *message, 0, static_cast<std::size_t>(at)};
-  while (modules.at < message->size) {
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    modules.string();
-    lua_pushvalue(L, -1);
-    const bool loaded = lua_rawget(L, -3) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (!loaded) {
-      lua_getglobal(L, "require");
-      lua_insert(L, -2);
-      lua_remove(L, -3);
-      lua_callk(L, 1, 0, static_cast<lua_KContext>(modules.at), unpack_after);
-    }
-    lua_settop(L, packed);
-  }
-  const int values = message->values;
-  lua_newtable(L);
-  Unpacker unpacker{L, *message, packed + 1};
-  luaL_checkstack(L, values, "too many values");
-  for (int i = 0; i < values; ++i) (void)unpacker.value();
-  message = nullptr;
-  return values;
-}
-
-/// Stack: as above.
-int unpack_begin(lua_State* L) {
-  const Message& message = *static_cast<Packed*>(lua_touserdata(L, -1))->message;
-  return unpack_after(L, LUA_OK, static_cast<lua_KContext>(message.modules_at));
-}
-
-}  // namespace
-
-int unpack_message(lua_State* L, std::unique_ptr<Message>& message) {
-  luaL_checkstack(L, 8, "too many values");
-  push_packed(L) = std::move(message);
-  return unpack_begin(L);
-}
-
-int unpack_packed(lua_State* L) { return unpack_begin(L); }
 
 void define_message_type(lua_State* L) {
   const luaL_Reg packed[] = {{"__gc", collect_packed}, {nullptr, nullptr}};

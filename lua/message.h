@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/shared/channel.h"
+#include "lua/message_string.h"
 
 namespace evlua::lua {
 
@@ -51,14 +52,6 @@ class Message {
     ChannelLink* next;
   };
 
-  /// A string that is not among the other bytes but in a block which becomes the receiver's.
-  struct LongString {
-    void* block;  ///< null when it has been received
-    std::size_t length;
-    LongString* next;
-  };
-  static constexpr std::size_t kLongString = 4096;
-
   /// Null when there is no memory. Unless `limited` the account is charged whatever it allows.
   static std::unique_ptr<Message> create(const std::shared_ptr<MessageAccount>& account, bool limited) noexcept;
   ~Message();
@@ -69,11 +62,11 @@ class Message {
   /// Null when there is no memory.
   ChannelLink* add_channel(const std::shared_ptr<MessageChannel>& channel) noexcept;
   /// The same.
-  LongString* add_string(const char* bytes, std::size_t length) noexcept;
+  MessageString* add_string(const char* bytes, std::size_t length) noexcept;
   bool mentions(const MessageChannel* channel) const noexcept;
   const ChannelLink* channels() const noexcept { return channels_; }
 
-  char* data = nullptr;  ///< see message.cpp
+  char* data = nullptr;  ///< see message_format.h
   std::size_t size = 0;
   std::size_t modules_at = 0;  ///< where the names begin of modules that are to be loaded before unpacking
   int values = 0;
@@ -89,7 +82,7 @@ class Message {
   std::size_t charged_ = 0;
   std::size_t capacity_ = 0;
   ChannelLink* channels_ = nullptr;
-  LongString* strings_ = nullptr;
+  MessageString* strings_ = nullptr;
 };
 
 /// Pops the values from `first` to the top and pushes a userdata that holds them; raises for what cannot be copied, and
