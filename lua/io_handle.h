@@ -48,6 +48,13 @@ int wait_for_reader(lua_State* L, lua_KFunction next, lua_KContext context, IoFi
 /// What the iterator of `lines` makes of the results on top.
 int return_line(lua_State* L, int results);
 
+/// Writes the values from index `first` on to the handle on top. Waits for what has to be written before.
+int write_values(lua_State* L, int first);
+/// Writes what the handle at index 1 has buffered.
+int flush_handle(lua_State* L);
+/// Closes the handle at index 1.
+int close_handle(lua_State* L);
+
 /// Pushes nil, "name: message", errno; returns 3.
 int push_errno(lua_State* L, int error, const char* name = nullptr);
 

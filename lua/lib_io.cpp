@@ -2,8 +2,6 @@
 // only. In functions that cannot be suspended (called from a finalizer, or from a C function that is not prepared for
 // it) it blocks, as there.
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -192,8 +190,6 @@ int io_read(lua_State* L) {
 
 constexpr int kLinesArgumentsMax = 250;
 
-int close_handle(lua_State* L);
-
 int ended(lua_State* L, int, lua_KContext) {
   (void)L;
   return 0;
@@ -264,99 +260,12 @@ int io_lines(lua_State* L) {
 
 // -- writing --------------------------------------------------------------------------------------------------------
 
-int continue_write(lua_State* L, int, lua_KContext handle);
-
-/// After the values are in the buffer: waits while the program is far ahead. The handle is on top.
-int settle_write(lua_State* L, IoFile& file) {
-  if (const int error = file.take_error(); error != 0) return push_errno(L, error);
-  const std::uint64_t behind = file.appended_total() - file.written_total();
-  // Others may read at once what was written to a file that is not buffered.
-  const bool at_once = !file.standard && (file.buffering == IoFile::Buffering::none ||
-                                          (file.buffering == IoFile::Buffering::line && file.writing()));
-  const std::uint64_t allowed = at_once ? 0 : IoFile::kBehindMax;
-  if (behind <= allowed) return 1;
-  if (can_wait(L) && file.writing()) {
-    return wait_and<FlushWait>(L, continue_write, lua_gettop(L), file, file.appended_total() - allowed / 2);
-  }
-  if (file.writing()) return 1;  // goes on when we have returned
-  file.write_now();
-  if (const int error = file.take_error(); error != 0) return push_errno(L, error);
-  return 1;
-}
-
-int continue_write(lua_State* L, int, lua_KContext handle) {
-  const int error = wait_result(L);
-  if (error < 0) return push_wait_errno(L, -error);
-  lua_settop(L, static_cast<int>(handle));
-  const IoHandle& written = handle_at(L, -1);
-  if (written.stream.closef == nullptr) return 1;
-  return settle_write(L, *written.file);
-}
-
-struct Appended {
-  std::size_t bytes = 0;
-  bool has_newline = false;
-};
-
-void append_value(lua_State* L, int index, IoFile& file, Appended& sum) {
-  if (lua_type(L, index) == LUA_TNUMBER) {
-    char text[64];
-    const int size = lua_isinteger(L, index) != 0
-                         ? std::snprintf(text, sizeof text, LUA_INTEGER_FMT, lua_tointeger(L, index))
-                         : std::snprintf(text, sizeof text, LUA_NUMBER_FMT, lua_tonumber(L, index));
-    file.append({text, static_cast<std::size_t>(size)});
-    sum.bytes += static_cast<std::size_t>(size);
-    return;
-  }
-  const std::string_view bytes = check_bytes(L, index);
-  file.append(bytes);
-  sum.bytes += bytes.size();
-  if (file.buffering == IoFile::Buffering::line && bytes.find('\n') != std::string_view::npos) sum.has_newline = true;
-}
-
-/// Writes the values from `first` to `last`. The handle is on top.
-int append_values(lua_State* L, IoFile& file, int first, int last) {
-  Appended sum;
-  for (int index = first; index <= last; ++index) append_value(L, index, file, sum);
-  file.appended(sum.bytes, sum.has_newline);
-  return settle_write(L, file);
-}
-
-int write_in_turn(lua_State* L, int first);
-
-int continue_in_turn(lua_State* L, int, lua_KContext first) {
-  const int error = wait_result(L);
-  if (error < 0) return push_wait_errno(L, -error);
-  return write_in_turn(L, static_cast<int>(first));
-}
-
-/// The handle is on top, the values are from `first` on. Waits for what has to be written before.
-int write_in_turn(lua_State* L, int first) {
-  IoFile& file = open_file_of(L, handle_at(L, -1));
-  if (!file.writable) {
-    if (lua_gettop(L) == first) return 1;  // nothing to write
-    return push_errno(L, EBADF);
-  }
-  IoFile* out = file.files.out;
-  if (&file == file.files.err && out != nullptr && out->has_output()) {  // output and errors keep their order
-    out->start_writing();
-    if (out->writing() && can_wait(L)) {
-      return wait_and<FlushWait>(L, continue_in_turn, first, *out, out->appended_total());
-    }
-  }
-  if (!file.input.view().empty() && file.seekable && file.filling == nullptr) {  // where the program thinks it is
-    (void)::lseek(file.fd, -static_cast<off_t>(file.input.view().size()), SEEK_CUR);
-    file.input.clear();
-  }
-  return append_values(L, file, first, lua_gettop(L) - 1);
-}
-
 int file_write(lua_State* L) {
   const IoHandle* handle = check_handle(L, 1);
   if (handle == nullptr) return stock.write(L);
   (void)open_file_of(L, *handle);
   lua_pushvalue(L, 1);
-  return write_in_turn(L, 2);
+  return write_values(L, 2);
 }
 
 int io_write(lua_State* L) {
@@ -364,38 +273,7 @@ int io_write(lua_State* L) {
     lua_insert(L, 1);
     return stock.write(L);
   }
-  return write_in_turn(L, 1);
-}
-
-int finish_flush(lua_State* L, IoFile& file) {
-  const int error = file.take_error();
-  if (error != 0) return push_errno(L, error);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-int continue_flush(lua_State* L, int, lua_KContext) {
-  const int error = wait_result(L);
-  if (error < 0) return push_wait_errno(L, -error);
-  const IoHandle& handle = handle_at(L, 1);
-  if (handle.stream.closef == nullptr) {
-    lua_pushboolean(L, 1);
-    return 1;
-  }
-  return finish_flush(L, *handle.file);
-}
-
-/// The handle is at index 1.
-int flush_handle(lua_State* L) {
-  IoFile& file = open_file_of(L, handle_at(L, 1));
-  lua_settop(L, 1);
-  if (file.stream != nullptr) (void)std::fflush(file.stream);
-  file.start_writing();
-  if (can_wait(L) && file.writing()) {
-    return wait_and<FlushWait>(L, continue_flush, 0, file, file.appended_total());
-  }
-  file.write_now();
-  return finish_flush(L, file);
+  return write_values(L, 1);
 }
 
 int file_flush(lua_State* L) {
@@ -492,131 +370,6 @@ int file_seek(lua_State* L) {
 }
 
 // -- closing --------------------------------------------------------------------------------------------------------
-
-// A file that is being closed has no handle any more; the steps find it in their context.
-IoFile& file_of(lua_KContext context) noexcept { return *reinterpret_cast<IoFile*>(context); }
-lua_KContext context_of(IoFile& file) noexcept { return reinterpret_cast<lua_KContext>(&file); }
-
-int push_closed(lua_State* L, int error) {
-  if (error != 0) return push_errno(L, error);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-int push_child_result(lua_State* L, IoFile& file) {
-  int status = -1;
-  const pid_t child = file.child;
-  const int child_fd = file.child_fd;
-  delete &file;
-  if (::waitpid(child, &status, 0) != child) status = -1;
-  const int error = errno;
-  let_go(child_fd);
-  errno = error;
-  return luaL_execresult(L, status);
-}
-
-int continue_child(lua_State* L, int, lua_KContext context) {
-  const int error = wait_result(L);
-  if (error == -ECANCELED) {  // nobody waits any more: it is waited for in the background
-    IoFile& file = file_of(context);
-    file.files.abandon(file);
-    return push_wait_errno(L, ECANCELED);
-  }
-  return push_child_result(L, file_of(context));
-}
-
-/// The descriptor is closed; what is left is the program at its other end, and what the call returns.
-int finish_close(lua_State* L, IoFile& file, int error) {
-  if (file.child_fd < 0) {
-    delete &file;
-    return push_closed(L, error);
-  }
-  Fiber* fiber = Vm::of(L).running();
-  if (!can_wait(L) || (fiber->cancelled() != OpStop::none && !fiber->shielded())) {
-    if (fiber == nullptr || fiber->cancelled() == OpStop::none) return push_child_result(L, file);
-    file.files.abandon(file);
-    return push_wait_errno(L, ECANCELED);
-  }
-  return wait_and<ResultWait>(L, continue_child, context_of(file), OpCode::poll, file.child_fd,
-                              OpArgs{.poll = {POLLIN}});
-}
-
-int continue_close(lua_State* L, int, lua_KContext context) {
-  IoFile& file = file_of(context);
-  const int closed = wait_result(L);
-  file.fd = -1;
-  const int error = file.take_error();
-  return finish_close(L, file, error != 0 ? error : closed < 0 && closed != -ECANCELED ? -closed : 0);
-}
-
-int close_written(lua_State* L, IoFile& file);
-
-int continue_written(lua_State* L, int, lua_KContext context) {
-  (void)wait_result(L);
-  return close_written(L, file_of(context));
-}
-
-/// Waits until all is written and nobody reads; then closes.
-int close_written(lua_State* L, IoFile& file) {
-  Fiber* fiber = Vm::of(L).running();
-  const bool waits = can_wait(L) && (fiber->cancelled() == OpStop::none || fiber->shielded());
-  if (!waits && can_wait(L)) {
-    file.files.abandon(file);  // in the background
-    lua_pushboolean(L, 1);
-    return 1;
-  }
-  if (waits && file.writing()) {
-    return wait_and<FlushWait>(L, continue_written, context_of(file), file, file.appended_total());
-  }
-  file.write_now();
-  release_stream(std::exchange(file.stream, nullptr));
-  if (waits) return wait_and<ResultWait>(L, continue_close, context_of(file), OpCode::close, file.fd, OpArgs{});
-  const int fd = std::exchange(file.fd, -1);
-  let_go(fd);
-  Worker* worker = Worker::current_or_null();
-  if (file.child_fd >= 0 && worker != nullptr) worker->offer_work();  // the child may wait for the end of its input
-  return finish_close(L, file, file.take_error());
-}
-
-int continue_unread(lua_State* L, int, lua_KContext context) {
-  IoFile& file = file_of(context);
-  const int waited = wait_result(L);
-  file.close_waits = false;
-  if (file.filling != nullptr) return push_wait_errno(L, -waited);  // cancelled; the reader gives the file up
-  file.start_writing();
-  return close_written(L, file);
-}
-
-/// Ends the read of another task, then closes.
-int close_unread(lua_State* L, IoFile& file) {
-  stop_filling(file);
-  const Fiber* fiber = Vm::of(L).running();
-  if (can_wait(L) && (fiber->cancelled() == OpStop::none || fiber->shielded())) {
-    file.close_waits = true;
-    return wait_for_reader(L, continue_unread, context_of(file), file);
-  }
-  lua_pushboolean(L, 1);  // the file goes when the read has ended
-  return 1;
-}
-
-/// The handle is at index 1.
-int close_handle(lua_State* L) {
-  IoHandle& handle = handle_at(L, 1);
-  IoFile& file = open_file_of(L, handle);
-  if (file.standard) {
-    lua_pushnil(L);
-    lua_pushliteral(L, "cannot close standard file");
-    return 2;
-  }
-  handle.stream.closef = nullptr;
-  handle.stream.f = nullptr;
-  handle.file = nullptr;
-  file.closed = true;
-  lua_settop(L, 1);
-  if (file.filling != nullptr) return close_unread(L, file);
-  file.start_writing();
-  return close_written(L, file);
-}
 
 int file_close(lua_State* L) {
   const IoHandle* handle = check_handle(L, 1);
