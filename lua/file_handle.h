@@ -94,7 +94,21 @@ class FileInUse {
 /// Pushes the failure of a write that is no multiple of what a `direct` file takes; returns 3.
 int push_unaligned(lua_State* L, const FileHandle& handle, std::size_t size, std::int64_t offset);
 
+/// Pushes the failure of a file that is closed, or whose position another task is using; the caller returns 3.
+bool refuse_file(lua_State* L, const FileHandle& handle, FileUse use);
+
+/// The file at index 1, open or closed; raises for other values.
+FileHandle& check_file_handle(lua_State* L);
 /// The file at `index`, open or closed; null when it is none.
 FileHandle* to_file_handle(lua_State* L, int index);
+
+// Methods, see lib_file.cpp.
+int file_read(lua_State* L);
+int file_read_at(lua_State* L);
+int file_lines(lua_State* L);
+int file_chunks(lua_State* L);
+int file_lock(lua_State* L);
+int file_unlock(lua_State* L);
+int file_allocate(lua_State* L);
 
 }  // namespace evlua::lua

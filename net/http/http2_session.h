@@ -74,6 +74,13 @@ class Http2Session final : private Runnable {
   struct Callbacks;
   class Wake;
 
+  static constexpr std::uint32_t kStreamsMax = 128;
+  static constexpr std::uint32_t kExchangesMax = 2 * kStreamsMax;  // streams taken back still keep their handlers
+
+  static const nghttp2_session_callbacks* callbacks();
+  static const nghttp2_option* options();
+  static nghttp2_data_provider body_of(Http2Stream& stream) noexcept;
+
   Task<void> pause();
   Task<void> send_all();
   void receive(std::string_view bytes) noexcept;
