@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 from servers import PEERS, Server, free_port
-from states import paired
+from states import compared, paired
 
 BACKENDS = ("io_uring", "libev")
 CHANGES = 20
@@ -39,12 +39,7 @@ def bench_observing(options, results):
                 finally:
                     for server in pair:
                         server.stop()
-            ratios = [on[0] / off[0] for on, off in rows]
-            results[f"access log and metrics: {name}, {backend}"] = {
-                "observed_cpu_us": round(statistics.median(on[0] for on, _ in rows), 3),
-                "alone_cpu_us": round(statistics.median(off[0] for _, off in rows), 3),
-                "observed_to_alone": round(statistics.median(ratios), 3),
-                "spread": round(max(ratios) - min(ratios), 3)}
+            results[f"access log and metrics: {name}, {backend}"] = compared(rows, "observed", "alone")
 
 
 def write_app(path, number):

@@ -81,13 +81,10 @@ def bench_monitor(options, results):
             finally:
                 for server in pair:
                     server.stop()
-            cpu = [on[0] / off[0] for on, off in rows]
             results[f"slice monitor: {backend}"] = {
-                "with_cpu_us": round(statistics.median(on[0] for on, _ in rows), 3),
-                "without_cpu_us": round(statistics.median(off[0] for _, off in rows), 3),
-                "on_to_off": round(statistics.median(cpu), 3),
+                **compared(rows, "with", "without"),
                 "rate_ratio": round(statistics.median(on[1] / off[1] for on, off in rows), 3),
-                "of_a_core": f"{share * 100:.2f} %", "spread": round(max(cpu) - min(cpu), 3)}
+                "of_a_core": f"{share * 100:.2f} %"}
 
 
 def paired(options, pair):
@@ -99,6 +96,14 @@ def paired(options, pair):
         if round_number > 0:  # the first warms up
             rows.append((found[0], found[1]))
     return rows
+
+
+def compared(rows, first, second):
+    """The CPU time of both, by their names, and its ratio in the rounds of `paired`."""
+    one, other = medians([(on[0], off[0]) for on, off in rows])
+    ratios = [on[0] / off[0] for on, off in rows]
+    return {f"{first}_cpu_us": round(one, 3), f"{second}_cpu_us": round(other, 3),
+            f"{first}_to_{second}": round(statistics.median(ratios), 3), "spread": round(max(ratios) - min(ratios), 3)}
 
 
 # -- states of a worker -----------------------------------------------------------------------------------------------

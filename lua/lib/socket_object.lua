@@ -180,4 +180,22 @@ function object.add_common(methods, kind)
   end
 end
 
+-- Adds what the sockets of the internet have in common. A peer is known to those of the class `kind[peer_class]`, or,
+-- without one, to all.
+function object.add_internet(methods, kind, peer_class)
+  function methods:getpeername()
+    object.check(self, kind, kind[peer_class], "getpeername")
+    return native.name(self, true)
+  end
+  function methods:getfamily()
+    return object.check(self, kind, nil, "getfamily").family == "inet6" and "inet6" or "inet4"
+  end
+  function methods:getoption(name)
+    object.check(self, kind, nil, "getoption")
+    local value, message = native.get_option(self, kind.options, object.check_string(name, 2, "getoption"))
+    if message then return nil, message end
+    return value
+  end
+end
+
 return object

@@ -56,20 +56,7 @@ function methods:connect(host, port)
 end
 methods.setpeername = methods.connect
 
-function methods:getpeername()
-  object.check(self, kind, nil, "getpeername")
-  return native.name(self, true)
-end
-function methods:getfamily()
-  return object.check(self, kind, nil, "getfamily").family == "inet6" and "inet6" or "inet4"
-end
-function methods:getoption(name)
-  object.check(self, kind, nil, "getoption")
-  local value, message = native.get_option(self, "stream", check_string(name, 2, "getoption"))
-  if message then return nil, message end
-  return value
-end
-
+object.add_internet(methods, kind)
 object.define(kind, {"master", "client", "server"}, methods)
 
 function tcp.tcp() return object.create(kind, kind.master) end

@@ -97,20 +97,7 @@ function methods:setsockname(host, port)
   return 1.0
 end
 
-function methods:getpeername()
-  object.check(self, kind, kind.connected, "getpeername")
-  return native.name(self, true)
-end
-function methods:getfamily()
-  return object.check(self, kind, nil, "getfamily").family == "inet6" and "inet6" or "inet4"
-end
-function methods:getoption(name)
-  object.check(self, kind, nil, "getoption")
-  local value, message = native.get_option(self, "datagram", check_string(name, 2, "getoption"))
-  if message then return nil, message end
-  return value
-end
-
+object.add_internet(methods, kind, "connected")
 object.define(kind, {"connected", "unconnected"}, methods)
 
 function udp.udp() return object.create(kind, kind.unconnected) end

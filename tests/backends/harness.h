@@ -5,7 +5,6 @@
 #pragma once
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -27,19 +26,10 @@
 #include "core/backend.h"
 #include "core/blocking_pool.h"
 #include "tests/backends/test_op.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/doctest.h"
 
 namespace evlua::test {
-
-/// Descriptors of this process.
-inline std::size_t count_descriptors() {
-  std::size_t count = 0;
-  DIR* directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return 0;
-  while (::readdir(directory) != nullptr) ++count;
-  ::closedir(directory);
-  return count;
-}
 
 enum class Family { unix_domain, tcp };
 

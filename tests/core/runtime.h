@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "backends/select.h"
+#include "core/event.h"
 #include "core/frame_pool.h"
 #include "core/scheduler.h"
 #include "core/task.h"
@@ -105,6 +106,25 @@ bool eventually(Predicate predicate) {
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return true;
+}
+
+/// Keeps the scheduler up until told, without keeping a worker busy.
+inline Task<int> until_set(Event& event) {
+  Event::Wait wait = event.wait(monotonic_now() + 4 * kLimit);
+  const Result<void> woken = co_await wait;
+  co_return woken ? 0 : 1;
+}
+
+/// Runs `body` on a thread of its own while the scheduler runs.
+template <class Body>
+void beside(Runtime& runtime, Body body) {
+  Event over;
+  std::thread thread([&] {
+    body();
+    over.set();
+  });
+  CHECK(runtime.run(until_set(over)) == 0);
+  thread.join();
 }
 
 }  // namespace evlua::test

@@ -23,30 +23,13 @@
 namespace evlua {
 namespace {
 
+using test::beside;
 using test::eventually;
 using test::on_every_backend;
 using test::on_every_setup;
 using test::Runtime;
 using test::Setup;
 using test::Yield;
-
-Task<int> until_set(Event& event) {
-  Event::Wait wait = event.wait(monotonic_now() + 4 * test::kLimit);
-  const Result<void> woken = co_await wait;
-  co_return woken ? 0 : 1;
-}
-
-/// Runs `body` on a thread of its own while the scheduler runs.
-template <class Body>
-void beside(Runtime& runtime, Body body) {
-  Event over;
-  std::thread thread([&] {
-    body();
-    over.set();
-  });
-  CHECK(runtime.run(until_set(over)) == 0);
-  thread.join();
-}
 
 struct Counting : Runnable {
   explicit Counting(std::atomic<int>& count)

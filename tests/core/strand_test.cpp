@@ -18,6 +18,7 @@
 namespace evlua {
 namespace {
 
+using test::beside;
 using test::eventually;
 using test::on_every_backend;
 using test::on_every_setup;
@@ -67,25 +68,6 @@ void check_order(const Guarded& guarded, long items) {
   CHECK(guarded.overlaps.load() == 0);
   CHECK(guarded.out_of_order == 0);
   CHECK(guarded.not_on_strand == 0);
-}
-
-/// Keeps the scheduler up until told, without keeping a worker busy.
-Task<int> until_set(Event& event) {
-  Event::Wait wait = event.wait(monotonic_now() + 4 * test::kLimit);
-  const Result<void> woken = co_await wait;
-  co_return woken ? 0 : 1;
-}
-
-/// Runs `body` on a thread of its own while the scheduler runs.
-template <class Body>
-void beside(Runtime& runtime, Body body) {
-  Event over;
-  std::thread thread([&] {
-    body();
-    over.set();
-  });
-  CHECK(runtime.run(until_set(over)) == 0);
-  thread.join();
 }
 
 TEST_CASE("items of several threads run one at a time, each thread's in its order") {

@@ -8,10 +8,9 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 
 from browser import Page
-from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, exchange, main, temporary
+from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, eventually, exchange, main, temporary
 
 APP = """
 local evlua, shared = require "evlua", require "evlua.shared"
@@ -91,16 +90,6 @@ def parse(text):
     return values
 
 
-def until(what, condition):
-    deadline = time.monotonic() + LIMIT
-    while True:
-        got = condition()
-        if got:
-            return got
-        check(time.monotonic() < deadline, "never:", what)
-        time.sleep(0.01)
-
-
 def test_metrics():
     server = Server("--access-log", os.devnull, "--workers", "2")
     before = server.metrics()
@@ -108,7 +97,7 @@ def test_metrics():
         check(server.get("/x")[0] == 200, "no answer")
     check(server.get("/error")[0] == 500, "no error")
     check(b" 400 " in exchange(server.port, b"BAD\r\n\r\n"), "no refusal")
-    after = until("all counted", lambda: (m := server.metrics())['evlua_requests_total{status="4xx"}'] == 1 and m)
+    after = eventually(lambda: (m := server.metrics())['evlua_requests_total{status="4xx"}'] == 1 and m, "all counted")
     grown = {key: value - before.get(key, 0) for key, value in after.items()}
     check(grown['evlua_requests_total{status="2xx"}'] == 20 and grown['evlua_requests_total{status="5xx"}'] == 1, grown)
     check(grown["evlua_request_duration_seconds_count"] == 22 and grown["evlua_requests_refused_total"] == 1, grown)
@@ -135,7 +124,7 @@ def test_tls_and_http2_are_counted():
         s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         while s.recv(1000):
             pass
-    seen = until("the failure", lambda: (m := server.metrics())["evlua_tls_handshake_failures_total"] == 1 and m)
+    seen = eventually(lambda: (m := server.metrics())["evlua_tls_handshake_failures_total"] == 1 and m, "the failure")
     check(seen["evlua_tls_handshakes_total"] == 1 and seen["evlua_http2_streams_total"] == 2, seen)
     check(seen['evlua_requests_total{status="2xx"}'] == 2, seen)
     server.end()
@@ -156,7 +145,7 @@ def test_answers_while_lua_is_stuck():
     server = Server("--workers", "1", setup=lambda: os.dup2(reader, 0))
     stuck = threading.Thread(target=server.get, args=("/stuck",))
     stuck.start()
-    until("stuck", lambda: server.status()["vms"][0]["tasks"] == 1)
+    eventually(lambda: server.status()["vms"][0]["tasks"] == 1, "stuck")
     check(server.look("/healthz") == (200, "serving\n"), "health")
     check(server.metrics()["evlua_up"] == 1, "metrics")
     check(stuck.is_alive(), "it was not stuck")
@@ -176,10 +165,10 @@ def test_slow_requests_with_tracebacks():
         return [s for s in server.status()["slow"]
                 if s["request"] == "GET /sleep?1.5" and "in local 'deep'" in s["traceback"]]
 
-    seen = until("the traceback", under_way)[0]
+    seen = eventually(under_way, "the traceback")[0]
     check(seen["status"] == 0 and "in field 'sleep'" in seen["traceback"], seen)
     waiting.join(LIMIT)
-    ended = until("its end", lambda: [s for s in server.status()["slow"] if s["status"] == 200])[0]
+    ended = eventually(lambda: [s for s in server.status()["slow"] if s["status"] == 200], "its end")[0]
     check(ended["id"] == seen["id"] and ended["seconds"] >= 1.5, ended)
     check(server.get("/fast")[0] == 200 and len(server.status()["slow"]) == 1, "a fast one is none of them")
     server.end()
@@ -189,9 +178,10 @@ def test_health_while_draining():
     server = Server("--workers", "2")
     waiting = threading.Thread(target=server.get, args=("/sleep?1",))
     waiting.start()
-    until("the request", lambda: sum(vm["tasks"] for vm in server.status()["vms"]) == 1)
+    eventually(lambda: sum(vm["tasks"] for vm in server.status()["vms"]) == 1, "the request")
     server.program.process.send_signal(signal.SIGTERM)
-    check(until("draining", lambda: (h := server.look("/healthz"))[0] == 503 and h) == (503, "draining\n"), "health")
+    health = eventually(lambda: (h := server.look("/healthz"))[0] == 503 and h, "draining")
+    check(health == (503, "draining\n"), "health")
     waiting.join(LIMIT)
     check(server.program.process.wait(LIMIT) == 0, "a second SIGTERM would have cut it short")
 
@@ -237,7 +227,7 @@ def test_takeover_keeps_the_address():
     second = int(re.search(r"process (\d+) takes over", server.program.text)[1])
     try:
         check(server.program.process.wait(LIMIT) == 0 and first != second, server.program.text)
-        until("the new one alone", lambda: server.look("/healthz") == (200, "serving\n"))
+        eventually(lambda: server.look("/healthz") == (200, "serving\n"), "the new one alone")
         check(server.metrics()["evlua_requests_total{status=\"2xx\"}"] == 0, "its counts are its own")
     finally:
         os.kill(second, signal.SIGTERM)

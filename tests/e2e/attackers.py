@@ -105,13 +105,6 @@ def answer_on(s, request=GET):
     return got
 
 
-def eventually(condition, *about):
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        check(time.monotonic() < deadline, "never came true", *about)
-        time.sleep(0.01)
-
-
 def frame(kind, flags=0, stream=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 

@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 
-from attackers import (APP, CHUNKED, DATA, GET, GOAWAY, HEADERS, POST, PREFACE, RST_STREAM, SETTINGS,
-                       SHUT_WINDOW, WINDOW_UPDATE, Frames, Server, answer_on, eventually, frame, head, rest_of)
-from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, exchange, main, temporary
+from attackers import (APP, CHUNKED, DATA, GET, GOAWAY, HEADERS, POST, PREFACE, RST_STREAM, SETTINGS, SHUT_WINDOW,
+                       WINDOW_UPDATE, Frames, Server, answer_on, frame, head, rest_of)
+from support import EVLUASERVER, LIMIT, SANITIZED, Program, check, eventually, exchange, main, temporary
 
 FOLDER = tempfile.mkdtemp()
 with open(os.path.join(FOLDER, "big"), "wb") as file:

@@ -9,9 +9,8 @@ import tempfile
 import time
 import zlib
 
-from attackers import (HEADERS, PREFACE, RST_STREAM, SETTINGS, SHUT_WINDOW, WINDOW_UPDATE, Frames,
-                       Server, eventually, frame, head)
-from support import LIMIT, SANITIZED, check, main, temporary
+from attackers import (HEADERS, PREFACE, RST_STREAM, SETTINGS, SHUT_WINDOW, WINDOW_UPDATE, Frames, Server, frame, head)
+from support import LIMIT, SANITIZED, check, eventually, main, temporary
 
 APP = temporary("""
 local evlua = require "evlua"

@@ -7,7 +7,7 @@ import tempfile
 import time
 import zlib
 
-from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, Program, check, exchange, main, run, serve
+from support import EVLUA, EVLUASERVER, LIMIT, SOURCE, Program, check, eventually, exchange, main, run, serve
 
 
 def example(name):
@@ -234,10 +234,7 @@ def watchers_that_go(program, port):
         check(b"event-stream" in stream.recv(1000))
     for stream in streams:
         stream.close()
-    deadline = time.monotonic() + LIMIT
-    while len(os.listdir(folder)) > before + 5:
-        check(time.monotonic() < deadline, "nobody notices that they are gone")
-        time.sleep(0.1)
+    eventually(lambda: len(os.listdir(folder)) <= before + 5, "it is noticed that they are gone")
 
 
 def test_site():

@@ -4,9 +4,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 
-from support import LIMIT, check, exchange, main, serve, temporary
+from support import LIMIT, check, eventually, exchange, main, serve, temporary
 
 FOLDER = tempfile.mkdtemp()
 SPOOL = os.path.join(FOLDER, "spool")
@@ -127,13 +126,6 @@ def post(port, target, body, kind=b"multipart/form-data; boundary=X"):
     return exchange(port, head + body).split(b"\r\n\r\n", 1)[1]
 
 
-def wait_until(holds):
-    deadline = time.monotonic() + LIMIT
-    while not holds():
-        check(time.monotonic() < deadline, "it does not come about")
-        time.sleep(0.01)
-
-
 def open_descriptors(program):
     return len(os.listdir(f"/proc/{program.process.pid}/fd"))
 
@@ -171,7 +163,7 @@ def test_spooled_files_end_with_the_request():
     with program:
         check(curl(port, "/leave", "-F", f"f=@{APP}")[2] == b"left")
         folder = f"/proc/{program.process.pid}/fd"
-        wait_until(lambda: not any(SPOOL in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)))
+        eventually(lambda: not any(SPOOL in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)))
         check(program.stop() == 0, program.text)
 
 

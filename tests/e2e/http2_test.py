@@ -1,7 +1,6 @@
 """evluaserver over HTTP/2: nghttp2's clients and curl, and frames written by hand."""
 import hashlib
 import os
-import select
 import socket
 import ssl
 import struct
@@ -9,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from support import EVLUASERVER, LIMIT, Program, check, main, temporary
+from support import EVLUASERVER, LIMIT, Program, check, eventually, main, temporary
 
 APP = temporary("""
 local evlua = require "evlua"
@@ -594,10 +593,7 @@ def test_clients_that_go():
                 client.until(lambda kind, flags, at, payload: kind == 4)
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 client.close()
-        deadline = time.monotonic() + LIMIT
-        while open_descriptors(program) > before:
-            check(time.monotonic() < deadline, "descriptors are left open")
-            select.select([], [], [], 0.02)
+        eventually(lambda: open_descriptors(program) <= before, "no descriptor is left open")
         check(curl(port, "/") == b"hello")
         check(program.stop() == 0, program.text)
 

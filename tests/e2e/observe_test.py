@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from support import EVLUASERVER, LIMIT, Program, check, exchange, main, serve, temporary
+from support import EVLUASERVER, LIMIT, Program, check, eventually, exchange, main, serve, temporary
 
 APP = """
 local evlua = require "evlua"
@@ -36,16 +36,6 @@ end
 COMBINED = re.compile(
     r'^(\S+) - - \[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000)\] "(.*)" (\d{3}) (\d+) "(.*)" "(.*)" '
     r'(\d+\.\d{6}) (\S+) (\S+)$')
-
-
-def until(what, condition):
-    deadline = time.monotonic() + LIMIT
-    while True:
-        got = condition()
-        if got:
-            return got
-        check(time.monotonic() < deadline, "never:", what)
-        time.sleep(0.005)
 
 
 def lines_of(path):
@@ -72,7 +62,7 @@ class Logged:
         return self.ask(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n")
 
     def wait_lines(self, count):
-        until(f"{count} lines", lambda: len(lines_of(self.path)) >= count)
+        eventually(lambda: len(lines_of(self.path)) >= count, f"{count} lines")
         return lines_of(self.path)
 
     def end(self):
@@ -174,7 +164,7 @@ def test_rotation_loses_nothing():
     server.wait_lines(1)
     os.rename(server.path, old)
     server.program.process.send_signal(signal.SIGUSR1)
-    until("the new file", lambda: os.path.exists(server.path))
+    eventually(lambda: os.path.exists(server.path), "the new file")
     thread.join(LIMIT)
     check(done.is_set(), "the client failed")
     server.get("/last")
@@ -263,13 +253,13 @@ def test_error_log():
     folder = tempfile.mkdtemp()
     path = os.path.join(folder, "errors")
     program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--error-log", path, "--workers", "1")
-    until("listening", lambda: any("listening" in line for line in lines_of(path)))
+    eventually(lambda: any("listening" in line for line in lines_of(path)), "listening")
     port = int(lines_of(path)[-1].rsplit(":", 1)[1])
     exchange(port, b"GET /error?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    until("the error", lambda: any("broken: x" in line for line in lines_of(path)))
+    eventually(lambda: any("broken: x" in line for line in lines_of(path)), "the error")
     os.rename(path, path + ".1")
     program.process.send_signal(signal.SIGUSR1)
-    until("the new file", lambda: os.path.exists(path))
+    eventually(lambda: os.path.exists(path), "the new file")
     check(program.stop() == 0 and program.text == "", program.text)
     check(any("stopping" in line for line in lines_of(path)), lines_of(path))
     old = lines_of(path + ".1")
@@ -288,7 +278,7 @@ def test_an_error_log_whatever_standard_error_is():
         program = Program(EVLUASERVER, temporary(APP), "--listen", "127.0.0.1:0", "--error-log", path, "--workers", "1",
                           setup=lambda fd=standard: os.dup2(fd, 2))
         with program:
-            until("listening", lambda: any("listening" in line for line in lines_of(path)))
+            eventually(lambda: any("listening" in line for line in lines_of(path)), "listening")
             descriptors = f"/proc/{program.process.pid}/fd/"
             check(program_has(descriptors, os.readlink(f"/proc/self/fd/{standard}")) == ["2"], "one is left over")
             check(program.stop() == 0, program.text)
@@ -314,9 +304,9 @@ def test_levels():
     for level, wanted in (("error", ""), ("info", "listening")):
         path = os.path.join(tempfile.mkdtemp(), "socket")
         program = Program(EVLUASERVER, temporary(APP), "--listen", "unix:" + path, "--log-level", level)
-        until("the socket", lambda: os.path.exists(path))
+        eventually(lambda: os.path.exists(path), "the socket")
         with socket.socket(socket.AF_UNIX) as s:
-            until("an answer", lambda: s.connect_ex(path) == 0)
+            eventually(lambda: s.connect_ex(path) == 0, "an answer")
             s.sendall(b"GET / HTTP/1.0\r\n\r\n")
             check(s.recv(100).startswith(b"HTTP/1.1 200"), "no answer")
         check(program.stop() == 0, program.text)

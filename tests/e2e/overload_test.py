@@ -4,9 +4,9 @@ import socket
 import threading
 import time
 
-from attackers import (CHUNKED, DATA, POST, PREFACE, RST_STREAM, SETTINGS, Frames, Server, answer_on, eventually, frame,
-                       head, rest_of)
-from support import LIMIT, check, main
+from attackers import (CHUNKED, DATA, POST, PREFACE, RST_STREAM, SETTINGS, Frames, Server, answer_on, frame, head,
+                       rest_of)
+from support import LIMIT, check, eventually, main
 
 
 class Callers:

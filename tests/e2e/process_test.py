@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 
-from support import EVLUASERVER, LIMIT, Program, check, exchange, main
+from support import EVLUASERVER, LIMIT, Program, check, eventually, exchange, main
 
 APP = """
 local evlua, fs = require "evlua", require "evlua.fs"
@@ -47,12 +47,6 @@ def write(name, text):
 APP_FILE = write("app.lua", APP)
 
 
-def poll(condition, *about):
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        check(time.monotonic() < deadline, "not in time:", *about)
-
-
 def content(name):
     try:
         with open(path(name)) as f:
@@ -81,7 +75,7 @@ def get_unix(name):
 def end(pid):
     """Stops a process that is not our child; it is gone when nobody answers."""
     os.kill(pid, signal.SIGTERM)
-    poll(lambda: not os.path.exists(f"/proc/{pid}"), pid)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), pid)
 
 
 def run_with(environment, *options, **more):
@@ -95,7 +89,7 @@ def test_another_process_takes_over_and_no_request_fails():
     with Program(EVLUASERVER, APP_FILE, "--listen", "127.0.0.1:0", "--listen", "unix:" + path("app.sock"),
                  "--workers", "2", "--pid-file", path("pid")) as first:
         port = int(first.word_after("http://127.0.0.1:"))
-        poll(lambda: content("pid").strip() == str(first.process.pid), content("pid"))
+        eventually(lambda: content("pid").strip() == str(first.process.pid), content("pid"))
         failures, stop, served = [], threading.Event(), []
 
         def ask():
@@ -129,7 +123,7 @@ def test_another_process_takes_over_and_no_request_fails():
         pids = [first.process.pid]
         for _ in range(2):
             os.kill(pids[-1], signal.SIGUSR2)
-            poll(lambda: content("pid").strip() not in ("", str(pids[-1])), content("pid"), first.text)
+            eventually(lambda: content("pid").strip() not in ("", str(pids[-1])), content("pid"), first.text)
             pids.append(int(content("pid")))
         check(first.process.wait(LIMIT) == 0)
         waiting.join()
@@ -139,7 +133,7 @@ def test_another_process_takes_over_and_no_request_fails():
         for client in clients:
             client.join()
         check(not failures and len(served) == 4 and min(served) > 0, failures, served)
-        poll(lambda: not os.path.exists(f"/proc/{pids[1]}"), pids, first.text)
+        eventually(lambda: not os.path.exists(f"/proc/{pids[1]}"), pids, first.text)
         end(pids[-1])
         check(not os.path.exists(path("app.sock")) and not os.path.exists(path("pid")), os.listdir(FOLDER))
 
@@ -177,13 +171,13 @@ return {
     signals = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     with Program(EVLUASERVER, app, "--listen", "127.0.0.1:0", "--workers", "1", "--pid-file", path("slow.pid"),
                  env=dict(os.environ, SLOW=path("slow."))) as first:
-        poll(lambda: content("slow.start") == "begun", first.text)
+        eventually(lambda: content("slow.start") == "begun", first.text)
         for number in signals:
             os.kill(first.process.pid, number)
         write("slow.start.go", "")
         # The new process begins with nothing that its predecessor had waiting.
         first.wait_for("takes over")
-        poll(lambda: content("slow.stop") == "begun", first.text)
+        eventually(lambda: content("slow.stop") == "begun", first.text)
         for number in signals:
             os.kill(first.process.pid, number)
         check(first.process.poll() is None, first.text)
@@ -426,18 +420,19 @@ def test_an_unprivileged_user_rotates_logs_and_hands_over():
     options = ["--error-log", old, "--access-log", path("unprivileged/a.log"), "--pid-file", path("user.pid")]
     with Program(for_nobody(), APP_FILE, "--listen", "127.0.0.1:0", "--workers", "1", "--user", "nobody",
                  *options) as first:
-        poll(lambda: "listening on" in content("unprivileged/e.log"), first.text)
+        eventually(lambda: "listening on" in content("unprivileged/e.log"), first.text)
         port = int(content("unprivileged/e.log").split("http://127.0.0.1:", 1)[1].split()[0])
         check(content("user.pid") == f"{first.process.pid}\n", content("user.pid"))
         check({os.stat(path("unprivileged/" + name)).st_uid for name in ("e.log", "a.log")} == {65534})
         for name in ("e.log", "a.log"):
             os.rename(path("unprivileged/" + name), path(f"unprivileged/{name}.1"))
         os.kill(first.process.pid, signal.SIGUSR1)
-        poll(lambda: os.path.exists(path("unprivileged/a.log")), content("unprivileged/e.log.1"))
+        eventually(lambda: os.path.exists(path("unprivileged/a.log")), content("unprivileged/e.log.1"))
         check(get(port, "/rotated") == "hello")
-        poll(lambda: "/rotated" in content("unprivileged/a.log"))
+        eventually(lambda: "/rotated" in content("unprivileged/a.log"))
         os.kill(first.process.pid, signal.SIGUSR2)
-        poll(lambda: content("user.pid").split() not in ([], [str(first.process.pid)]), content("unprivileged/e.log"))
+        eventually(lambda: content("user.pid").split() not in ([], [str(first.process.pid)]),
+                   content("unprivileged/e.log"))
         check(first.process.wait(LIMIT) == 0, content("unprivileged/e.log"))
         check(get(port) == "hello")
         end(int(content("user.pid")))

@@ -32,23 +32,29 @@ def get(port, path):
     return exchange(port, b"GET " + path + b" HTTP/1.1\r\n" + CLOSE)
 
 
+def ask_on(kept, count):
+    """Sends so many requests at once over a connection that is kept, and waits for their answers."""
+    kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+    got = b""
+    while got.count(b"Hello\n") < count:
+        piece = kept.recv(4096)
+        check(piece, "the connection has ended", got)
+        got += piece
+
+
 def test_an_endless_handler_delays_nobody():
     for workers in ("1", "2"):
         program, port = serve(APP, "--workers", workers)
         with program:
             kept = socket.create_connection(("127.0.0.1", port), LIMIT)  # accepted before, and after
-            kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            check(kept.recv(4096).endswith(b"Hello\n"), "before")
+            ask_on(kept, 1)
             answers = []
             endless = threading.Thread(target=lambda: answers.append(get(port, b"/endless")))
             endless.start()
             program.wait_for("endless began")
             for _ in range(20):
                 check(get(port, b"/").endswith(b"Hello\n"), "a new connection")
-                kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-                got = b""
-                while got.count(b"Hello\n") < 3:
-                    got += kept.recv(4096)
+                ask_on(kept, 3)
             body = b"x" * 300000
             got = exchange(port, b"POST /upload HTTP/1.1\r\nContent-Length: 300000\r\n" + CLOSE + body)
             check(got.endswith(b"300000"), got[-200:])
@@ -72,10 +78,7 @@ def test_a_pattern_that_backtracks_for_ever_delays_nobody():
             program.wait_for("pattern began")
             for _ in range(20):
                 check(get(port, b"/").endswith(b"Hello\n"), "a new connection")
-                kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                got = b""
-                while not got.endswith(b"Hello\n"):
-                    got += kept.recv(4096)
+                ask_on(kept, 1)
             check(not answers, answers)
             endless.join(LIMIT)
             check(answers[0].startswith(b"HTTP/1.1 503"), answers)

@@ -12,9 +12,8 @@ import subprocess
 import tempfile
 import termios
 import threading
-import time
 
-from support import EVLUA, LIMIT, check, main, temporary
+from support import EVLUA, LIMIT, check, eventually, main, temporary
 
 STOCK = shutil.which("lua5.3")
 FOLDER = tempfile.mkdtemp()
@@ -113,10 +112,7 @@ class Output:
 
     def wait_until_full(self):
         """Nothing more goes into it: the program waits."""
-        deadline = time.monotonic() + LIMIT
-        while select.select([], [self.theirs], [], 0)[1]:
-            check(time.monotonic() < deadline, self.kind, "never full")
-            time.sleep(0.005)
+        eventually(lambda: not select.select([], [self.theirs], [], 0)[1], self.kind, "is full")
 
     def gather(self, most=65536):
         os.close(self.theirs)
@@ -287,10 +283,7 @@ assert(fs.write(arg[2], "went on"))
 """)
 
     def wait_for(path, kind, stream):
-        deadline = time.monotonic() + LIMIT
-        while not os.path.exists(path) or open(path).read() != "went on":
-            check(time.monotonic() < deadline, "nothing went on", kind, stream)
-            time.sleep(0.005)
+        eventually(lambda: os.path.exists(path) and open(path).read() == "went on", kind, stream, "goes on")
 
     for kind, stream in itertools.product(CHANNELS, ("stdin", "stdout", "stderr")):
         path = tempfile.mktemp(dir=FOLDER)

@@ -28,6 +28,17 @@ def check(condition, *about):
         raise AssertionError((" ".join(str(a) for a in about) or "check failed")[:3000])
 
 
+def eventually(condition, *about):
+    """Waits for it; what it returns then."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        got = condition()
+        if got:
+            return got
+        check(time.monotonic() < deadline, "never came true", *about)
+        time.sleep(0.005)
+
+
 class Program:
     """A running program whose standard error (or output) is read line by line, with a deadline."""
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from support import EVLUASERVER, LIMIT, Program, check, main, temporary
+from support import EVLUASERVER, LIMIT, Program, check, eventually, main, temporary
 
 APP = temporary("""
 local evlua = require "evlua"
@@ -540,9 +540,7 @@ def test_what_is_of_no_use_is_not_stapled():
 def wait_until_expired(program, port):
     check(stapled(port) == "good" or "it has expired" in program.wait_for("expired"), program.text)
     program.wait_for("staple.der' is not stapled: it has expired")
-    deadline = time.monotonic() + LIMIT
-    while stapled(port) is not None:
-        check(time.monotonic() < deadline, "still stapled")
+    eventually(lambda: stapled(port) is None, "it is not stapled any more")
 
 
 def test_a_response_is_stapled_until_it_expires():
@@ -551,9 +549,7 @@ def test_a_response_is_stapled_until_it_expires():
     with program:
         wait_until_expired(program, port)
         make_response("staple.der", "one")  # its folder is looked at
-        deadline = time.monotonic() + LIMIT
-        while stapled(port) != "good":
-            check(time.monotonic() < deadline, "not read again")
+        eventually(lambda: stapled(port) == "good", "it is read again")
         check(program.stop() == 0, program.text)
 
 
@@ -573,9 +569,8 @@ def test_responses_are_read_without_the_key():
         for state, words in (("R", "certificates stay as they were: cannot read"), ("V", "OCSP responses read again")):
             make_response("staple.der", "one", state)
             program.wait_for(words)
-            deadline = time.monotonic() + LIMIT
-            while stapled(port, *ann) != {"R": "revoked", "V": "good"}[state]:
-                check(time.monotonic() < deadline, "not read again", program.text)
+            wanted = {"R": "revoked", "V": "good"}[state]
+            eventually(lambda: stapled(port, *ann) == wanted, "it is read again")
         check(resumed(port, context, session)[0], "its sessions are good")
         with connect(port, context) as stream:
             check(facts(get(stream))["peer.subject"] == "O=Example,CN=ann")
@@ -692,13 +687,6 @@ def open_descriptors(program):
     return len(os.listdir(f"/proc/{program.process.pid}/fd"))
 
 
-def wait_until(condition, what):
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        check(time.monotonic() < deadline, what)
-        select.select([], [], [], 0.02)
-
-
 def test_hostile_clients():
     program, port = serve_one("--workers", "2", "--grace", "1")
     with program:
@@ -740,7 +728,7 @@ def test_hostile_clients():
         stream.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
         socket.socket.shutdown(stream, socket.SHUT_WR)
         stream.close()
-        wait_until(lambda: open_descriptors(program) <= before, "descriptors are left open")
+        eventually(lambda: open_descriptors(program) <= before, "no descriptor is left open")
         with connect(port) as stream:
             check(get(stream, "/") == b"hello")
         # An idle client and one in its handshake do not hold up the end.

@@ -24,27 +24,14 @@
 #include "core/scope.h"
 #include "core/worker.h"
 #include "net/http/server.h"
+#include "tests/fuzz/script.h"
 
 namespace {
 
 using namespace evlua;
+using fuzz::Script;
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-class Script {
- public:
-  explicit Script(std::string_view input) noexcept : rest_(input) {}
-  bool empty() const noexcept { return rest_.empty(); }
-  std::uint8_t next() noexcept { return rest_.empty() ? 0 : static_cast<std::uint8_t>(take(1)[0]); }
-  std::string_view take(std::size_t size) noexcept {
-    const std::string_view taken = rest_.substr(0, size);
-    rest_.remove_prefix(taken.size());
-    return taken;
-  }
-
- private:
-  std::string_view rest_;
-};
 
 // -- the server -----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 #include "tests/net/http_fixture.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -86,15 +85,6 @@ struct Report {
 };
 
 }  // namespace
-
-std::size_t count_descriptors() {
-  std::size_t count = 0;
-  DIR* directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return 0;
-  while (::readdir(directory) != nullptr) ++count;
-  ::closedir(directory);
-  return count;
-}
 
 bool eventually(const std::function<bool()>& condition) {
   const Clock::time_point until = Clock::now() + kPatience;

@@ -17,11 +17,9 @@
 #include "core/scheduler.h"
 #include "core/scope.h"
 #include "net/http/server.h"
+#include "tests/support/descriptors.h"
 
 namespace evlua::test {
-
-/// Open descriptors of this process.
-std::size_t count_descriptors();
 
 /// What the routes report.
 struct Observed {

@@ -4,8 +4,6 @@
 // do not REQUIRE: no exception may leave a task.
 #pragma once
 
-#include <dirent.h>
-
 #include <functional>
 #include <optional>
 #include <string>
@@ -18,6 +16,7 @@
 #include "core/task.h"
 #include "core/time.h"
 #include "core/worker.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/doctest.h"
 
 namespace evlua::test {
@@ -29,15 +28,6 @@ struct Env {
 };
 
 using AsyncBody = Task<void> (*)(Env&);
-
-inline std::size_t open_descriptors() {
-  std::size_t count = 0;
-  DIR* directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return 0;
-  while (::readdir(directory) != nullptr) ++count;
-  ::closedir(directory);
-  return count;
-}
 
 /// What must not take long may take this long.
 inline Instant patience() noexcept { return deadline_after(monotonic_now(), 30 * kSecond); }
@@ -86,7 +76,7 @@ inline void on_backends(AsyncBody body) {
       const std::string backend = name;
       CAPTURE(backend);
       CAPTURE(workers);
-      const std::size_t before = open_descriptors();
+      const std::size_t before = count_descriptors();
       {
         Scheduler::Options options;
         options.workers = workers;
@@ -95,7 +85,7 @@ inline void on_backends(AsyncBody body) {
         const Result<int> ended = scheduler.run(run_body(env, body));
         CHECK(ended);
       }
-      CHECK(open_descriptors() == before);
+      CHECK(count_descriptors() == before);
     }
   }
 }
