@@ -1,19 +1,7 @@
 -- evlua.net: datagrams over UDP and Unix-domain sockets.
 local evlua, net = require "evlua", require "evlua.net"
-
-local function fails(code, words, ok, message, got)
-  assert(not ok and got == code, ("%s expected, got %s %s %s"):format(code, ok, message, got))
-  if words then assert(message:find(words, 1, true), message) end
-end
-
--- Returns when `task` waits.
-local function await_waiting(task)
-  local deadline = evlua.now() + 30
-  while task:status() ~= "waiting" do
-    assert(evlua.now() < deadline and task:status() ~= "ended", task:status())
-    evlua.yield()
-  end
-end
+local support = dofile((...):gsub("[^/]*$", "../support.lua"))
+local fails, waits = support.fails, support.waits
 
 local has_v6 = net.datagram("[::1]:0") ~= nil
 local families = {"127.0.0.1:0", "unix:" .. os.tmpname() .. ".a", "unix:@evlua-test-" .. math.random(1 << 40)}
@@ -82,7 +70,7 @@ it("ends when time runs out, when it is cancelled and when the socket is closed"
   fails("ETIMEDOUT", "receive: timed out", socket:receive{timeout = 0.01})
   fails("ETIMEDOUT", nil, evlua.timeout(0.01, function() return socket:receive() end))
   local waiting = evlua.spawn(function() return select(3, socket:receive()) end)
-  await_waiting(waiting)
+  waits(waiting)
   fails("EBUSY", nil, socket:receive())
   waiting:cancel()
   waiting:join()
@@ -90,12 +78,12 @@ it("ends when time runs out, when it is cancelled and when the socket is closed"
   assert(socket:send("one", socket:local_address()))
   assert(socket:receive{timeout = 30} == "one")
   waiting = evlua.spawn(function() return select(3, socket:receive()) end)
-  await_waiting(waiting)
+  waits(waiting)
   socket:close()
   assert(waiting:join() == "ECANCELED")
   socket = assert(net.datagram("127.0.0.1:0"))
   local each = evlua.spawn(function() for _ in socket:receive_each() do end return "ended" end)
-  await_waiting(each)
+  waits(each)
   socket:close()
   assert(each:join() == "ended")
 end)
@@ -205,9 +193,9 @@ it("ends a sender that waits with close, and when it is cancelled", function()
     end
   end
   local first = evlua.spawn(fill)
-  await_waiting(first)
+  waits(first)
   local second = evlua.spawn(fill)
-  await_waiting(second)
+  waits(second)
   first:cancel()
   first:join()
   client:close()

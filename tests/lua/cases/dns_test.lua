@@ -1,12 +1,8 @@
 -- evlua.dns and net.connect, against a DNS server of our own, which also drops, delays, truncates and lies.
 local evlua, net, dns = require "evlua", require "evlua.net", require "evlua.dns"
+local fails = dofile((...):gsub("[^/]*$", "../support.lua")).fails
 
 local A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, CAA = 1, 2, 5, 6, 12, 15, 16, 28, 33, 257
-
-local function fails(code, words, ok, message, got)
-  assert(ok == nil and got == code, ("%s expected, got %s %s %s"):format(code, ok, message, got))
-  if words then assert(message:find(words, 1, true), message) end
-end
 
 -- The server -----------------------------------------------------------------------------------------------------
 

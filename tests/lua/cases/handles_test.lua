@@ -1,33 +1,16 @@
 -- stream:send_handle and receive_handle: what arrives is the right kind of object, and no descriptor is left over.
 local evlua, fs, net, process = require "evlua", require "evlua.fs", require "evlua.net", require "evlua.process"
+local support = dofile((...):gsub("[^/]*$", "../support.lua"))
+local eventually, pair, raises = support.eventually, support.pair, support.raises
 local folder = assert(fs.temp_dir())
 assert(fs.write(folder .. "/file", ""))
-
-local function pair(address)
-  local listener = assert(net.listen(address))
-  local acceptor = evlua.spawn(function() return assert(listener:accept{timeout = 20}) end)
-  local host, port = "127.0.0.1", listener:port()
-  local client = port ~= 0 and assert(net.connect(host, port)) or assert(net.connect(address))
-  local accepted = acceptor:join()
-  listener:close()
-  return client, accepted
-end
 
 local function descriptors()
   return #assert(fs.list("/proc/self/fd"))
 end
 
 local function wait_for_descriptors(count)
-  local latest = evlua.now() + 20
-  while descriptors() ~= count do
-    assert(evlua.now() < latest, ("%d descriptors are open, not %d"):format(descriptors(), count))
-    evlua.sleep(0.001)
-  end
-end
-
-local function fails(message, f, ...)
-  local ok, got = pcall(f, ...)
-  assert(not ok and got:find(message, 1, true), got)
+  eventually(function() return descriptors() == count end, "descriptors are left open, or are missing")
 end
 
 local address = "unix:@evlua-handles-" .. string.unpack("I8", evlua.random_bytes(8))
@@ -184,13 +167,13 @@ it("refuses what cannot be sent", function()
   assert(c:read_exactly(4) == "more" and a:send_handle(c))
   local got = assert(b:receive_handle())
   for _, open in ipairs{got, c, d} do open:close() end
-  fails("a stream, listener, datagram socket or file of evlua.fs expected", a.send_handle, a, "x")
-  fails("a stream, listener, datagram socket or file of evlua.fs expected", a.send_handle, a)
-  fails("1 to 4096 bytes expected", a.send_handle, a, b, "")
-  fails("1 to 4096 bytes expected", a.send_handle, a, b, ("x"):rep(4097))
-  fails("unknown option 'x'", a.send_handle, a, b, "x", {x = 1})
-  fails("unknown option 'x'", a.receive_handle, a, {x = 1})
-  fails("stream expected", a.receive_handle, io.stdout)
+  raises("a stream, listener, datagram socket or file of evlua.fs expected", a.send_handle, a, "x")
+  raises("a stream, listener, datagram socket or file of evlua.fs expected", a.send_handle, a)
+  raises("1 to 4096 bytes expected", a.send_handle, a, b, "")
+  raises("1 to 4096 bytes expected", a.send_handle, a, b, ("x"):rep(4097))
+  raises("unknown option 'x'", a.send_handle, a, b, "x", {x = 1})
+  raises("unknown option 'x'", a.receive_handle, a, {x = 1})
+  raises("stream expected", a.receive_handle, io.stdout)
   wait_for_descriptors(usual)
 end)
 

@@ -1,13 +1,7 @@
 -- evlua.json. The grammar is in tests/lua/json_test.cpp; here is what Lua sees of it.
 local evlua, json, thread = require "evlua", require "evlua.json", require "evlua.thread"
-
-local function raises(part, f, ...)
-  local ok, message = pcall(f, ...)
-  assert(not ok and tostring(message):find(part, 1, true), message)
-end
-local function refused(code, part, value, message, got)
-  assert(value == nil and got == code and message:find(part, 1, true), message)
-end
+local support = dofile((...):gsub("[^/]*$", "../support.lua"))
+local fails, raises = support.fails, support.raises
 
 it("has a null", function()
   assert(tostring(json.null) == "null" and json.null ~= nil and json.null == json.decode("null"))
@@ -48,10 +42,10 @@ it("keeps the kind of numbers", function()
     local back = json.decode(text)
     assert(back == float and math.type(back) == "float")
     assert(json.decode(text, {big = "float"}) == float and json.decode(text, {big = "string"}) == text)
-    refused("EINVAL", "integer of more than 64 bits at line 1, column 2 (byte 2)",
+    fails("EINVAL", "integer of more than 64 bits at line 1, column 2 (byte 2)",
             json.decode("[" .. text .. "]", {big = "error"}))
   end
-  refused("EINVAL", "number out of range", json.decode("1" .. ("0"):rep(400)))
+  fails("EINVAL", "number out of range", json.decode("1" .. ("0"):rep(400)))
   assert(json.decode("1" .. ("0"):rep(400), {big = "string"}) == "1" .. ("0"):rep(400))
   assert(json.decode("[9223372036854775807]", {big = "error"})[1] == math.maxinteger)
 end)
@@ -78,15 +72,15 @@ it("escapes strings", function()
         assert(json.decode(json.encode{[text] = text})[text] == text)
       end
       local text = ("x"):rep(at - 1) .. "\xff" .. ("y"):rep(size - at)
-      refused("EINVAL", ("a string that is not UTF-8 (byte %d)"):format(at), json.encode(text))
-      refused("EINVAL", ("not UTF-8 at line 1, column %d "):format(at + 1), json.decode('"' .. text .. '"'))
+      fails("EINVAL", ("a string that is not UTF-8 (byte %d)"):format(at), json.encode(text))
+      fails("EINVAL", ("not UTF-8 at line 1, column %d "):format(at + 1), json.decode('"' .. text .. '"'))
     end
   end
   for _, bad in ipairs{"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
     "\xf4\x90\x80\x80",
                        "a\xe2\x82", "\xff", "\xf5\x80\x80\x80", "\"\xc3", "\n\xed\xa0\x80"} do
-    refused("EINVAL", "not UTF-8", json.encode(bad))
-    refused("EINVAL", "not UTF-8", json.encode{[bad] = 1})
+    fails("EINVAL", "not UTF-8", json.encode(bad))
+    fails("EINVAL", "not UTF-8", json.encode{[bad] = 1})
   end
   local long = ("0123456789"):rep(100000)
   assert(json.decode(json.encode{long, long .. "\n"})[2] == long .. "\n")
@@ -130,21 +124,21 @@ end)
 
 it("says what has no form, and where it is", function()
   -- What has no form, and where it is.
-  refused("EINVAL", "a function has no form in JSON", json.encode(print))
-  refused("EINVAL", "at .a.b[2]: a function has no form", json.encode{a = {b = {1, print}}})
-  refused("EINVAL", 'at ["a b"]["ü"][""]: nan has no form', json.encode{["a b"] = {["ü"] = {[""] = 0 / 0}}})
-  refused("EINVAL", "at [1]: inf has no form", json.encode{1 / 0})
-  refused("EINVAL", "at [1]: inf has no form", json.encode{-1 / 0})
-  refused("EINVAL", "at .x: a thread has no form", json.encode{x = coroutine.create(print)})
-  refused("EINVAL", "a userdata has no form", json.encode(io.stdout))
+  fails("EINVAL", "a function has no form in JSON", json.encode(print))
+  fails("EINVAL", "at .a.b[2]: a function has no form", json.encode{a = {b = {1, print}}})
+  fails("EINVAL", 'at ["a b"]["ü"][""]: nan has no form', json.encode{["a b"] = {["ü"] = {[""] = 0 / 0}}})
+  fails("EINVAL", "at [1]: inf has no form", json.encode{1 / 0})
+  fails("EINVAL", "at [1]: inf has no form", json.encode{-1 / 0})
+  fails("EINVAL", "at .x: a thread has no form", json.encode{x = coroutine.create(print)})
+  fails("EINVAL", "a userdata has no form", json.encode(io.stdout))
   for _, holes in ipairs{{1, nil, 3}, {[2] = 1}, {[0] = 1}, {[-1] = 1}, {[1] = 1, [1 << 40] = 2}, {[0] = 0, 1, 2}} do
-    refused("EINVAL", "at .t: an array with holes", json.encode{t = holes})
+    fails("EINVAL", "at .t: an array with holes", json.encode{t = holes})
   end
-  refused("EINVAL", "at [1]: an array with a key that is a string", json.encode{{1, 2, a = 3}})
-  refused("EINVAL", "an array with a key that is a float", json.encode{1, [1.5] = 2})
-  refused("EINVAL", "key that is a string", json.encode(json.array{a = 1}))
+  fails("EINVAL", "at [1]: an array with a key that is a string", json.encode{{1, 2, a = 3}})
+  fails("EINVAL", "an array with a key that is a float", json.encode{1, [1.5] = 2})
+  fails("EINVAL", "key that is a string", json.encode(json.array{a = 1}))
   for _, sort_keys in ipairs{false, true} do
-    refused("EINVAL", "an object with a key that is a boolean", json.encode({[true] = 1}, {sort_keys = sort_keys}))
+    fails("EINVAL", "an object with a key that is a boolean", json.encode({[true] = 1}, {sort_keys = sort_keys}))
     local _, message = json.encode({x = {a = 1, [print] = 1}}, {sort_keys = sort_keys})
     assert(message == "at .x: an object with a key that is a function", message)
   end
@@ -152,17 +146,17 @@ it("says what has no form, and where it is", function()
   assert(not json.encode(mixed) and not json.encode(mixed, {sort_keys = true}))
   local loop = {users = {1, 2, {}}}
   loop.users[3].parent = loop.users
-  refused("EINVAL", "at .users[3].parent: cycle", json.encode(loop))
+  fails("EINVAL", "at .users[3].parent: cycle", json.encode(loop))
   local own = {}
   own[1] = own
-  refused("EINVAL", "at [1]: cycle", json.encode(own))
+  fails("EINVAL", "at [1]: cycle", json.encode(own))
   local down = {}
   for _ = 1, 999 do down = {down} end
   assert(json.encode(down) == ("["):rep(999) .. "{}" .. ("]"):rep(999))
-  refused("ELIMIT", "...: nested too deeply", json.encode{down})
-  refused("ELIMIT", "at [1][1]: nested too deeply", json.encode({{{}}}, {max_depth = 2}))
-  refused("EINVAL", ('at ["a%s"]: a function'):format(("ü"):rep(19)), json.encode{["a" .. ("ü"):rep(30)] = print})
-  refused("EINVAL", 'at ["?"]: a string', json.encode{["\xff"] = 1})
+  fails("ELIMIT", "...: nested too deeply", json.encode{down})
+  fails("ELIMIT", "at [1][1]: nested too deeply", json.encode({{{}}}, {max_depth = 2}))
+  fails("EINVAL", ('at ["a%s"]: a function'):format(("ü"):rep(19)), json.encode{["a" .. ("ü"):rep(30)] = print})
+  fails("EINVAL", 'at ["?"]: a string', json.encode{["\xff"] = 1})
 end)
 
 it("has options", function()

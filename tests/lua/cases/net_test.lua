@@ -1,21 +1,12 @@
 -- evlua.net: the stream vocabulary over TCP and Unix sockets.
 local evlua, net = require "evlua", require "evlua.net"
-
-local function pair(address)
-  local listener = assert(net.listen(address))
-  local accepted
-  local acceptor = evlua.spawn(function() accepted = assert(listener:accept()) end)
-  local client
-  if address:sub(1, 5) == "unix:" then client = assert(net.connect(address))
-  else client = assert(net.connect("127.0.0.1", listener:port())) end
-  acceptor:join()
-  return client, accepted, listener
-end
+local pair = dofile((...):gsub("[^/]*$", "../support.lua")).pair
 
 it("carries bytes over TCP and Unix sockets", function()
   local unix = "unix:" .. os.tmpname() .. ".sock"
   for _, address in ipairs{"127.0.0.1:0", unix} do
-    local a, b, listener = pair(address)
+    local listener = assert(net.listen(address))
+    local a, b = pair(address, listener)
     -- Lines, in pieces that split them anywhere.
     local writer = evlua.spawn(function()
       for _, piece in ipairs{"one\ntw", "o\n", "th", "ree\nlast"} do assert(a:write(piece)) evlua.sleep(0.001) end
@@ -50,7 +41,8 @@ it("carries bytes over TCP and Unix sockets", function()
 end)
 
 it("has limits", function()
-  local a, b, listener = pair("127.0.0.1:0")
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local a, b = pair("127.0.0.1:0", listener)
   assert(a:write(("x"):rep(100)))
   assert(select(3, b:read("l", {limit = 10})) == "ELIMIT")
   assert(#b:read(1000) == 100)
@@ -71,7 +63,8 @@ it("has limits", function()
 end)
 
 it("refuses a second reader, and does not disturb the first", function()
-  local a, b, listener = pair("127.0.0.1:0")
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local a, b = pair("127.0.0.1:0", listener)
   local first = evlua.spawn(function() return b:read() end)
   evlua.sleep(0.002)
   assert(select(3, b:read()) == "EBUSY")
@@ -81,7 +74,8 @@ it("refuses a second reader, and does not disturb the first", function()
 end)
 
 it("carries ten megabytes, with back-pressure", function()
-  local a, b, listener = pair("127.0.0.1:0")
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local a, b = pair("127.0.0.1:0", listener)
   local block = ("0123456789abcdef"):rep(65536)
   local sender = evlua.spawn(function() for _ = 1, 10 do assert(a:write(block)) end a:close() end)
   local size = 0
@@ -121,7 +115,8 @@ it("serves a thousand echoes at once", function()
 end)
 
 it("has options, and the abstract namespace", function()
-  local a, b, listener = pair("127.0.0.1:0")
+  local listener = assert(net.listen("127.0.0.1:0"))
+  local a, b = pair("127.0.0.1:0", listener)
   assert(a:get("no_delay") == true and a:set{no_delay = false} and a:get("no_delay") == false)
   assert(a:set{keep_alive = true, keep_alive_idle = 30, keep_alive_interval = 5, keep_alive_count = 3, ttl = 9,
     traffic_class = 8, user_timeout = 20, send_buffer = 100000, receive_buffer = 100000})
@@ -137,7 +132,9 @@ it("has options, and the abstract namespace", function()
   a:close()
   assert(select(3, a:set{no_delay = true}) == "EBADF" and select(3, a:get("no_delay")) == "EBADF")
   b:close() listener:close()
-  a, b, listener = pair("unix:@evlua-options-" .. math.random(1 << 40))
+  local address = "unix:@evlua-options-" .. math.random(1 << 40)
+  listener = assert(net.listen(address))
+  a, b = pair(address, listener)
   assert(a:write("hello") and b:read() == "hello")
   assert(a:remote_address() == listener:address() and a:set{send_buffer = 100000})
   assert(select(3, a:set{no_delay = true}) == "ENOPROTOOPT")

@@ -1,36 +1,14 @@
 -- evlua.pipe: bytes go from one end to the other, in order and whole, and what cannot be written is not lost.
 local evlua, fs, net, process = require "evlua", require "evlua.fs", require "evlua.net", require "evlua.process"
+local support = dofile((...):gsub("[^/]*$", "../support.lua"))
+local eventually, pair, raises = support.eventually, support.pair, support.raises
 local folder = assert(fs.temp_dir())
-
-local function pair(address)
-  local listener = assert(net.listen(address or "127.0.0.1:0"))
-  local acceptor = evlua.spawn(function() return assert(listener:accept{timeout = 20}) end)
-  local client
-  if address then client = assert(net.connect(address))
-  else client = assert(net.connect("127.0.0.1", listener:port())) end
-  local accepted = acceptor:join()
-  listener:close()
-  return client, accepted
-end
 
 -- Bytes that tell where they belong.
 local function pattern(size)
   local parts = {}
   for i = 1, size // 8 + 1 do parts[i] = string.pack(">I8", i * 0x9e3779b97f4a7c15) end
   return table.concat(parts):sub(1, size)
-end
-
-local function wait_until(condition)
-  local latest = evlua.now() + 20
-  while not condition() do
-    assert(evlua.now() < latest, "nothing happens")
-    evlua.sleep(0.001)
-  end
-end
-
-local function fails(message, ...)
-  local ok, got = pcall(evlua.pipe, ...)
-  assert(not ok and got:find(message, 1, true), got)
 end
 
 local big = pattern(5 * 1024 * 1024 + 77)
@@ -77,7 +55,7 @@ it("ends when time runs out or the task is cancelled, while nothing comes", func
   local none, message, code, moved = evlua.pipe(from, to, {timeout = 0.01})
   assert(none == nil and message == "receive: timed out" and code == "ETIMEDOUT" and moved == 0)
   local task = evlua.spawn(evlua.pipe, from, to)
-  wait_until(function() return task:status() == "waiting" end)
+  eventually(function() return task:status() == "waiting" end)
   assert(select(3, from:read()) == "EBUSY" and select(3, to:write("x")) == "EBUSY")
   assert(select(3, evlua.pipe(from, reader)) == "EBUSY" and select(3, evlua.pipe(reader, to)) == "EBUSY")
   assert(reader:write("back") and to:read_exactly(4) == "back")  -- the other directions are free
@@ -92,7 +70,7 @@ it("ends when time runs out or the task is cancelled, while nothing comes", func
     local w, f = pair()
     local t, r = pair()
     local piping = evlua.spawn(function() return select(3, evlua.pipe(f, t)) end)
-    wait_until(function() return piping:status() == "waiting" end)
+    eventually(function() return piping:status() == "waiting" end)
     assert((end_to_close == "from" and f or t):close())
     assert(piping:join() == "ECANCELED")
     for _, stream in ipairs{w, f, t, r} do stream:close() end
@@ -149,7 +127,7 @@ it("tells that the reader is gone", function()
   -- And the writer resets its connection, since it closes without having read.
   local other, broken = pair()
   assert(broken:write("unread"))
-  wait_until(function() return select(3, evlua.pipe(other, other, {count = 0})) == nil and other:get("no_delay") end)
+  eventually(function() return select(3, evlua.pipe(other, other, {count = 0})) == nil and other:get("no_delay") end)
   assert(require("evlua.sync").select({other, 20}) == 1)
   other:close()
   local target = pair()
@@ -208,7 +186,7 @@ it("carries files, by their position", function()
     assert(evlua.pipe(file, stuck) == #big + 5 - moved)
     assert(rest:join() == "line\n" .. big)
   end
-  fails("the same file", file, file)
+  raises("the same file", evlua.pipe, file, file)
   file:close()
   assert(select(3, evlua.pipe(file, copy)) == "EBADF" and select(3, evlua.pipe(copy, file)) == "EBADF")
   -- One that may not be read or written.
@@ -288,7 +266,7 @@ it("ends in time where both ends are always ready, and lets others have their tu
   assert(turns > 1)
   other:cancel()
   local task = evlua.spawn(evlua.pipe, zero, null)
-  wait_until(function() return task:status() == "waiting" end)
+  eventually(function() return task:status() == "waiting" end)
   task:cancel()
   task:join()
   zero:close()
@@ -310,7 +288,7 @@ it("gives a `direct` file whole blocks, however the bytes come", function()
   assert(writer:write("line\n" .. data:sub(1, 1000)))
   assert(from:read("l") == "line")
   local moving = evlua.spawn(evlua.pipe, from, file)
-  wait_until(function() return moving:status() == "waiting" end)
+  eventually(function() return moving:status() == "waiting" end)
   assert(writer:write(data:sub(1001) .. "rest") and writer:shutdown("write"))
   local none, message, why, moved = moving:join()
   assert(none == nil and why == "EINVAL" and moved == #data, message)
@@ -342,13 +320,13 @@ end)
 
 it("names wrong arguments", function()
   local a, b = pair()
-  fails("bad argument #1 to 'pipe'", 1, a)
-  fails("bad argument #2 to 'pipe'", a, {})
-  fails("option 'count'", a, b, {count = -1})
-  fails("option 'count'", a, b, {count = 1.5})
-  fails("option 'timeout'", a, b, {timeout = "x"})
-  fails("unknown option 'size'", a, b, {size = 1})
-  fails("table expected", a, b, 5)
+  raises("bad argument #1 to 'pipe'", evlua.pipe, 1, a)
+  raises("bad argument #2 to 'pipe'", evlua.pipe, a, {})
+  raises("option 'count'", evlua.pipe, a, b, {count = -1})
+  raises("option 'count'", evlua.pipe, a, b, {count = 1.5})
+  raises("option 'timeout'", evlua.pipe, a, b, {timeout = "x"})
+  raises("unknown option 'size'", evlua.pipe, a, b, {size = 1})
+  raises("table expected", evlua.pipe, a, b, 5)
   a:close()
   b:close()
 end)

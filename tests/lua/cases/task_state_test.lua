@@ -1,17 +1,10 @@
 -- What belongs to a task: its locals, what it has deferred.
 local evlua, sync = require "evlua", require "evlua.sync"
+local support = dofile((...):gsub("[^/]*$", "../support.lua"))
+local code_of, raises, waits = support.code_of, support.raises, support.waits
 
-local function waits(task)
-  while task:status() == "running" do evlua.yield() end
-  return task
-end
 local function find(name)
   for _, t in ipairs(evlua.tasks()) do if t.name == name then return t end end
-end
-local function code_of(...) return (select(3, ...)) end
-local function fails(pattern, f, ...)
-  local ok, message = pcall(f, ...)
-  assert(not ok and tostring(message):find(pattern), tostring(message))
 end
 
 it("has locals, which children inherit", function()
@@ -69,7 +62,7 @@ it("calls what was deferred, in reverse order, however a task ends", function()
     evlua.defer(function() pcall(coroutine.wrap(function() error("something else") end)) evlua.sleep(0.001) end)
     coroutine.wrap(function() error("inner") end)()
   end)
-  fails("inner", traced.join, traced)
+  raises("inner", traced.join, traced)
 
   local task = evlua.spawn(function()
     evlua.defer(function()
@@ -105,7 +98,7 @@ it("calls what was deferred, in reverse order, however a task ends", function()
   local finish = sync.event()
   task = evlua.spawn(function()
     evlua.defer(finish.wait, finish)
-    evlua.defer(function() fails("a task cannot join itself", task.join, task) end)
+    evlua.defer(function() raises("a task cannot join itself", task.join, task) end)
     return "result"
   end):name("ending")
   while not (find("ending") and find("ending").waits_on == "defer") do evlua.yield() end
@@ -131,6 +124,6 @@ it("calls what was deferred, in reverse order, however a task ends", function()
   task:cancel()
   task:wait()
   assert(#order == 0)
-  fails("bad argument #1 to 'evlua.defer' %(function expected", evlua.defer, 1)
+  raises("bad argument #1 to 'evlua.defer' (function expected", evlua.defer, 1)
 end)
 

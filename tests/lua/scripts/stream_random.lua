@@ -5,17 +5,7 @@ local ROUNDS = 30
 local first_seed = tonumber((...)) or 20261124
 local random = math.random
 
-local function pair(address)
-  local listener = assert(net.listen(address))
-  local accepted
-  local acceptor = evlua.spawn(function() accepted = assert(listener:accept()) end)
-  local client
-  if address:sub(1, 5) == "unix:" then client = assert(net.connect(address))
-  else client = assert(net.connect("127.0.0.1", listener:port())) end
-  acceptor:join()
-  listener:close()
-  return client, accepted
-end
+local pair = dofile((arg[0]:gsub("[^/]*$", "../support.lua"))).pair
 
 -- Lines of up to 200 bytes, now and then 30,000, some without an end.
 local function make_data()

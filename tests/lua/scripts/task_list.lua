@@ -1,16 +1,11 @@
 -- evlua.tasks: names, and what each task waits on. A script, since it looks at all tasks that there are.
 local evlua, sync, net = require "evlua", require "evlua.sync", require "evlua.net"
 
-local function waits(task)
-  while task:status() == "running" do evlua.yield() end
-  return task
-end
+local support = dofile((arg[0]:gsub("[^/]*$", "../support.lua")))
+local raises, waits = support.raises, support.waits
+
 local function find(name)
   for _, t in ipairs(evlua.tasks()) do if t.name == name then return t end end
-end
-local function fails(pattern, f, ...)
-  local ok, message = pcall(f, ...)
-  assert(not ok and tostring(message):find(pattern), tostring(message))
 end
 
 local me = evlua.tasks()
@@ -70,7 +65,7 @@ for name, task in pairs(expected) do
 end
 unnamed:wait()
 assert(#evlua.tasks() == 1)
-fails("bad argument #1 to 'name' %(string expected, got boolean%)", function() unnamed:name(true) end)
+raises("bad argument #1 to 'name' (string expected, got boolean)", function() unnamed:name(true) end)
 -- From within a coroutine, and of one that computes.
 local seen
 evlua.spawn(function() coroutine.wrap(function() seen = find("in it") end)() end):name("in it"):join()
