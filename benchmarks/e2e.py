@@ -74,6 +74,10 @@ def bench_files(options, results):
                 "operations_per_s": round(median), "spread": round((max(rows) - min(rows)) / median, 3)}
 
 
+METAMETHODS = ("local store = {} for i = 1, 80 do store[i] = i end local proxy = setmetatable({}, {"
+               "__index = function(_, key) return store[key] end, __len = function() return 80 end, "
+               "__newindex = function(_, key, value) store[key] = value end}) ")
+
 LUA_CASES = {
     "recursion": "local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(32)",
     "tables": "local t = {} for r = 1, 20 do for i = 1, 200000 do t[i] = i end local s = 0 "
@@ -95,6 +99,22 @@ LUA_CASES = {
                          "for i = 1, 200000 do table.remove(t) end end",
     "pairs": "local t = {} for i = 1, 100 do t[i] = i end "
              "for r = 1, 200000 do for _ in pairs(t) do end end",
+    "string.find": "local text = ('some words, '):rep(20) .. '2026-11-27' for i = 1, 60000 do "
+                   "text:find('%d+%-%d+') text:find('words', 1, true) text:find('[,.] ') end",
+    "load of a function's pieces": "for r = 1, 20000 do local i = 0 load(function() i = i + 1 "
+                                   "return i <= 20 and 'local a = 1 + 2 ' or nil end) end",
+    # The same where it calls metamethods that are functions.
+    "table.unpack by __index": METAMETHODS + "for i = 1, 40000 do table.unpack(proxy, 1, 40) end",
+    "table.concat by __index": METAMETHODS + "for i = 1, 40000 do table.concat(proxy, ',', 1, 40) end",
+    "table.insert by metamethods": METAMETHODS + "for i = 1, 20000 do table.insert(proxy, 60, i) end",
+    "table.remove by metamethods": METAMETHODS + "for i = 1, 20000 do table.remove(proxy, 60) end",
+    "table.insert at the end": METAMETHODS + "for i = 1, 1000000 do table.insert(proxy, i) end",
+    "table.move by metamethods": METAMETHODS + "for i = 1, 20000 do table.move(proxy, 1, 40, 41) end",
+    "table.move by __eq": "local at = {__eq = function() return true end} local a = setmetatable({1, 2, 3}, at) "
+                          "local b = setmetatable({1, 2, 3}, at) for i = 1, 1000000 do table.move(a, 1, 10, 2, b) end",
+    "ipairs by __index": METAMETHODS + "for i = 1, 20000 do for _ in ipairs(proxy) do end end",
+    "sort by __lt": "local at = {__lt = function(a, b) return a[1] < b[1] end} for r = 1, 100 do local t = {} "
+                    "for i = 1, 1000 do t[i] = setmetatable({i * 7919 % 10007}, at) end table.sort(t) end",
 }
 
 

@@ -107,7 +107,6 @@ int pairs(lua_State* L) {
   return 3;
 }
 
-/// Upvalues: the stock iterator, and one under which __index may wait.
 int ipairs(lua_State* L) {
   luaL_checkany(L, 1);
   if (luaL_getmetafield(L, 1, "__ipairs") != LUA_TNIL) {
@@ -115,7 +114,7 @@ int ipairs(lua_State* L) {
     lua_callk(L, 1, 3, 0, finish_pairs);
     return 3;
   }
-  lua_pushvalue(L, lua_upvalueindex(access_calls(L, 1, kReads) ? 2 : 1));
+  lua_pushcfunction(L, evlua_next_index);
   lua_pushvalue(L, 1);
   lua_pushinteger(L, 0);
   return 3;
@@ -215,17 +214,11 @@ int collect_garbage(lua_State* L) {
 }  // namespace
 
 int open_base(lua_State* L) {
-  const luaL_Reg functions[] = {{"print", print}, {"tostring", to_string}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"print", print}, {"tostring", to_string}, {"ipairs", ipairs}, {nullptr, nullptr}};
   luaL_setfuncs(L, functions, 0);
   lua_getfield(L, -1, "next");
   lua_pushcclosure(L, pairs, 1);
   lua_setfield(L, -2, "pairs");
-  lua_getfield(L, -1, "ipairs");
-  lua_newtable(L);
-  lua_call(L, 1, 1);
-  push_waiting(L, "next_index");
-  lua_pushcclosure(L, ipairs, 2);
-  lua_setfield(L, -2, "ipairs");
   lua_getfield(L, -1, "load");
   lua_pushcclosure(L, load, 1);
   lua_setfield(L, -2, "load");

@@ -222,19 +222,13 @@ PatternMatcher::Result next_to_replace(Substitution& call) noexcept {
 
 int continue_with_value(lua_State* L, int status, lua_KContext context);
 
-/// Upvalue 2: reads from a table, and may wait.
 void add_replacement(lua_State* L, Substitution& call, int kind) {
   if (kind == LUA_TFUNCTION) {
     lua_pushvalue(L, 3);
     lua_callk(L, push_match(L, call.matcher), 1, 0, continue_with_value);
-  } else if (kind == LUA_TTABLE && access_calls(L, 3, kReads)) {
-    lua_pushvalue(L, lua_upvalueindex(2));
-    lua_pushvalue(L, 3);
-    push_capture(L, call.matcher, 0);
-    lua_callk(L, 2, 1, 0, continue_with_value);
   } else if (kind == LUA_TTABLE) {
     push_capture(L, call.matcher, 0);
-    lua_gettable(L, 3);
+    evlua_get_field(L, 3, 0, continue_with_value);
   } else {
     add_template(L, call);
     return;
@@ -276,7 +270,7 @@ int continue_with_value(lua_State* L, int, lua_KContext) {
   return run_gsub(L, call, next_to_replace(call));
 }
 
-/// gsub(s, pattern, replacement[, n]) -> text, number of replacements. Upvalues: see push_spare and add_replacement.
+/// gsub(s, pattern, replacement[, n]) -> text, number of replacements. Upvalue: see push_spare.
 int gsub(lua_State* L) {
   const std::string_view subject = check_bytes(L, 1);
   std::string_view pattern = check_bytes(L, 2);
@@ -368,8 +362,7 @@ int open_patterns(lua_State* L) {
   lua_pop(L, 2);
   luaL_setfuncs(L, functions, 0);
   lua_pushnil(L);
-  push_waiting(L, "index");
-  lua_pushcclosure(L, gsub, 2);
+  lua_pushcclosure(L, gsub, 1);
   lua_setfield(L, -2, "gsub");
   return 0;
 }

@@ -1,4 +1,5 @@
-// table.concat, insert, move, remove and unpack: stock, unless metamethods of the table are functions. These may wait.
+// table.concat, insert, move, remove and unpack: stock, unless metamethods of the table are functions. These may wait:
+// between two steps all there is to know is on the stack.
 // But a table whose holes make it look far longer than it is, or a range in which hardly anything is, would keep stock
 // insert, remove and move for ever, and nothing ends a loop in C, not a limit of time either. There the loop is ours,
 // and looks at the limits now and then. Where as many elements can be, it ends of itself: none of them is moved alone.
@@ -8,11 +9,12 @@
 #include <climits>
 #include <cstddef>
 #include <mutex>
-#include <utility>
+#include <new>
 
 #include "lua/callbacks.h"
 #include "lua/long_call.h"
 #include "lua/modules.h"
+#include "lua/spare.h"
 
 namespace evlua::lua {
 
@@ -21,16 +23,15 @@ namespace {
 struct TableFunction {
   const char* name;
   unsigned events;  // what it does to its first argument
-  bool demands;     // it takes other values than tables only if they have metamethods for all of that
   lua_CFunction stock = nullptr;
 };
 
 std::array<TableFunction, 5> functions{{
-    {"concat", kReads | kLength, true},
-    {"insert", kReads | kWrites | kLength, true},
-    {"move", 0, true},
-    {"remove", kReads | kWrites | kLength, true},
-    {"unpack", kReads | kLength, false},
+    {"concat", kReads | kLength},
+    {"insert", kReads | kWrites | kLength},
+    {"move", 0},
+    {"remove", kReads | kWrites | kLength},
+    {"unpack", kReads | kLength},
 }};
 
 bool has_event(lua_State* L, int index, const char* event) {
@@ -46,22 +47,6 @@ bool is_like_table(lua_State* L, int index, unsigned events) {
                                               ((events & kLength) == 0 || has_event(L, index, "__len")));
 }
 
-/// The twin has returned true and results, or false and the arguments for the stock function.
-int finish(lua_State* L, int, lua_KContext which) {
-  const bool done = lua_toboolean(L, 1) != 0;
-  lua_remove(L, 1);
-  return done ? lua_gettop(L) : functions[static_cast<std::size_t>(which)].stock(L);
-}
-
-/// Upvalue: the twin.
-int call_twin(lua_State* L, std::size_t which) {
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  const auto context = static_cast<lua_KContext>(which);
-  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, context, finish);
-  return finish(L, LUA_OK, context);
-}
-
 /// Whether the state has no room for as many elements, so that most of them are nil.
 bool are_mostly_nil(lua_State* L, lua_Integer count) noexcept {
   constexpr lua_Integer kFew = 1 << 18;
@@ -69,98 +54,332 @@ bool are_mostly_nil(lua_State* L, lua_Integer count) noexcept {
   return count > kFew && count / kElementsInKiB > lua_gc(L, LUA_GCCOUNT, 0);
 }
 
-/// A range of integer keys of the value at `index`.
-struct Range {
-  int index;
-  lua_Integer first;
-};
-
-/// Begins with the last one, or with the first.
-void move_range(lua_State* L, Range from, Range to, lua_Integer count, bool last_first) {
-  constexpr lua_Integer kBetweenLooks = 1 << 16;
-  for (lua_Integer i = 0; i < count; ++i) {
-    const char* ends = i % kBetweenLooks == 0 ? look_at_limits() : nullptr;
-    if (ends != nullptr) luaL_error(L, "%s", ends);
-    const lua_Integer offset = last_first ? count - 1 - i : i;
-    lua_geti(L, from.index, from.first + offset);
-    lua_seti(L, to.index, to.first + offset);
-  }
-}
-
-/// How many elements stand behind the place that insert and remove are given, if most of them are nil; or else 0.
-lua_Integer nils_behind_place(lua_State* L) {
+/// Whether most of what stands behind the place that insert and remove are given is nil.
+bool has_nils_behind_place(lua_State* L) {
   const lua_Unsigned size = lua_type(L, 1) == LUA_TTABLE ? lua_rawlen(L, 1) : 0;
   const lua_Integer place = lua_tointeger(L, 2);
-  if (place < 1 || size <= static_cast<lua_Unsigned>(place)) return 0;
-  const lua_Integer count = static_cast<lua_Integer>(size) - place;
-  return are_mostly_nil(L, count) && !has_event(L, 1, "__len") ? count : 0;
+  if (place < 1 || size <= static_cast<lua_Unsigned>(place)) return false;
+  return are_mostly_nil(L, static_cast<lua_Integer>(size) - place);
 }
 
-int insert_among_nils(lua_State* L, lua_Integer behind) {
-  const lua_Integer place = lua_tointeger(L, 2);
-  move_range(L, {1, place}, {1, place + 1}, behind + 1, true);
-  lua_seti(L, 1, place);
+// -- moving elements --------------------------------------------------------------------------------------------------
+
+constexpr lua_Integer kBetweenLooks = 1 << 16;
+
+// The stack of a call whose elements are being moved: as the arguments of table.move, and behind them:
+constexpr int kFrom = 1;
+constexpr int kTo = 5;
+constexpr int kLastFirst = 6;
+constexpr int kValue = 7;  // that is inserted, or has been removed
+
+struct Move {
+  lua_Integer first;
+  lua_Integer last;
+  lua_Integer place;
+  bool last_first;
+
+  lua_Integer count() const noexcept { return last - first + 1; }
+  lua_Integer offset(lua_Integer step) const noexcept { return last_first ? last - first - step : step; }
+};
+
+/// REQUIRES: the stack has nothing but the list that is moved from, and a value.
+void push_move(lua_State* L, const Move& move) {
+  lua_pushinteger(L, move.first);
+  lua_pushinteger(L, move.last);
+  lua_pushinteger(L, move.place);
+  lua_pushvalue(L, kFrom);
+  lua_pushboolean(L, move.last_first ? 1 : 0);
+  lua_rotate(L, 2, -1);
+}
+
+Move move_of_call(lua_State* L) {
+  return {lua_tointeger(L, 2), lua_tointeger(L, 3), lua_tointeger(L, 4), lua_toboolean(L, kLastFirst) != 0};
+}
+
+using Finish = int(lua_State* L, const Move& move);
+
+template <Finish* finish>
+int move_rest(lua_State* L, const Move& move, lua_Integer step);
+
+template <Finish* finish>
+int continue_move(lua_State* L, int, lua_KContext step) {
+  return move_rest<finish>(L, move_of_call(L), step + 1);
+}
+
+/// An element is on top.
+template <Finish* finish>
+int continue_with_element(lua_State* L, int, lua_KContext step) {
+  const Move move = move_of_call(L);
+  evlua_set_element(L, kTo, move.place + move.offset(step), step, continue_move<finish>);
+  return move_rest<finish>(L, move, step + 1);
+}
+
+/// From that step on, and finishes the call.
+template <Finish* finish>
+int move_rest(lua_State* L, const Move& move, lua_Integer step) {
+  for (; step < move.count(); ++step) {
+    const lua_Integer offset = move.offset(step);
+    evlua_get_element(L, kFrom, move.first + offset, step, continue_with_element<finish>);
+    evlua_set_element(L, kTo, move.place + offset, step, continue_move<finish>);
+    if (step % kBetweenLooks == kBetweenLooks - 1 && slice_is_over(L)) return give_way(L, step, continue_move<finish>);
+  }
+  return finish(L, move);
+}
+
+/// What is on top, as the length that luaL_len gives.
+lua_Integer take_length(lua_State* L) {
+  int is_integer = 0;
+  const lua_Integer length = lua_tointegerx(L, -1, &is_integer);
+  if (is_integer == 0) luaL_error(L, "object length is not an integer");
+  lua_pop(L, 1);
+  return length;
+}
+
+lua_Integer next_to(lua_Integer i) noexcept { return static_cast<lua_Integer>(static_cast<lua_Unsigned>(i) + 1); }
+
+// -- insert -----------------------------------------------------------------------------------------------------------
+
+int finish_insert(lua_State*, int, lua_KContext) { return 0; }
+
+int insert_value(lua_State* L, const Move& move) {
+  lua_pushvalue(L, kValue);
+  evlua_set_element(L, kFrom, move.first, 0, finish_insert);
   return 0;
 }
 
-int remove_among_nils(lua_State* L, lua_Integer behind) {
-  const lua_Integer place = lua_tointeger(L, 2);
-  lua_geti(L, 1, place);
-  move_range(L, {1, place + 1}, {1, place}, behind, false);
+int insert_measured(lua_State* L, int, lua_KContext) {
+  const lua_Integer end = next_to(take_length(L));
+  const int arguments = lua_gettop(L);
+  if (arguments == 2) {
+    evlua_set_element(L, 1, end, 0, finish_insert);
+    return 0;
+  }
+  if (arguments != 3) return luaL_error(L, "wrong number of arguments to 'insert'");
+  const lua_Integer place = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, 1 <= place && place <= end, 2, "position out of bounds");
+  const Move move{place, end - 1, next_to(place), true};
+  lua_replace(L, 2);
+  push_move(L, move);
+  return move_rest<insert_value>(L, move, 0);
+}
+
+// -- remove -----------------------------------------------------------------------------------------------------------
+
+int give_removed(lua_State*, int, lua_KContext) { return 1; }
+
+int drop_last(lua_State* L, const Move& move) {
   lua_pushnil(L);
-  lua_seti(L, 1, place + behind);
+  evlua_set_element(L, kFrom, move.last, 0, give_removed);
   return 1;
 }
 
-constexpr std::size_t kInsert = 1;
-constexpr std::size_t kRemove = 3;
+/// Stack: list, length, what is removed.
+int remove_found(lua_State* L, int, lua_KContext place) {
+  const lua_Integer size = lua_tointeger(L, 2);
+  if (place >= size) {
+    lua_pushnil(L);
+    evlua_set_element(L, kFrom, place, 0, give_removed);
+    return 1;
+  }
+  const Move move{place + 1, size, place, false};
+  lua_replace(L, 2);
+  push_move(L, move);
+  return move_rest<drop_last>(L, move, 0);
+}
 
-template <std::size_t which>
+int remove_measured(lua_State* L, int, lua_KContext) {
+  const lua_Integer size = take_length(L);
+  const lua_Integer place = luaL_optinteger(L, 2, size);
+  if (place != size) luaL_argcheck(L, 1 <= place && place <= next_to(size), 1, "position out of bounds");
+  lua_settop(L, 1);
+  lua_pushinteger(L, size);
+  evlua_get_element(L, 1, place, place, remove_found);
+  return remove_found(L, LUA_OK, place);
+}
+
+// -- move -------------------------------------------------------------------------------------------------------------
+
+int give_target(lua_State* L, const Move&) {
+  lua_pushvalue(L, kTo);
+  return 1;
+}
+
+/// Whether both lists are the same is on top.
+int move_compared(lua_State* L, int, lua_KContext) {
+  const Move move = move_of_call(L);
+  return move_rest<give_target>(L, move, 0);
+}
+
+int move_elements(lua_State* L) {
+  const lua_Integer first = luaL_checkinteger(L, 2);
+  const lua_Integer last = luaL_checkinteger(L, 3);
+  const lua_Integer place = luaL_checkinteger(L, 4);
+  lua_settop(L, kTo);
+  if (lua_isnil(L, kTo)) {
+    lua_pushvalue(L, kFrom);
+    lua_replace(L, kTo);
+  }
+  if (last < first) return 1;
+  luaL_argcheck(L, first > 0 || last < LUA_MAXINTEGER + first, 3, "too many elements to move");
+  luaL_argcheck(L, place <= LUA_MAXINTEGER - (last - first), 4, "destination wrap around");
+  if (place > last || place <= first) {
+    lua_pushboolean(L, 0);
+    return move_rest<give_target>(L, {first, last, place, false}, 0);
+  }
+  evlua_get_equality(L, kFrom, kTo, 0, move_compared);
+  return move_compared(L, LUA_OK, 0);
+}
+
+// -- unpack -----------------------------------------------------------------------------------------------------------
+
+/// Stack: list, first, last, elements.
+constexpr int kUnpacked = 3;
+
+int unpack_rest(lua_State* L, lua_Integer from);
+
+int continue_unpack(lua_State* L, int, lua_KContext last) { return unpack_rest(L, last); }
+
+/// All that is behind `at`.
+int unpack_rest(lua_State* L, lua_Integer at) {
+  const lua_Integer last = lua_tointeger(L, 3);
+  while (at < last) {
+    ++at;
+    evlua_get_element(L, 1, at, at, continue_unpack);
+  }
+  return lua_gettop(L) - kUnpacked;
+}
+
+int unpack_measured(lua_State* L, int, lua_KContext) {
+  const lua_Integer first = luaL_optinteger(L, 2, 1);
+  const lua_Integer last = take_length(L);
+  if (first > last) return 0;
+  const auto count = static_cast<lua_Unsigned>(last) - static_cast<lua_Unsigned>(first);  // and one
+  if (count >= static_cast<unsigned>(INT_MAX) || lua_checkstack(L, static_cast<int>(count + 1)) == 0) {
+    return luaL_error(L, "too many results to unpack");
+  }
+  lua_pushinteger(L, last);
+  lua_replace(L, 3);
+  evlua_get_element(L, 1, first, first, continue_unpack);
+  return unpack_rest(L, first);
+}
+
+// -- concat -----------------------------------------------------------------------------------------------------------
+
+/// A call. In a userdata, since the C stack is gone when it has waited.
+struct Concat {
+  explicit Concat(lua_State* L) noexcept { luaL_buffinit(L, &out); }
+  luaL_Buffer out;
+  bool busy = true;
+};
+
+/// Stack: list, separator, first, last, state.
+constexpr int kState = 5;
+
+int concat_rest(lua_State* L, Concat& call, lua_Integer at);
+
+/// An element is on top.
+void add_element(lua_State* L, Concat& call, lua_Integer at) {
+  if (lua_isstring(L, -1) == 0) {
+    luaL_error(L, "invalid value (%s) at index %d in table for 'concat'", luaL_typename(L, -1), static_cast<int>(at));
+  }
+  luaL_addvalue(&call.out);
+}
+
+int continue_concat(lua_State* L, int, lua_KContext at) {
+  Concat& call = *static_cast<Concat*>(lua_touserdata(L, kState));
+  add_element(L, call, at);
+  return concat_rest(L, call, at);
+}
+
+/// All that is behind `at`.
+int concat_rest(lua_State* L, Concat& call, lua_Integer at) {
+  const lua_Integer last = lua_tointeger(L, 4);
+  std::size_t size = 0;
+  const char* separator = lua_tolstring(L, 2, &size);
+  while (at < last) {
+    luaL_addlstring(&call.out, separator, size);
+    ++at;
+    evlua_get_element(L, 1, at, at, continue_concat);
+    add_element(L, call, at);
+  }
+  luaL_pushresult(&call.out);
+  call.busy = false;
+  return 1;
+}
+
+int concat_measured(lua_State* L, int, lua_KContext) {
+  const lua_Integer length = take_length(L);
+  luaL_optlstring(L, 2, "", nullptr);
+  const lua_Integer first = luaL_optinteger(L, 3, 1);
+  const lua_Integer last = luaL_optinteger(L, 4, length);
+  if (first > last) {
+    lua_pushliteral(L, "");
+    return 1;
+  }
+  lua_settop(L, 2);
+  if (lua_isnil(L, 2)) {
+    lua_pushliteral(L, "");
+    lua_replace(L, 2);
+  }
+  lua_pushinteger(L, first);
+  lua_pushinteger(L, last);
+  auto& call = *new (push_spare<Concat>(L)) Concat(L);
+  evlua_get_element(L, 1, first, first, continue_concat);
+  add_element(L, call, first);
+  return concat_rest(L, call, first);
+}
+
+// -- the functions ----------------------------------------------------------------------------------------------------
+
+enum Which : std::size_t { kConcat, kInsert, kMove, kRemove, kUnpack };
+
+constexpr lua_KFunction measured[] = {concat_measured, insert_measured, nullptr, remove_measured, unpack_measured};
+
+int measure(lua_State* L, Which which) {
+  evlua_get_length(L, 1, 0, measured[which]);
+  return measured[which](L, LUA_OK, 0);
+}
+
+template <Which which>
 int call(lua_State* L) {
   const TableFunction& function = functions[which];
   if (!access_calls(L, 1, function.events)) [[likely]] {
-    if constexpr (which == kInsert || which == kRemove) {
-      const bool has_place = which == kInsert ? lua_gettop(L) == 3 : lua_gettop(L) >= 2;
-      const lua_Integer nils = has_place ? nils_behind_place(L) : 0;
-      if (nils != 0) [[unlikely]]
-        return which == kInsert ? insert_among_nils(L, nils) : remove_among_nils(L, nils);
-    }
-    return function.stock(L);
+    bool among_nils = false;
+    if constexpr (which == kInsert) among_nils = lua_gettop(L) == 3 && has_nils_behind_place(L);
+    if constexpr (which == kRemove) among_nils = lua_gettop(L) >= 2 && has_nils_behind_place(L);
+    return among_nils ? measure(L, which) : function.stock(L);
   }
-  if (function.demands && !is_like_table(L, 1, function.events)) return function.stock(L);  // which raises
-  return call_twin(L, which);
+  return is_like_table(L, 1, function.events) ? measure(L, which) : function.stock(L);  // which raises
 }
 
-/// move reads from one table and may write to another.
-constexpr std::size_t kMove = 2;
+/// move reads from one table and may write to another; if ranges overlap it asks whether they are the same.
 template <>
 int call<kMove>(lua_State* L) {
   const int to = lua_gettop(L) < 5 || lua_isnil(L, 5) ? 1 : 5;
   const bool calls =
       to == 1 ? access_calls(L, 1, kReads | kWrites) : access_calls(L, 1, kReads) || access_calls(L, to, kWrites);
   if (!is_like_table(L, 1, kReads) || !is_like_table(L, to, kWrites)) return functions[kMove].stock(L);
-  if (calls) return call_twin(L, kMove);
+  if (calls) return move_elements(L);
   // What is no integer, or does not fit, is for the stock function to complain of.
-  int are_integers[3] = {};
-  const lua_Integer first = lua_tointegerx(L, 2, &are_integers[0]);
-  const lua_Integer last = lua_tointegerx(L, 3, &are_integers[1]);
-  const lua_Integer place = lua_tointegerx(L, 4, &are_integers[2]);
-  const bool is_range = are_integers[0] != 0 && are_integers[1] != 0 && are_integers[2] != 0 && last >= first &&
-                        (first > 0 || last < LUA_MAXINTEGER + first);
-  if (!is_range || place > LUA_MAXINTEGER - (last - first) || !are_mostly_nil(L, last - first)) {
-    return functions[kMove].stock(L);
-  }
-  const bool overlaps = place > first && place <= last && (to == 1 || lua_compare(L, 1, to, LUA_OPEQ) != 0);
-  move_range(L, {1, first}, {to, place}, last - first + 1, overlaps);
-  lua_pushvalue(L, to);
-  return 1;
+  const lua_Integer first = lua_tointeger(L, 2);
+  const lua_Integer last = lua_tointeger(L, 3);
+  const lua_Integer place = lua_tointeger(L, 4);
+  const bool compares = to != 1 && place > first && place <= last;
+  const bool fits = last > first && (first > 0 || last < LUA_MAXINTEGER + first);
+  return compares || (fits && are_mostly_nil(L, last - first)) ? move_elements(L) : functions[kMove].stock(L);
 }
 
 /// As the stock one; where there is no __len it does not take long to ask for the length.
-constexpr std::size_t kUnpack = 4;
 template <>
 int call<kUnpack>(lua_State* L) {
-  if (access_calls(L, 1, kReads | kLength)) return call_twin(L, kUnpack);
+  if (access_calls(L, 1, kReads | kLength)) {
+    const bool has_last = !lua_isnoneornil(L, 3);
+    lua_settop(L, 3);
+    luaL_optinteger(L, 2, 1);
+    if (!has_last) return measure(L, kUnpack);
+    lua_pushinteger(L, luaL_checkinteger(L, 3));
+    return unpack_measured(L, LUA_OK, 0);
+  }
   if (lua_type(L, 1) != LUA_TTABLE) return functions[kUnpack].stock(L);
   lua_Integer i = luaL_optinteger(L, 2, 1);
   const lua_Integer last = luaL_opt(L, luaL_checkinteger, 3, static_cast<lua_Integer>(lua_rawlen(L, 1)));
@@ -185,9 +404,9 @@ int open_table(lua_State* L) {
       lua_pop(L, 1);
     }
   });
-  constexpr lua_CFunction ours[] = {call<0>, call<1>, call<2>, call<3>, call<4>};
+  constexpr lua_CFunction ours[] = {call<kConcat>, call<kInsert>, call<kMove>, call<kRemove>, call<kUnpack>};
   for (std::size_t i = 0; i < functions.size(); ++i) {
-    push_waiting(L, functions[i].name);
+    lua_pushnil(L);  // see push_spare
     lua_pushcclosure(L, ours[i], 1);
     lua_setfield(L, -2, functions[i].name);
   }

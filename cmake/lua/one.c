@@ -33,6 +33,7 @@
 #include "ltablib.c"
 #include "lutf8lib.c"
 
+#include "access.inc"
 #include "catchers.inc"
 #include "order.inc"
 

@@ -147,6 +147,43 @@ assert(table.remove(list) == 4 and table.remove(list, 1) == 0 and #store == 3)
 assert(table.move(list, 1, 3, 2) == list and table.concat(store, ",") == "1,1,2,3")
 assert(table.move({7, 8}, 1, 2, 1, list) == list and table.concat(store, ",") == "7,8,2,3")
 
+-- The same as where nothing waits, whatever the metamethods are.
+do
+  local path = arg[0]:gsub("lua/scripts/callbacks.lua$", "differential/tables.lua")
+  local function output_of(wait_before)
+    local lines = {}
+    local function to_text(value)
+      wait_before()
+      return tostring(value)
+    end
+    local env = {tostring = to_text, print = function(...) lines[#lines + 1] = table.concat({...}, " ") end}
+    assert(loadfile(path, "t", setmetatable(env, {__index = _G})))()
+    return lines
+  end
+  local wanted = output_of(function() end)
+  local turns = 0
+  local got = output_of(function()
+    turns = turns + 1
+    if turns % 3 ~= 0 then evlua.yield() end
+  end)
+  assert(#wanted == 100 and turns > 100000)
+  for i = 1, #wanted do assert(wanted[i] == got[i], got[i]) end
+end
+do
+  local Point = {__eq = function(p, q) return wait(p.name == q.name) end}
+  local function points(name) return setmetatable({1, 2, 3, name = name}, Point) end
+  local same, other = points("a"), points("b")
+  assert(table.concat(table.move(points("a"), 1, 3, 2, same), ",") == "1,1,2,3")
+  assert(table.concat(table.move(same, 1, 4, 2, same), ",") == "1,1,1,2,3")
+  assert(table.concat(table.move(points("a"), 1, 3, 2, other), ",") == "1,1,2,3")
+  local asked = 0
+  Point.__eq = function() asked = asked + 1 return wait(false) end
+  table.move(points("a"), 1, 3, 4, same)
+  assert(asked == 0)
+  table.move(points("a"), 1, 3, 3, same)
+  assert(asked == 1)
+end
+
 -- Very many elements, and very many that are not there: as by the stock functions.
 do
   local far = 5 << 18  -- more than there is room for, as is looked at first
