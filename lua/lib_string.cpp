@@ -66,6 +66,21 @@ int push_match(lua_State* L, const PatternMatcher& matcher) {
   return 1;
 }
 
+/// Where `text` is in `subject`, or null. Looking for its first byte is fastest as long as that is rare; memmem takes
+/// time in proportion to the subject, whatever the two are.
+const char* find_text(std::string_view text, std::string_view subject) noexcept {
+  constexpr int kTries = 32;
+  if (text.empty()) return subject.data();
+  for (int i = 0; i < kTries && subject.size() >= text.size(); ++i) {
+    const void* found = std::memchr(subject.data(), text.front(), subject.size() - text.size() + 1);
+    if (found == nullptr) return nullptr;
+    const char* place = static_cast<const char*>(found);
+    if (std::memcmp(place, text.data(), text.size()) == 0) return place;
+    subject.remove_prefix(static_cast<std::size_t>(place - subject.data()) + 1);
+  }
+  return static_cast<const char*>(::memmem(subject.data(), subject.size(), text.data(), text.size()));
+}
+
 bool is_plain(std::string_view pattern) noexcept {
   return pattern.find_first_of("^$*+?.([%-") == std::string_view::npos;
 }
@@ -101,13 +116,13 @@ int find_or_match(lua_State* L, bool find) {
     return 1;
   }
   if (find && (lua_toboolean(L, 4) != 0 || is_plain(pattern))) {
-    const std::size_t place = subject.find(pattern, static_cast<std::size_t>(init - 1));
-    if (place == std::string_view::npos) {
+    const char* place = find_text(pattern, subject.substr(static_cast<std::size_t>(init - 1)));
+    if (place == nullptr) {
       lua_pushnil(L);
       return 1;
     }
-    lua_pushinteger(L, static_cast<lua_Integer>(place) + 1);
-    lua_pushinteger(L, static_cast<lua_Integer>(place + pattern.size()));
+    lua_pushinteger(L, place - subject.data() + 1);
+    lua_pushinteger(L, place - subject.data() + static_cast<lua_Integer>(pattern.size()));
     return 2;
   }
   const bool anchored = pattern.starts_with('^');
@@ -133,7 +148,10 @@ int next_match(lua_State* L);
 
 int continue_next(lua_State* L, int, lua_KContext last) {
   // Others have called it meanwhile: what they have had is not found once more.
-  if (lua_tointeger(L, lua_upvalueindex(3)) != last) return next_match(L);
+  if (lua_tointeger(L, lua_upvalueindex(3)) != last) {
+    lua_settop(L, 0);
+    return next_match(L);
+  }
   return finish_next(L, kept_matcher(L), PatternMatcher::Result::paused, true);
 }
 
@@ -182,6 +200,7 @@ Substitution& state_of_call(lua_State* L) { return *static_cast<Substitution*>(l
 void add_template(lua_State* L, Substitution& call) {
   const std::string_view text = check_bytes(L, 3);
   luaL_Buffer& out = call.out;
+  call.matcher.add_steps(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::size_t escape = text.find('%', i);
     const std::size_t plain = escape == std::string_view::npos ? text.size() : escape;

@@ -214,6 +214,7 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
   if (p == pattern_end_ || *p != '[') return fail("missing '[' after '%%f' in pattern");
   const char* after = single_end(p);
   if (after == nullptr) return false;
+  steps_ += static_cast<std::size_t>(after - p);
   const unsigned char before = at.s == begin_ ? 0 : byte(at.s - 1);
   const unsigned char here = at.s == end_ ? 0 : byte(at.s);
   at.p = after;
@@ -300,6 +301,7 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
         at = {last.next.s + last.count, last.next.p};
         return true;
       case Frame::Kind::least:
+        steps_ += static_cast<std::size_t>(last.after - last.next.p);
         if (!matches_single(last.next.s, last.next.p, last.after)) break;
         at = {++last.next.s, last.after + 1};
         return true;

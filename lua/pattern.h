@@ -38,6 +38,8 @@ class PatternMatcher {
   Result search(const char* from, bool anchored, const char* not_at = nullptr) noexcept;
   /// After Result::paused. One search is about a millisecond of computing, or less, between two pauses.
   Result go_on() noexcept;
+  /// What has been done with the match took as long as so many steps of a search: the next one pauses the sooner.
+  void add_steps(std::size_t count) noexcept { steps_ += count; }
 
   /// Where what was found begins and ends.
   const char* start() const noexcept { return start_; }

@@ -24,7 +24,7 @@ namespace evlua::lua {
 using IsLess = int(lua_State* L, int first, int second, lua_KFunction again);
 extern "C" IsLess evlua_is_less;
 extern "C" IsLess evlua_is_less_by_function;
-extern "C" int evlua_is_plain_list(lua_State* L, int size);
+extern "C" int evlua_is_plain_list(lua_State* L, int size, std::size_t* longest);
 
 namespace {
 
@@ -32,13 +32,16 @@ lua_CFunction stock_sort = nullptr;
 
 int continue_compared(lua_State* L, int status, lua_KContext context);
 
-constexpr lua_Integer kShort = 20000;   // what sorts in a few milliseconds
-constexpr unsigned kRandomAbove = 100;  // ranges so long may have a random pivot
+constexpr std::size_t kShort = 20000;     // what sorts in a few milliseconds
+constexpr std::size_t kLongString = 256;  // to compare it costs about as much again as any
+constexpr unsigned kRandomAbove = 100;    // ranges so long may have a random pivot
 
 /// A call. Between two comparisons the stack has, above it, the elements that are being looked at, the pivot first.
 class Sort {
  public:
-  explicit Sort(unsigned size) noexcept : range_{1, size, 0} {}
+  /// `cost` of a comparison, in those of numbers.
+  Sort(unsigned size, std::size_t cost) noexcept
+      : range_{1, size, 0}, between_looks_(static_cast<unsigned>(kCostBetweenLooks / cost) + 1) {}
 
   /// Pushes what is compared first.
   void begin(lua_State* L) { (void)begin_range(L); }
@@ -46,12 +49,16 @@ class Sort {
   void take(lua_State* L, bool less);
   /// The next comparison, and what follows from it.
   void compare(lua_State* L, IsLess* is_less);
-  bool is_long() noexcept { return ++comparisons_ % kBetweenLooks == 0; }
+  bool is_long() noexcept {
+    if (++comparisons_ < between_looks_) return false;
+    comparisons_ = 0;
+    return true;
+  }
 
   bool busy = true;
 
  private:
-  static constexpr unsigned kBetweenLooks = 1u << 14;
+  static constexpr std::size_t kCostBetweenLooks = 1u << 14;
 
   enum class Step : std::uint8_t {
     last_with_first,
@@ -82,7 +89,8 @@ class Sort {
   unsigned middle_ = 0;
   unsigned left_ = 0;
   unsigned right_ = 0;
-  unsigned comparisons_ = 0;
+  unsigned comparisons_ = 0;  // since others had their turn
+  unsigned between_looks_;
   std::array<Range, 32> later_;  // each at least twice as long as the next
   std::size_t count_ = 0;
 };
@@ -246,12 +254,16 @@ int sort(lua_State* L) {
   if (size < 2) return 0;
   luaL_argcheck(L, size < INT_MAX, 1, "array too big");
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (size <= kShort && lua_isnoneornil(L, 2) && evlua_is_plain_list(L, static_cast<int>(size)) != 0) {
-    return stock_sort(L);
+  std::size_t cost = 1;
+  if (lua_isnoneornil(L, 2)) {
+    std::size_t longest = 0;
+    const bool is_plain = evlua_is_plain_list(L, static_cast<int>(size), &longest) != 0;
+    cost += longest / kLongString;
+    if (is_plain && static_cast<std::size_t>(size) * cost <= kShort) return stock_sort(L);
   }
   lua_settop(L, 2);
   luaL_checkstack(L, 10, nullptr);
-  auto& call = *new (push_spare<Sort>(L)) Sort(static_cast<unsigned>(size));
+  auto& call = *new (push_spare<Sort>(L)) Sort(static_cast<unsigned>(size), cost);
   call.begin(L);
   return run(L, call);
 }

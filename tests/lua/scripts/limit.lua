@@ -100,10 +100,27 @@ end
 -- Patterns that backtrack for ever, everywhere a pattern is matched.
 exceeds(function() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40) .. "b") end)
 exceeds(function() return ("x"):rep(50000):match("(.-)(.-)(.-)y") end)
-exceeds(function() return ("y"):rep(60000):find("[" .. ("x"):rep(60000) .. "]*z") end)
+do  -- Long sets, long texts to put in, long strings to sort: what is done once for each byte or element is counted.
+  local set, began = ("x"):rep(60000), os.clock()
+  exceeds(function() return ("y"):rep(60000):find("[" .. set .. "]*z") end)
+  exceeds(function() return ("y"):rep(60000):find("[^" .. set .. "]-z") end)
+  exceeds(function() return ("y"):rep(60000):find("%f[" .. set .. "]z") end)
+  exceeds(function() return ("x"):rep(50000):gsub("y*", ("%0"):rep(50000)) end)
+  local list = {}
+  for i = 1, 3000 do list[i] = list[i - 2] or ("z"):rep(10000000) .. i end
+  exceeds(function() table.sort(list) end)
+  assert(os.clock() - began < 2, os.clock() - began)
+end
 exceeds(function() return ("x"):rep(50000):gsub(".-.-.-y", "") end)
 exceeds(function() for _ in ("x"):rep(50000):gmatch(".*.*.*y") do end end)
 exceeds(function() while true do pcall(string.find, ("x"):rep(50000), ".-.-.-y") end end)
+
+do  -- A plain text is found in time that is in proportion to what it is looked for in.
+  local as, began = ("a"):rep(1000000), os.clock()
+  assert(not as:find(as:sub(1, 500000) .. "b", 1, true) and not as:find("b" .. as:sub(1, 500000)))
+  assert(("b" .. as .. "b"):find(as .. "b") == 2)
+  assert(os.clock() - began < 1, os.clock() - began)
+end
 
 local stats = evlua.stats()
 local worker = stats.workers[1]
