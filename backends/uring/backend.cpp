@@ -82,6 +82,7 @@ void UringBackend::submit(Op& op) noexcept {
     if (op.args.recv.data == nullptr && !prepare_buffer(op)) return;
     op.args.recv.ahead = op.args.recv.ahead && op.args.recv.data == nullptr;
     if (op.args.recv.ahead) return submit_ahead(op);
+    EVLUA_DCHECK(ahead_.find(op.fd) == nullptr);  // it would take what the other has not
   } else if (op.code == OpCode::recv_rest) {
     return submit_rest(op);
   } else if (op.code == OpCode::close) {

@@ -165,7 +165,7 @@ Task<void> Connection::feed() {
   Result<void> outcome;
   bool delivered = false;
   while (!delivered) {
-    RecvAwait receiving(fd_);
+    RecvAwait receiving = receive();
     secure_->receiving = &receiving;
     Result<Lease> received = co_await receiving;
     secure_->receiving = nullptr;

@@ -1,5 +1,6 @@
 """evluaserver over TLS, against OpenSSL (in Python, curl and its own command)."""
 import hashlib
+import http.client
 import os
 import select
 import shutil
@@ -296,6 +297,23 @@ def test_bodies():
             while got := stream.recv(65536):
                 answer += got
             check(answer.count(b"hello") == 2, answer)
+        check(program.stop() == 0, program.text)
+
+
+def test_bodies_in_pieces_on_a_connection_that_is_kept():
+    """What comes of a body after the handler has asked for it, and before."""
+    program, port = serve_one("--workers", "2")
+    with program:
+        connection = http.client.HTTPSConnection("localhost", port, timeout=LIMIT, context=client())
+        for turn in range(60):
+            connection.putrequest("POST", "/size")
+            connection.putheader("Content-Length", "60000")
+            connection.endheaders()
+            for size in (1, 20000, 39999):
+                time.sleep(turn % 3 / 1000)
+                connection.send(bytes(size))
+            check(connection.getresponse().read() == b"60000", turn)
+        connection.close()
         check(program.stop() == 0, program.text)
 
 
