@@ -96,6 +96,7 @@ void SimBackend::submit(Op& op) noexcept {
     if (op.code == OpCode::close && flight.file->in_flight != 0) {
       state_.violation("a descriptor was closed with operations in flight");
     }
+    check_receiving(op, *flight.file);
     ++flight.file->in_flight;
     if (auto* queue = queue_of(*flight.file, op)) {
       queue->push_back(&flight);
@@ -103,6 +104,16 @@ void SimBackend::submit(Op& op) noexcept {
     }
   }
   schedule(flight, state_.now + state_.delay());
+}
+
+/// What a backend that receives ahead relies on: nobody else takes what it has not handed out.
+void SimBackend::check_receiving(const Op& op, SimFile& file) noexcept {
+  if (op.code == OpCode::recv_rest) file.received_ahead_by = nullptr;
+  if (op.code != OpCode::recv) return;
+  const bool by_us = op.args.recv.ahead && op.args.recv.data == nullptr;
+  const bool by_nobody_else = file.received_ahead_by == nullptr || (by_us && file.received_ahead_by == this);
+  if (!by_nobody_else) state_.violation("a descriptor was received from beside a receive ahead");
+  if (by_us) file.received_ahead_by = this;
 }
 
 void SimBackend::cancel(Op& op) noexcept {

@@ -60,6 +60,7 @@ class SimBackend final : public Backend {
  private:
   friend struct Inspector;  // of tests/sim
 
+  void check_receiving(const Op& op, SimFile& file) noexcept;
   void run_due(ReadyList& ready) noexcept;
   void attempt(SimFlight& flight) noexcept;
   std::int32_t result_of_attempt(SimFlight& flight) noexcept;

@@ -116,6 +116,7 @@ struct SimFile {
   std::deque<SimFlight*> writing;
   std::vector<SimFlight*> waiting;
   int in_flight = 0;
+  const SimBackend* received_ahead_by = nullptr;  // until a recv_rest
 };
 
 struct SimState {
