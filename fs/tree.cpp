@@ -1,6 +1,5 @@
 #include "fs/tree.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -26,10 +25,9 @@ namespace {
 
 /// So much is copied before somebody looks at the clock.
 constexpr std::size_t kCopyAtOnce = 16U << 20;
-/// So long is copied, or so many entries are removed, before somebody looks whether it is still wanted. Each time the
-/// copy changes threads, twice, for which it waits long where the processors are busy.
+/// So long is copied before somebody looks whether it is still wanted. Each time the copy changes threads, twice, for
+/// which it waits long where the processors are busy.
 constexpr Duration kCopyTurn = 100 * kMillisecond;
-constexpr std::size_t kRemoveAtOnce = 1000;
 constexpr std::size_t kCopyBuffer = 256U << 10;
 
 constexpr std::uint64_t kToTheEnd = UINT64_MAX;
@@ -189,84 +187,6 @@ Task<Result<void>> copy_file(std::string from, std::string to, CopyOptions optio
   Result<void> outcome = co_await copy_content(*source, target->file, options.preserve);
   if (outcome) outcome = co_await target->file.close();
   if (!outcome && target->is_new) (void)::unlink(to.c_str());  // also when we are cancelled
-  co_return outcome;
-}
-
-// -- removing -------------------------------------------------------------------------------------------------------
-
-namespace {
-
-struct Removal {
-  std::size_t budget = 0;
-  bool done = false;
-};
-
-int remove_content(int directory, Removal& removal);
-
-/// 0, or an errno. Leaves the entry when the budget is spent.
-int remove_entry(int directory, const char* name, Removal& removal) {
-  if (removal.budget == 0) return 0;
-  if (::unlinkat(directory, name, 0) == 0) {
-    --removal.budget;
-    return 0;
-  }
-  if (errno == ENOENT) return 0;
-  if (errno != EISDIR && errno != EPERM) return errno;
-  const int why = errno;
-  const int inner = ::openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (inner < 0) return errno == ENOTDIR || errno == ELOOP ? why : errno;
-  if (const int error = remove_content(inner, removal); error != 0) return error;
-  if (removal.budget == 0) return 0;
-  if (::unlinkat(directory, name, AT_REMOVEDIR) != 0) return errno == ENOENT ? 0 : errno;
-  --removal.budget;
-  return 0;
-}
-
-/// Closes the directory.
-int remove_content(int directory, Removal& removal) {
-  DIR* listing = ::fdopendir(directory);
-  if (listing == nullptr) {
-    const int error = errno;
-    (void)::close(directory);
-    return error;
-  }
-  int error = 0;
-  while (error == 0 && removal.budget > 0) {
-    errno = 0;
-    const dirent* entry = ::readdir(listing);
-    if (entry == nullptr) {
-      error = errno;
-      break;
-    }
-    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
-    error = remove_entry(::dirfd(listing), entry->d_name, removal);
-  }
-  (void)::closedir(listing);
-  return error;
-}
-
-int remove_some(const std::string& path, Removal& removal, bool again) {
-  removal.budget = kRemoveAtOnce;
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0) {
-    removal.done = true;
-    return again && errno == ENOENT ? 0 : errno;
-  }
-  const int error = remove_entry(AT_FDCWD, path.c_str(), removal);
-  removal.done = error != 0 || removal.budget > 0;
-  return error;
-}
-
-}  // namespace
-
-Task<Result<void>> remove_tree(std::string path) {
-  Removal removal;
-  Result<void> outcome;
-  bool again = false;
-  while (outcome && !removal.done) {
-    outcome = co_await pooled([&path, &removal, again] { return remove_some(path, removal, again); });
-    again = true;
-  }
   co_return outcome;
 }
 

@@ -19,8 +19,7 @@ struct CopyOptions {
 /// a failure or a cancellation, is removed.
 Task<Result<void>> copy_file(std::string from, std::string to, CopyOptions options);
 
-/// Removes a file, or a directory with everything in it. Links are removed and not followed, whoever changes the tree
-/// meanwhile.
+/// Removes a file, or a directory with everything in it, see removal.h.
 Task<Result<void>> remove_tree(std::string path);
 
 struct TemporaryName {
