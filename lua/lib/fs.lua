@@ -50,6 +50,27 @@ local function failed(walk, message, code)
   walk.on_error(message, code)
 end
 
+local OPEN_MAX = 16  -- folders, of the innermost ones
+
+-- Reads the rest of the outermost folder that is open, whose descriptor others may have then.
+local function read_out(walk)
+  walk.closed = walk.closed + 1
+  local folder = walk.stack[walk.closed]
+  local rest, count, at = {}, 0, 0
+  local entry, message, code = folder.iterate(folder.state)
+  while entry do
+    count = count + 1
+    rest[count] = entry
+    entry, message, code = folder.iterate(folder.state)
+  end
+  function folder.iterate()
+    at = at + 1
+    if at > count then return nil, message, code end
+    entry, rest[at] = rest[at], nil
+    return entry
+  end
+end
+
 -- Steps through a tree. `stack` has the open folders, the innermost last. A folder is opened in the step behind the one
 -- that gave it out, so that it can be pruned between.
 local function step(walk)
@@ -59,6 +80,7 @@ local function step(walk)
     local iterate, state, code = fs.dir(entered.path)
     if iterate then
       stack[#stack + 1] = {iterate = iterate, state = state, path = entered.path, depth = entered.depth + 1}
+      if #stack - walk.closed > OPEN_MAX then read_out(walk) end
     else
       failed(walk, state, code)
     end
@@ -74,6 +96,7 @@ local function step(walk)
       return entry
     end
     stack[#stack] = nil
+    walk.closed = math.min(walk.closed, #stack)
     if message then failed(walk, message, code) end
   end
 end
@@ -86,7 +109,7 @@ function fs.walk(path, options)
   local iterate, state, code = fs.dir(path)
   if not iterate then return nil, state, code end
   local first = {iterate = iterate, state = state, path = path, depth = 1}
-  return step, {stack = {first}, depth = depth, on_error = options.on_error}
+  return step, {stack = {first}, closed = 0, depth = depth, on_error = options.on_error}
 end
 
 -- glob ----------------------------------------------------------------------------------------------------------------

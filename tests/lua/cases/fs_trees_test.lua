@@ -48,6 +48,25 @@ it("walks trees", function()
   raises("string expected", fs.walk)
 end)
 
+it("walks deep trees with few descriptors", function()
+  local root, depth = place .. "/deep", 1000
+  assert(fs.mkdir(root .. ("/d"):rep(depth), {parents = true}))
+  for level = 0, depth do assert(fs.write(root .. ("/d"):rep(level) .. "/file", "")) end
+  for level = 0, depth, 100 do assert(fs.mkdir(root .. ("/d"):rep(level) .. "/other/inner", {parents = true})) end
+  local function open() return #assert(fs.list("/proc/self/fd")) end
+  local before, most, seen = open(), 0, {}
+  for entry in assert(fs.walk(root)) do
+    assert(not seen[entry.path], entry.path)
+    seen[entry.path] = entry.type
+    seen[#seen + 1] = entry.depth
+    if #seen % 50 == 0 then most = math.max(most, open()) end
+  end
+  assert(#seen == depth + depth + 1 + 2 * 11, #seen)
+  assert(seen[root .. ("/d"):rep(depth) .. "/file"] == "file" and math.max(table.unpack(seen)) == depth + 2)
+  assert(most <= before + 17, most - before)
+  assert(fs.remove_all(root))
+end)
+
 it("finds paths by a pattern", function()
   local root = tree("glob", {"a/b/two.txt", "a/one.txt", "a/[x].txt", "a/b/c/x.lua", ".hidden/in", "a/.dot", "\u{e4}"})
   assert(fs.symlink("a", root .. "/link"))
