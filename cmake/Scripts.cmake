@@ -54,6 +54,7 @@ if(TARGET evlua)
       foreach(workers 1 2)
         evlua_add_test(case/${name}/${backend}/${workers} case
           ENVIRONMENT ${program_env} EVLUA_BACKEND=${backend}
+            "LUA_CPATH=${CMAKE_BINARY_DIR}/tests/c_modules/?.so$<SEMICOLON>$<SEMICOLON>"
           COMMAND evlua test --workers ${workers} --timeout 120 ${case})
       endforeach()
     endforeach()
@@ -63,8 +64,7 @@ endif()
 # Scripts whose tasks share nothing that two instructions change, once more with slices that end anywhere: builds with
 # checks know EVLUA_CUT_SLICES.
 if(TARGET evlua AND EVLUA_SANITIZE)
-  foreach(name callbacks coroutine cuts file_random io random stream_random sync_random thread_module
-      thread_random)
+  foreach(name file_random stream_random sync_random thread_module thread_random)
     foreach(seed 1 2)
       evlua_add_test(script/${name}/cut/${seed} script
         DIRECTORY ${CMAKE_SOURCE_DIR}/tests/lua/scripts
@@ -72,7 +72,7 @@ if(TARGET evlua AND EVLUA_SANITIZE)
         COMMAND ${CMAKE_SOURCE_DIR}/tests/support/run_script ${CMAKE_SOURCE_DIR}/tests/lua/scripts/${name}.lua)
     endforeach()
   endforeach()
-  foreach(name fs_test json_test)
+  foreach(name callbacks_test coroutine_test cuts_test fs_test io_test json_test random_test)
     foreach(seed 1 2)
       evlua_add_test(case/${name}/cut/${seed} case
         ENVIRONMENT ${program_env} EVLUA_BACKEND=io_uring EVLUA_CUT_SLICES=${seed}

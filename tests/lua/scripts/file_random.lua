@@ -1,4 +1,5 @@
 -- evlua.fs: random reads, writes, seeks and cuts of files, with timeouts and cancellations, against a model in memory.
+-- A script: it takes its first seed as an argument.
 local evlua, fs = require "evlua", require "evlua.fs"
 
 local ROUNDS, STEPS = 30, 200

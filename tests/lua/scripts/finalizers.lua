@@ -1,4 +1,5 @@
 -- __gc: never lost, never endless, and its errors are told.
+-- A script: errors in finalizers go to whoever runs, which could be the runner of the tests.
 local evlua = require "evlua"
 local thread = require "evlua.thread"
 

@@ -1,4 +1,5 @@
 -- evlua.limit and evlua.stats.
+-- A script: it counts the tasks and workers of the whole program, and ends what computes for ever.
 local evlua = require "evlua"
 
 local function refused(part, ok, message)

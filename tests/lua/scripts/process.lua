@@ -1,4 +1,5 @@
 -- evlua.process: programs run to their end, and programs beside us.
+-- A script: it looks for children of the whole program, changes its surroundings and its signals.
 local evlua, fs, net, process = require "evlua", require "evlua.fs", require "evlua.net", require "evlua.process"
 
 local function eventually(what, condition)

@@ -1,4 +1,5 @@
 -- Time slices: code that computes without waiting delays the other tasks by milliseconds, and does not notice.
+-- A script: what delays whom is measured, and a runner of tests would be a task more.
 local evlua = require "evlua"
 
 local function burn(count)

@@ -1,4 +1,5 @@
 -- evlua.net: random reads with timeouts and cancellations against a model; not a byte may be lost or come twice.
+-- A script: it takes its first seed as an argument.
 local evlua, net = require "evlua", require "evlua.net"
 
 local ROUNDS = 30

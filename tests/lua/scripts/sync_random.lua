@@ -1,5 +1,6 @@
 -- Whatever is cancelled and whatever times out: each value that was sent is received exactly once, and one whose send
 -- has failed never is; a lock has one holder; permits are neither lost nor made. In random order, by many tasks.
+-- A script: whoever looks for an interleaving runs it again and again with EVLUA_SEED.
 local evlua, sync = require "evlua", require "evlua.sync"
 local seed = tonumber(os.getenv("EVLUA_SEED")) or os.time()
 local state = seed  -- a generator of our own: what tasks draw from it depends on their order only

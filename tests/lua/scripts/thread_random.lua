@@ -1,4 +1,5 @@
 -- Random values cross to another Lua state and back unchanged: shape, identity, cycles, number types.
+-- A script: whoever looks for a value that does not cross runs it again and again with EVLUA_SEED.
 local thread = require "evlua.thread"
 local seed = tonumber(os.getenv("EVLUA_SEED")) or os.time()
 math.randomseed(seed)

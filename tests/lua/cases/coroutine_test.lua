@@ -1,0 +1,122 @@
+-- coroutine.* keeps stock semantics while coroutines wait.
+local evlua = require "evlua"
+
+it("waits in a generator, in a for iterator", function()
+  local function numbers(n)
+    return coroutine.wrap(function()
+      for i = 1, n do
+        evlua.sleep(0.001)
+        coroutine.yield(i, i * i)
+      end
+    end)
+  end
+  local sum = 0
+  for i, square in numbers(5) do sum = sum + square assert(square == i * i) end
+  assert(sum == 55)
+end)
+
+it("hands values both ways, across waits", function()
+  local co = coroutine.create(function(a, b)
+    assert(a == 1 and b == 2)
+    evlua.sleep(0)
+    local c = coroutine.yield(a + b)
+    evlua.sleep(0)
+    local d, e = coroutine.yield(c * 2)
+    return d, e, nil
+  end)
+  assert(coroutine.status(co) == "suspended")
+  assert(select("#", coroutine.resume(co, 1, 2)) == 2)
+  assert(select(2, coroutine.resume(co, 10)) == 20)
+  local results = table.pack(coroutine.resume(co, "x", "y"))
+  assert(results.n == 4 and results[1] == true and results[2] == "x" and results[3] == "y")
+  assert(coroutine.status(co) == "dead")
+  local ok, message = coroutine.resume(co)
+  assert(not ok and message == "cannot resume dead coroutine")
+end)
+
+it("shows a coroutine that waits as one that nobody else may resume", function()
+  local waiting = coroutine.create(function() evlua.sleep(0.02) return "done" end)
+  local watcher = evlua.spawn(function()
+    evlua.sleep(0.005)
+    assert(coroutine.status(waiting) == "normal")
+    local resumed, why = coroutine.resume(waiting)
+    assert(not resumed and why == "cannot resume non-suspended coroutine")
+    return true
+  end)
+  local ok2, value = coroutine.resume(waiting)
+  assert(ok2 and value == "done")
+  assert(watcher:join())
+end)
+
+it("waits in pcall, xpcall and metamethods", function()
+  assert(select(2, pcall(function() evlua.sleep(0) return "in pcall" end)) == "in pcall")
+  local failed, why = pcall(function() evlua.sleep(0) error({code = 7}) end)
+  assert(not failed and why.code == 7)
+  local handled = select(2, xpcall(function() evlua.sleep(0) error("x", 0) end, function(m) return m .. "!" end))
+  assert(handled == "x!")
+  local slow = setmetatable({}, {
+    __index = function(_, key) evlua.sleep(0) return key .. "?" end,
+    __add = function(_, n) evlua.sleep(0) return n + 1 end,
+    __call = function(_, ...) evlua.sleep(0) return ... end,
+    __eq = function() evlua.sleep(0) return true end,
+    __lt = function() evlua.sleep(0) return true end,
+    __concat = function() evlua.sleep(0) return "joined" end,
+    __len = function() evlua.sleep(0) return 42 end,
+  })
+  assert(slow.key == "key?" and slow + 1 == 2 and slow(5) == 5)
+  assert(slow < slow and slow .. "" == "joined" and #slow == 42)
+end)
+
+it("passes an error through three levels", function()
+  local function level(n)
+    return coroutine.wrap(function()
+      evlua.sleep(0)
+      if n == 0 then error("at the bottom") end
+      level(n - 1)()
+    end)
+  end
+  local passed, text = pcall(level(2))
+  assert(not passed and text:find("at the bottom", 1, true), text)
+end)
+
+it("knows what is running, and what may yield", function()
+  local self, is_main = coroutine.running()
+  assert(type(self) == "thread" and is_main)
+  assert(not coroutine.isyieldable())
+  local yielded, complaint = pcall(coroutine.yield, 1)
+  assert(not yielded and complaint:find("attempt to yield from outside a coroutine", 1, true))
+  coroutine.wrap(function()
+    assert(coroutine.isyieldable())
+    local inner, main = coroutine.running()
+    assert(inner ~= self and not main)
+  end)()
+end)
+
+it("refuses to wait where C calls back, and tells where", function()
+  local function refused(name, f)
+    local fine, err = pcall(f)
+    assert(not fine, name)
+    assert(tostring(err):find("cannot wait inside '" .. name, 1, true), tostring(err))
+  end
+  local function readable(list) return setmetatable(list, {__index = function() end}) end
+  refused("table.sort", function() table.sort(readable{3, 2, 1}, function(a, b) evlua.sleep(0) return a < b end) end)
+  refused("table.sort", function()
+    table.sort(readable{2, 1}, function(a, b) coroutine.wrap(function() evlua.sleep(0) end)() return a < b end)
+  end)
+  do
+    local seen
+    setmetatable({}, {__gc = function() local _, e = pcall(evlua.sleep, 0) seen = e end})
+    collectgarbage()
+    collectgarbage()
+    assert(seen and seen:find("cannot wait inside '__gc'", 1, true), seen)
+  end
+  -- A generator inside sort that does not wait is fine.
+  table.sort({3, 1, 2}, function(a, b) return coroutine.wrap(function() coroutine.yield(a < b) end)() end)
+end)
+
+it("complains of dead coroutines as the stock functions do", function()
+  local once = coroutine.wrap(function() return 1 end)
+  assert(once() == 1)
+  local again, dead = pcall(once)
+  assert(not again and dead:find("cannot resume dead coroutine", 1, true))
+end)
