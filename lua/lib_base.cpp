@@ -2,12 +2,14 @@
 // call may wait; and collectgarbage, whose settings others change, too. Behaviour and messages are stock.
 #include <lua.hpp>
 
-#include <cstring>
+#include <mutex>
+#include <new>
 #include <string_view>
 
 #include "lua/callbacks.h"
 #include "lua/io_handle.h"
 #include "lua/modules.h"
+#include "lua/spare.h"
 
 namespace evlua::lua {
 
@@ -122,78 +124,90 @@ int ipairs(lua_State* L) {
 
 // -- load -----------------------------------------------------------------------------------------------------------
 
-/// Stack: the four arguments, their number (a light userdata), the pieces.
-constexpr int kPieces = 6;
+lua_CFunction stock_load = nullptr;
 
-int load_pieces(lua_State* L) {
-  const auto arguments = static_cast<int>(lua_tointeger(L, 5));
-  const auto count = static_cast<int>(lua_rawlen(L, kPieces));
+/// A call. In a userdata, since the C stack is gone when the reader has waited.
+struct Reading {
+  explicit Reading(lua_State* L) noexcept { luaL_buffinit(L, &text); }
   luaL_Buffer text;
-  lua_settop(L, kPieces);
-  luaL_buffinit(L, &text);
-  for (int i = 1; i <= count; ++i) {
-    lua_rawgeti(L, kPieces, i);
-    luaL_addvalue(&text);
+  bool busy = true;
+};
+
+// The stack of read_and_compile.
+constexpr int kReader = 1;
+constexpr int kName = 2;
+constexpr int kMode = 3;
+constexpr int kReading = 4;
+
+/// What the reader has returned is on top. False: that was the end.
+bool add_piece(lua_State* L, Reading& call) {
+  if (lua_isnil(L, -1)) return false;
+  if (lua_isstring(L, -1) == 0) {
+    luaL_where(L, 2);
+    lua_pushliteral(L, "reader function must return a string");
+    lua_concat(L, 2);
+    lua_error(L);
   }
-  luaL_pushresult(&text);
-  lua_replace(L, 1);
-  if (lua_isnil(L, 2)) {
-    lua_pushliteral(L, "=(load)");
-    lua_replace(L, 2);
-  }
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_settop(L, 1 + (arguments < 2 ? 2 : arguments));
-  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-  return lua_gettop(L);
+  if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) == 0) return false;
+  luaL_addvalue(&call.text);
+  return true;
 }
 
-int read_pieces(lua_State* L);
+int compile(lua_State* L, Reading& call) {
+  const int status = luaL_loadbufferx(L, call.text.b, call.text.n, lua_tostring(L, kName), lua_tostring(L, kMode));
+  call.busy = false;
+  if (status == LUA_OK) return 1;
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}
 
-/// The reader has returned, or failed.
-int continue_pieces(lua_State* L, int status, lua_KContext) {
+int read_rest(lua_State* L, Reading& call);
+
+int continue_reading(lua_State* L, int, lua_KContext) {
+  Reading& call = *static_cast<Reading*>(lua_touserdata(L, kReading));
+  return add_piece(L, call) ? read_rest(L, call) : compile(L, call);
+}
+
+int read_rest(lua_State* L, Reading& call) {
+  do {
+    lua_pushvalue(L, kReader);
+    lua_callk(L, 0, 1, 0, continue_reading);
+  } while (add_piece(L, call));
+  return compile(L, call);
+}
+
+int read_and_compile(lua_State* L) { return read_rest(L, *static_cast<Reading*>(lua_touserdata(L, kReading))); }
+
+/// Stack: four arguments, and what read_and_compile has returned, or an error.
+int finish_load(lua_State* L, int status, lua_KContext has_environment) {
+  constexpr int kArguments = 4;
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
   }
-  if (lua_isnil(L, -1)) return load_pieces(L);
-  if (lua_isstring(L, -1) == 0) {
-    lua_pushnil(L);
-    luaL_where(L, 1);
-    lua_pushliteral(L, "reader function must return a string");
-    lua_concat(L, 2);
-    return 2;
+  const int results = lua_gettop(L) - kArguments;
+  if (results == 1 && has_environment != 0) {
+    lua_pushvalue(L, kArguments);
+    if (lua_setupvalue(L, -2, 1) == nullptr) lua_pop(L, 1);
   }
-  if (lua_rawlen(L, -1) == 0 && lua_type(L, -1) == LUA_TSTRING) return load_pieces(L);
-  (void)lua_tostring(L, -1);
-  lua_rawseti(L, kPieces, static_cast<lua_Integer>(lua_rawlen(L, kPieces)) + 1);
-  return read_pieces(L);
+  return results;
 }
 
-int read_pieces(lua_State* L) {
-  while (true) {
-    lua_pushvalue(L, 1);
-    const int status = lua_pcallk(L, 0, 1, 0, 0, continue_pieces);
-    const bool more = status == LUA_OK && lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) != 0;
-    if (!more) return continue_pieces(L, status, 0);
-    lua_rawseti(L, kPieces, static_cast<lua_Integer>(lua_rawlen(L, kPieces)) + 1);
-  }
-}
-
-/// Upvalue: stock load. A reader is asked for everything before anything is compiled.
+/// As the stock one, but a reader is asked for everything before anything is compiled. Upvalue: see push_spare.
 int load(lua_State* L) {
-  if (lua_type(L, 1) != LUA_TFUNCTION) {
-    lua_CFunction stock = lua_tocfunction(L, lua_upvalueindex(1));
-    return stock(L);
-  }
-  const int arguments = lua_gettop(L);
-  luaL_optstring(L, 2, "=(load)");
-  luaL_optstring(L, 3, "bt");
+  if (lua_type(L, 1) != LUA_TFUNCTION) return stock_load(L);
+  const char* mode = luaL_optstring(L, 3, "t");  // as where it is given a string, see bytecode.cpp
+  const char* name = luaL_optstring(L, 2, "=(load)");
+  const lua_KContext has_environment = lua_isnone(L, 4) ? 0 : 1;
   lua_settop(L, 4);
-  lua_pushinteger(L, arguments > 4 ? 4 : arguments);
-  lua_newtable(L);
-  return read_pieces(L);
+  lua_pushcfunction(L, read_and_compile);
+  lua_pushvalue(L, 1);
+  lua_pushstring(L, name);
+  lua_pushstring(L, mode);
+  new (push_spare<Reading>(L)) Reading(L);
+  return finish_load(L, lua_pcallk(L, 4, LUA_MULTRET, 0, has_environment, finish_load), has_environment);
 }
 
 // -- collectgarbage -------------------------------------------------------------------------------------------------
@@ -219,7 +233,11 @@ int open_base(lua_State* L) {
   lua_getfield(L, -1, "next");
   lua_pushcclosure(L, pairs, 1);
   lua_setfield(L, -2, "pairs");
+  static std::once_flag once;
   lua_getfield(L, -1, "load");
+  std::call_once(once, [L] { stock_load = lua_tocfunction(L, -1); });  // the same in every state
+  lua_pop(L, 1);
+  lua_pushnil(L);
   lua_pushcclosure(L, load, 1);
   lua_setfield(L, -2, "load");
   lua_getfield(L, -1, "collectgarbage");

@@ -85,6 +85,26 @@ print(pcall(string.gsub))
 print(pcall(string.gsub, text, "o")) print(pcall(string.gsub, text, "o", print, {}))
 print(text:gsub("o", function() return (("abc"):gsub("b", function() return "B" end)) end))
 
+-- load, by a reader.
+local function reader(...)
+  local pieces, at = {...}, 0
+  return function() at = at + 1 return pieces[at] end
+end
+local big = ("local x = 1 "):rep(2000)
+print(load(reader("return ", 4, 2.5))()) print(load(reader(big, "return ", "'", ("y"):rep(5000), "'"))():len())
+print(load(reader("return ", "x"), "name", "t", {x = "of the environment"})())
+print(pcall(load(reader("return x"), "name", "t", nil))) print(load(reader("return 1"), "name", "t", 5)())
+print(load(reader("syntax error"), "=name")) print(load(reader("syntax error"))) print(load(reader("x = "), "@file"))
+print(load(reader(string.dump(function() return "dumped" end)))())
+print(load(reader(string.dump(function() end)), "name", "t")) print(load(reader("x = 1"), "name", "b"))
+print(load(reader("return ", {}))) print(load(reader("return ", true), "name"))
+print(load(reader())) print(load(reader(""))) print(load(reader("return 7 ", "", "junk"))())
+print(load(function() error("in the reader") end)) print(load(function() error({}) end))
+print(select("#", load(function() error() end))) print(select("#", load(reader("x"))))
+print(pcall(load, reader("x"), {})) print(pcall(load, reader("x"), "name", {})) print(pcall(load, reader("x"), {}, {}))
+print(pcall(load)) print(pcall(load, nil)) print(pcall(load, {})) print(load(5))
+print(load(reader("return load(...)"))(reader("return 'inner'"))())
+
 -- format.
 local function named(s) return setmetatable({}, {__tostring = function() print("asked", s) return s end}) end
 print(("%s %5s %-5s| %.1s %%"):format(named("a"), named("b"), named("c"), named("def")))

@@ -45,6 +45,25 @@ it("waits in pairs, ipairs and load", function()
   assert(count == 5)
   local pieces = {"return ", "4", "2"}
   assert(load(function() return wait(table.remove(pieces, 1)) end)() == 42)
+  local loads = {}
+  for i = 1, 20 do
+    loads[i] = function()
+      local rest = 300
+      local function reader()
+        rest = rest - 1
+        if rest == 0 and i % 5 == 0 then error(wait("failed"), 0) end
+        return wait(rest > 0 and ("x = %d "):format(i) or rest == 0 and "return x, ..." or nil)
+      end
+      local chunk, message = load(reader, "=pieces", "t", {})
+      if i % 5 == 0 then
+        assert(chunk == nil and message == "failed")
+      else
+        local x, argument = chunk("argument")
+        assert(x == i and argument == "argument")
+      end
+    end
+  end
+  evlua.all(loads)
 end)
 
 it("waits in gsub: nested, with results beyond a buffer, among tasks, with errors", function()
