@@ -99,8 +99,8 @@ LUA_CASES = {
                          "for i = 1, 200000 do table.remove(t) end end",
     "pairs": "local t = {} for i = 1, 100 do t[i] = i end "
              "for r = 1, 200000 do for _ in pairs(t) do end end",
-    "string.find": "local text = ('some words, '):rep(20) .. '2026-11-27' for i = 1, 60000 do "
-                   "text:find('%d+%-%d+') text:find('words', 1, true) text:find('[,.] ') end",
+    "string.find": "local text = 'some words here, and there' for i = 1, 300000 do "
+                   "text:find('[a-z]+') text:find('^%s*$') text:find('words') text:find('.', 5) end",
     "load of a function's pieces": "for r = 1, 20000 do local i = 0 load(function() i = i + 1 "
                                    "return i <= 20 and 'local a = 1 + 2 ' or nil end) end",
     # The same where it calls metamethods that are functions.

@@ -3,6 +3,7 @@
 #include <lua.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstring>
 #include <mutex>
@@ -81,8 +82,14 @@ const char* find_text(std::string_view text, std::string_view subject) noexcept 
   return static_cast<const char*>(::memmem(subject.data(), subject.size(), text.data(), text.size()));
 }
 
+constexpr auto kSpecial = [] {
+  std::array<bool, 256> special{};
+  for (const char c : std::string_view("^$*+?.([%-")) special[static_cast<unsigned char>(c)] = true;
+  return special;
+}();
+
 bool is_plain(std::string_view pattern) noexcept {
-  return pattern.find_first_of("^$*+?.([%-") == std::string_view::npos;
+  return std::ranges::none_of(pattern, [](char c) { return kSpecial[static_cast<unsigned char>(c)]; });
 }
 
 int continue_find(lua_State* L, int status, lua_KContext find);

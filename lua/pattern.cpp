@@ -54,25 +54,39 @@ bool in_class(unsigned char c, unsigned char letter) noexcept { return classes.h
 }  // namespace
 
 void PatternMatcher::find_first() noexcept {
+  first_known_ = true;
   const char* p = pattern_;
   for (int opened = 0; p != pattern_end_ && *p == '('; ++opened) {
     if (opened == kCapturesMax) return;  // an error, which is found by matching
     p += p + 1 != pattern_end_ && p[1] == ')' ? 2 : 1;
   }
-  if (p == pattern_end_ || *p == ')' || *p == '$' || *p == '[') return;
+  if (p == pattern_end_ || *p == ')' || *p == '$') return;
   if (*p == kEscape && (p + 1 == pattern_end_ || p[1] == 'b' || p[1] == 'f' || std::isdigit(byte(p + 1)) != 0)) return;
-  const char* after = p + (*p == kEscape ? 2 : 1);
+  const char* after = single_end(p);
+  if (after == nullptr) return;
   const char suffix = after == pattern_end_ ? '\0' : *after;
-  if (*p != '.' && suffix != '*' && suffix != '-' && suffix != '?') first_ = p;
+  if (*p == '.' || suffix == '*' || suffix == '-' || suffix == '?') return;
+  first_ = p;
+  first_end_ = after;
 }
 
-const char* PatternMatcher::candidate(const char* from) const noexcept {
+/// At or behind `from`, where the pattern may match; null if it does not. What takes long is left to the search, which
+/// pauses.
+const char* PatternMatcher::candidate(const char* from) noexcept {
+  if (!first_known_) find_first();
   if (first_ == nullptr) return from;
-  if (*first_ != kEscape) {
+  if (*first_ != kEscape && *first_ != '[') {
     const auto left = static_cast<std::size_t>(end_ - from);
     return left == 0 ? nullptr : static_cast<const char*>(std::memchr(from, byte(first_), left));
   }
-  while (from != end_ && !in_class(byte(from), byte(first_ + 1))) ++from;
+  const char* const begin = from;
+  const char* const stop = end_ - from > kScan ? from + kScan : end_;
+  if (*first_ == kEscape) {
+    while (from != stop && !in_class(byte(from), byte(first_ + 1))) ++from;
+  } else {
+    while (from != stop && !in_set(byte(from), first_, first_end_ - 1)) ++from;
+  }
+  steps_ += static_cast<std::size_t>((from - begin) * (first_end_ - first_));
   return from != end_ ? from : nullptr;
 }
 
@@ -319,7 +333,7 @@ std::ptrdiff_t PatternMatcher::run_of(const char* s, const char* p, const char* 
 PatternMatcher::Result PatternMatcher::search(const char* from, bool anchored, const char* not_at) noexcept {
   anchored_ = anchored;
   not_at_ = not_at;
-  start_ = anchored ? from : candidate(from);
+  start_ = first_known_ && !anchored ? candidate(from) : from;  // a match that is there at once is looked for at once
   if (start_ == nullptr) return Result::none;
   captures_ = 0;
   depth_ = 0;

@@ -29,9 +29,7 @@ class PatternMatcher {
       : begin_(subject.data()),
         end_(subject.data() + subject.size()),
         pattern_(pattern.data()),
-        pattern_end_(pattern.data() + pattern.size()) {
-    find_first();
-  }
+        pattern_end_(pattern.data() + pattern.size()) {}
 
   /// The first match that begins at or behind `from` and does not end at `not_at`; that begins at `from` if `anchored`.
   /// Result::none if there is none, or an error.
@@ -60,6 +58,7 @@ class PatternMatcher {
   static constexpr int kDepthMax = 200;  // as stock Lua's MAXCCALLS
   static constexpr std::size_t kStepsPerTurn = 1u << 17;
   static constexpr std::ptrdiff_t kLongSet = 64;
+  static constexpr std::ptrdiff_t kScan = 1024;
   using Members = std::array<bool, 256>;
 
   /// Where in the subject and in the pattern.
@@ -88,7 +87,7 @@ class PatternMatcher {
     return nullptr;
   }
   bool push(const Frame& frame) noexcept;
-  const char* candidate(const char* from) const noexcept;
+  const char* candidate(const char* from) noexcept;
   bool step(Place& at) noexcept;
   bool back_up(Place& at) noexcept;
   const char* single_end(const char* p) noexcept;
@@ -108,7 +107,9 @@ class PatternMatcher {
   const char* end_;
   const char* pattern_;
   const char* pattern_end_;
-  const char* first_ = nullptr;  // the single item that every match begins with, if that is known
+  const char* first_ = nullptr;  // the single item that every match begins with, if there is one
+  const char* first_end_ = nullptr;
+  bool first_known_ = false;
   const char* start_ = nullptr;
   const char* stop_ = nullptr;
   const char* not_at_ = nullptr;

@@ -143,6 +143,26 @@ TEST_CASE("a search that takes long pauses, goes on after it has been moved, and
   CHECK(moved->capture(1).size == 23);
 }
 
+TEST_CASE("what is passed over since no match begins there: found behind it, and many of it pause the search") {
+  for (const char* pattern : {"%p", "[^a]", "[!-/]+", "!", "[%p]$"}) {
+    CAPTURE(pattern);
+    for (const std::size_t before : {0u, 1u, 1023u, 1024u, 1025u, 2047u, 2048u, 2049u, 1u << 21}) {
+      CAPTURE(before);
+      const std::string subject = std::string(before, 'a') + "!";
+      PatternMatcher matcher(subject, pattern);
+      auto result = matcher.search(subject.data(), false);
+      int pauses = 0;
+      for (; result == PatternMatcher::Result::paused; ++pauses) result = matcher.go_on();
+      REQUIRE(result == PatternMatcher::Result::found);
+      CHECK(matcher.start() == subject.data() + before);
+      if (before > 1u << 20 && std::string_view(pattern) != "!") CHECK(pauses > 10);
+    }
+    const std::string none(3000, 'a');
+    PatternMatcher matcher(none, pattern);
+    CHECK(matcher.search(none.data(), false) == PatternMatcher::Result::none);
+  }
+}
+
 TEST_CASE("too many captures are an error wherever the pattern could match") {
   for (const char* item : {"(", "()"}) {
     std::string pattern;
