@@ -8,6 +8,10 @@
 
 namespace evlua::lua {
 
+// cmake/lua/catchers.inc
+extern "C" int evlua_is_message_handler(const lua_Debug* where);
+extern "C" int evlua_handles_error(lua_State* L);
+
 namespace {
 
 /// Pushes "table.sort" for a function that is a field of a loaded module; false, and nothing pushed, otherwise.
@@ -43,8 +47,12 @@ bool push_public_name(lua_State* L, lua_Debug& where) {
 /// Pushes the name of the nearest thing around L's running function that cannot be suspended.
 void push_obstacle(lua_State* L, lua_State* where_from) {
   lua_Debug where;
-  // Level 0 is the function that wants to wait, or that resumes the coroutine that does.
-  for (int level = 1; lua_getstack(where_from, level, &where) != 0; ++level) {
+  for (int level = 0; lua_getstack(where_from, level, &where) != 0; ++level) {
+    if (evlua_is_message_handler(&where) != 0) {
+      lua_pushliteral(L, "the message handler of xpcall");
+      return;
+    }
+    if (level == 0) continue;  // the function that wants to wait, or that resumes the coroutine that does
     lua_getinfo(where_from, "nS", &where);
     if (where.namewhat != nullptr && std::strcmp(where.namewhat, "metamethod") == 0 &&
         std::strcmp(where.name, "__gc") == 0) {
@@ -119,10 +127,12 @@ Fiber& fiber_to_wait(lua_State* L) {
   if (!fiber->may_wait(L)) {
     lua_State* outer = lua_isyieldable(L) != 0 ? fiber->unyieldable_at() : L;
     push_obstacle(L, outer);
-    luaL_error(L,
-               "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
-               "do the waiting before or after it",
-               lua_tostring(L, -1));
+    lua_pushfstring(L,
+                    "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
+                    "do the waiting before or after it",
+                    lua_tostring(L, -1));
+    if (evlua_handles_error(L) != 0) raise_past_handler(L, lua_tostring(L, -1));
+    luaL_error(L, "%s", lua_tostring(L, -1));
   }
   return *fiber;
 }

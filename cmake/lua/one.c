@@ -3,7 +3,13 @@
 #include "lapi.c"
 #include "lcode.c"
 #include "lctype.c"
+
+/* catchers.inc: all that ldebug.c calls is message handlers. */
+static void evlua_call_handler(lua_State *L, StkId function, int results);
+#define luaD_callnoyield evlua_call_handler
 #include "ldebug.c"
+#undef luaD_callnoyield
+
 #include "ldo.c"
 #include "ldump.c"
 #include "lfunc.c"

@@ -114,6 +114,44 @@ it("refuses to wait where C calls back, and tells where", function()
   table.sort({3, 1, 2}, function(a, b) return coroutine.wrap(function() coroutine.yield(a < b) end)() end)
 end)
 
+it("refuses to wait in a message handler, and xpcall returns why", function()
+  local obstacle = "cannot wait inside 'the message handler of xpcall'"
+  local function waits(message)
+    evlua.sleep(0)
+    return message
+  end
+  local function deeply(message) return (table.concat{waits(message)}) end
+  local handlers = {
+    waits, deeply, evlua.yield,
+    function(message) return evlua.all{function() return message end} end,
+    function() for _ in io.popen("echo line"):lines() do end end,
+  }
+  local function fails() error("original") end
+  for i, handler in ipairs(handlers) do
+    for _, body in ipairs{fails, function() return nil + i end, function() evlua.sleep(0) fails() end} do
+      local fine, err = xpcall(body, handler)
+      assert(not fine and (i == 5 or tostring(err):find(obstacle, 1, true)), tostring(err))
+    end
+  end
+  assert(select(2, xpcall(fails, function() return (select(2, pcall(evlua.sleep, 0))) end)):find(obstacle, 1, true))
+  do  -- an inner one, and what comes after
+    local outer
+    local fine, err = xpcall(function()
+      local inner, refusal = xpcall(fails, waits)
+      assert(not inner and refusal:find(obstacle, 1, true), refusal)
+      evlua.sleep(0)
+      error("second", 0)
+    end, function(message) outer = message return "handled" end)
+    assert(not fine and err == "handled" and outer == "second")
+  end
+  local _, err = xpcall(fails, function()
+    table.sort(setmetatable({2, 1}, {__index = function() end}), function(a, b) evlua.sleep(0) return a < b end)
+  end)
+  assert(tostring(err):find("cannot wait inside 'table.sort", 1, true), tostring(err))
+  local same = function(...) evlua.sleep(0) return ... end
+  assert(select(2, xpcall(same, same, "no error")) == "no error")
+end)
+
 it("complains of dead coroutines as the stock functions do", function()
   local once = coroutine.wrap(function() return 1 end)
   assert(once() == 1)
