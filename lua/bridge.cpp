@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "lua/bad_argument.h"
 #include "lua/fiber.h"
 #include "lua/slice.h"
 #include "lua/stack.h"
@@ -13,36 +14,6 @@ extern "C" int evlua_is_message_handler(const lua_Debug* where);
 extern "C" int evlua_handles_error(lua_State* L);
 
 namespace {
-
-/// Pushes "table.sort" for a function that is a field of a loaded module; false, and nothing pushed, otherwise.
-bool push_public_name(lua_State* L, lua_Debug& where) {
-  const int top = lua_gettop(L);
-  lua_getinfo(L, "f", &where);
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushnil(L);
-  while (lua_next(L, top + 2) != 0) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
-      lua_pushnil(L);
-      while (lua_next(L, -2) != 0) {
-        if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, top + 1) != 0) {
-          const char* module = lua_tostring(L, -4);
-          if (std::strcmp(module, "_G") == 0) {
-            lua_pushvalue(L, -2);
-          } else {
-            lua_pushfstring(L, "%s.%s", module, lua_tostring(L, -2));
-          }
-          lua_replace(L, top + 1);
-          lua_settop(L, top + 1);
-          return true;
-        }
-        lua_pop(L, 1);
-      }
-    }
-    lua_pop(L, 1);
-  }
-  lua_settop(L, top);
-  return false;
-}
 
 /// Pushes the name of the nearest thing around L's running function that cannot be suspended.
 void push_obstacle(lua_State* L, lua_State* where_from) {

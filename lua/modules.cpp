@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "lua/bad_argument.h"
 #include "lua/brief.h"
 #include "lua/bytecode.h"
 #include "lua/compat.h"
@@ -74,6 +75,7 @@ void open_modules(lua_State* L) {
   open_io(L);
   lua_pop(L, 1);
   open_os(L);
+  preload(L, "evlua.bad_argument", open_bad_argument);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.dns", open_dns);

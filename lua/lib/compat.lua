@@ -1,4 +1,5 @@
 -- The module `evlua.compat`: other libraries' interfaces over ours, for those who opt for them.
+local bad_argument = require "evlua.bad_argument"
 local names = require("evlua.compat.native").names()
 package.loaded["evlua.compat.native"] = nil  -- it is not for use
 
@@ -31,7 +32,7 @@ local opt_for = {socket = use_socket}
 function compat.use(name)
   if not opt_for[name] then
     local known = table.concat(names, ", ")
-    error(("bad argument #1 to 'use' (unknown name '%s'; known: %s)"):format(tostring(name), known), 2)
+    bad_argument(1, ("unknown name '%s'; known: %s"):format(tostring(name), known))
   end
   if used[name] then return end
   opt_for[name]()

@@ -1,4 +1,5 @@
 -- The module `evlua`: structured concurrency over the primitives of evlua.task.
+local bad_argument = require "evlua.bad_argument"
 local task = require "evlua.task"
 package.loaded["evlua.task"] = nil  -- errors shall name functions as users know them: evlua.sleep
 
@@ -19,19 +20,19 @@ local evlua = {
   version = task.version,
 }
 
-local function check_function(value, position, name)
+local function check_function(value, position)
   if type(value) ~= "function" then
-    error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(value)), 3)
+    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
   end
 end
 
-local function check_functions(list, name)
+local function check_functions(list)
   if type(list) ~= "table" then
-    error(("bad argument #1 to '%s' (table of functions expected, got %s)"):format(name, type(list)), 3)
+    bad_argument(1, ("table of functions expected, got %s"):format(type(list)), 2)
   end
   for i = 1, #list do
     if type(list[i]) ~= "function" then
-      error(("bad argument #1 to '%s' (element %d: function expected, got %s)"):format(name, i, type(list[i])), 3)
+      bad_argument(1, ("element %d: function expected, got %s"):format(i, type(list[i])), 2)
     end
   end
 end
@@ -48,7 +49,7 @@ local Scope = {}
 Scope.__index = Scope
 Scope.__name = "scope"
 function Scope:spawn(f, ...)
-  check_function(f, 1, "spawn")
+  check_function(f, 1)
   return self.group:spawn(f, ...)
 end
 function Scope:cancel() self.group:cancel() end
@@ -59,7 +60,7 @@ function Scope:size()
 end
 
 function evlua.scope(body, ...)
-  check_function(body, 1, "scope")
+  check_function(body, 1)
   local group = task.group()
   local scope = setmetatable({group = group}, Scope)
   local main = group:spawn(body, scope, ...)
@@ -71,7 +72,7 @@ function evlua.scope(body, ...)
 end
 
 function evlua.all(functions)
-  check_functions(functions, "all")
+  check_functions(functions)
   local group, tasks = task.group(), {}
   for i = 1, #functions do tasks[i] = group:spawn(functions[i]) end
   if #tasks == 0 then return end
@@ -84,8 +85,8 @@ function evlua.all(functions)
 end
 
 function evlua.race(functions)
-  check_functions(functions, "race")
-  if #functions == 0 then error("bad argument #1 to 'race' (at least one function expected)", 2) end
+  check_functions(functions)
+  if #functions == 0 then bad_argument(1, "at least one function expected") end
   local group = task.group("race")
   local first = group:spawn(functions[1])
   for i = 2, #functions do group:spawn(functions[i]) end
@@ -97,22 +98,22 @@ end
 local function check_seconds(options, name)
   local value = options[name]
   if value ~= nil and (type(value) ~= "number" or not (value > 0)) then
-    error(("bad argument #1 to 'limit' (option '%s': seconds above 0 expected)"):format(name), 3)
+    bad_argument(1, ("option '%s': seconds above 0 expected"):format(name), 2)
   end
   return value
 end
 
 function evlua.limit(options, f, ...)
   if type(options) ~= "table" then
-    error(("bad argument #1 to 'limit' (table expected, got %s)"):format(type(options)), 2)
+    bad_argument(1, ("table expected, got %s"):format(type(options)))
   end
   for key in pairs(options) do
     if key ~= "cpu" and key ~= "time" then
-      error(("bad argument #1 to 'limit' (unknown option '%s')"):format(tostring(key)), 2)
+      bad_argument(1, ("unknown option '%s'"):format(tostring(key)))
     end
   end
   local cpu, time = check_seconds(options, "cpu"), check_seconds(options, "time")
-  check_function(f, 2, "limit")
+  check_function(f, 2)
   local group = task.group()
   local main = group:spawn(f, ...)
   if cpu then task.limit_cpu(main, cpu) end
@@ -124,10 +125,10 @@ end
 
 function evlua.timeout(seconds, f, ...)
   if type(seconds) ~= "number" then
-    error(("bad argument #1 to 'timeout' (number expected, got %s)"):format(type(seconds)), 2)
+    bad_argument(1, ("number expected, got %s"):format(type(seconds)))
   end
-  if seconds ~= seconds then error("bad argument #1 to 'timeout' (not a number)", 2) end
-  check_function(f, 2, "timeout")
+  if seconds ~= seconds then bad_argument(1, "not a number") end
+  check_function(f, 2)
   local group = task.group()
   local main = group:spawn(f, ...)
   local ok, decisive, code = settle(group, seconds)
@@ -137,22 +138,22 @@ end
 
 function evlua.map(list, f, options)
   if type(list) ~= "table" then
-    error(("bad argument #1 to 'map' (table expected, got %s)"):format(type(list)), 2)
+    bad_argument(1, ("table expected, got %s"):format(type(list)))
   end
-  check_function(f, 2, "map")
+  check_function(f, 2)
   local concurrency = 8
   if options ~= nil then
     if type(options) ~= "table" then
-      error(("bad argument #3 to 'map' (table expected, got %s)"):format(type(options)), 2)
+      bad_argument(3, ("table expected, got %s"):format(type(options)))
     end
     for key in pairs(options) do
       if key ~= "concurrency" then
-        error(("bad argument #3 to 'map' (unknown option '%s')"):format(tostring(key)), 2)
+        bad_argument(3, ("unknown option '%s'"):format(tostring(key)))
       end
     end
     concurrency = options.concurrency or concurrency
     if math.type(concurrency) ~= "integer" or concurrency < 1 then
-      error("bad argument #3 to 'map' (option 'concurrency': positive integer expected)", 2)
+      bad_argument(3, "option 'concurrency': positive integer expected")
     end
   end
   local count, next_index, results = #list, 1, {}
@@ -197,26 +198,26 @@ local function check_end(value, position, method)
   local found = kind == "userdata" or kind == "table"
   if found then found = type(value[method]) == "function" end
   if not found then
-    error(("bad argument #%d to 'pipe' (a stream, a file or an object with the method '%s' expected, got %s)"):format(
-      position, method, kind), 3)
+    local wanted = ("a stream, a file or an object with the method '%s'"):format(method)
+    bad_argument(position, ("%s expected, got %s"):format(wanted, kind), 2)
   end
 end
 
 local function check_pipe_options(options)
   if type(options) ~= "table" then
-    error(("bad argument #3 to 'pipe' (table expected, got %s)"):format(type(options)), 3)
+    bad_argument(3, ("table expected, got %s"):format(type(options)), 2)
   end
   for key in pairs(options) do
     if key ~= "count" and key ~= "timeout" then
-      error(("bad argument #3 to 'pipe' (unknown option '%s')"):format(tostring(key)), 3)
+      bad_argument(3, ("unknown option '%s'"):format(tostring(key)), 2)
     end
   end
   local count, timeout = options.count, options.timeout
   if count ~= nil and (math.type(count) ~= "integer" or count < 0) then
-    error("bad argument #3 to 'pipe' (option 'count': an integer of at least 0 expected)", 3)
+    bad_argument(3, "option 'count': an integer of at least 0 expected", 2)
   end
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout) then
-    error("bad argument #3 to 'pipe' (option 'timeout': a number expected)", 3)
+    bad_argument(3, "option 'timeout': a number expected", 2)
   end
   return count, timeout
 end
@@ -240,9 +241,9 @@ end
 
 function evlua.every(seconds, f)
   if type(seconds) ~= "number" or not (seconds > 0) then  -- NaN is neither
-    error("bad argument #1 to 'every' (positive number of seconds expected)", 2)
+    bad_argument(1, "positive number of seconds expected")
   end
-  check_function(f, 2, "every")
+  check_function(f, 2)
   return task.spawn(function()
     local due = task.now()
     while true do

@@ -1,30 +1,30 @@
 -- The module `evlua.fs`: what evlua.fs.native has, and what is built of it: trees and patterns.
+local bad_argument = require "evlua.bad_argument"
 local fs = require "evlua.fs.native"
 package.loaded["evlua.fs.native"] = nil  -- errors shall name functions as users know them
 local copy_file = fs.copy_file
 fs.copy_file = nil
 
-local function check_string(value, position, name)
+local function check_string(value, position)
   if type(value) ~= "string" then
-    error(("bad argument #%d to '%s' (string expected, got %s)"):format(position, name, type(value)), 3)
+    bad_argument(position, ("string expected, got %s"):format(type(value)), 2)
   end
   if value:find("\0", 1, true) then
-    error(("bad argument #%d to '%s' (path contains a NUL byte)"):format(position, name), 3)
+    bad_argument(position, "path contains a NUL byte", 2)
   end
 end
 
 -- Checks that every option is known and of its type, and gives the table, or an empty one.
-local function check_options(options, position, name, known)
+local function check_options(options, position, known)
   if options == nil then return {} end
   if type(options) ~= "table" then
-    error(("bad argument #%d to '%s' (table expected, got %s)"):format(position, name, type(options)), 3)
+    bad_argument(position, ("table expected, got %s"):format(type(options)), 2)
   end
   for key, value in pairs(options) do
     if not known[key] then
-      error(("bad argument #%d to '%s' (unknown option '%s')"):format(position, name, tostring(key)), 3)
+      bad_argument(position, ("unknown option '%s'"):format(tostring(key)), 2)
     elseif type(value) ~= known[key] then
-      error(("bad argument #%d to '%s' (option '%s': %s expected, got %s)"):format(
-        position, name, key, known[key], type(value)), 3)
+      bad_argument(position, ("option '%s': %s expected, got %s"):format(key, known[key], type(value)), 2)
     end
   end
   return options
@@ -102,10 +102,10 @@ local function step(walk)
 end
 
 function fs.walk(path, options)
-  check_string(path, 1, "walk")
-  options = check_options(options, 2, "walk", {depth = "number", on_error = "function"})
+  check_string(path, 1)
+  options = check_options(options, 2, {depth = "number", on_error = "function"})
   local depth = options.depth or math.huge
-  if not (depth >= 1) then error("bad argument #2 to 'walk' (option 'depth': at least 1 expected)", 2) end
+  if not (depth >= 1) then bad_argument(2, "option 'depth': at least 1 expected") end
   local iterate, state, code = fs.dir(path)
   if not iterate then return nil, state, code end
   local first = {iterate = iterate, state = state, path = path, depth = 1}
@@ -205,8 +205,8 @@ function expand(found, folder, parts, at, hidden)
 end
 
 function fs.glob(pattern, options)
-  check_string(pattern, 1, "glob")
-  options = check_options(options, 2, "glob", {hidden = "boolean"})
+  check_string(pattern, 1)
+  options = check_options(options, 2, {hidden = "boolean"})
   local parts, found = {}, {}
   if pattern:find("^/+$") then return {"/"} end
   for part in pattern:gmatch("[^/]+") do
@@ -266,9 +266,9 @@ local function is_inside(from, to)
 end
 
 function fs.copy(from, to, options)
-  check_string(from, 1, "copy")
-  check_string(to, 2, "copy")
-  options = check_options(options, 3, "copy", {overwrite = "boolean", preserve = "boolean", recursive = "boolean"})
+  check_string(from, 1)
+  check_string(to, 2)
+  options = check_options(options, 3, {overwrite = "boolean", preserve = "boolean", recursive = "boolean"})
   if not options.recursive then return copy_file(from, to, options.overwrite ~= false, options.preserve) end
   if is_folder(from) and is_inside(from, to) then
     return nil, "copy " .. from .. ": cannot be copied into itself", "EINVAL"
@@ -277,8 +277,8 @@ function fs.copy(from, to, options)
 end
 
 function fs.move(from, to)
-  check_string(from, 1, "move")
-  check_string(to, 2, "move")
+  check_string(from, 1)
+  check_string(to, 2)
   local done, message, code = fs.rename(from, to)
   if done or code ~= "EXDEV" then return done, message, code end
   -- Beside its new place first, so that there is all of it or nothing.

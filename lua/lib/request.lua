@@ -1,15 +1,14 @@
 -- Forms and JSON, as methods of requests: what is built of the primitives of `native`.
+local bad_argument = require "evlua.bad_argument"
 local native = ...
 local methods = native.methods
 local fs, encoding, json = require "evlua.fs", require "evlua.encoding", require "evlua.json"
 local evlua = require "evlua"
 local random_bytes = evlua.random_bytes
 
-local function checked(options, known, who)
+local function checked(options, position, known)
   if options == nil then return {} end
-  local function refuse(format, ...)
-    error(("bad argument to '%s' (%s)"):format(who, format:format(...)), 4)
-  end
+  local function refuse(format, ...) bad_argument(position, format:format(...), 3) end
   if type(options) ~= "table" then refuse("options expected, got %s", type(options)) end
   for name, value in pairs(options) do
     if not known[name] then refuse("unknown option '%s'", tostring(name)) end
@@ -89,7 +88,7 @@ end
 
 function Part:text(limit)
   if limit ~= nil and (math.type(limit) ~= "integer" or limit < 0) then
-    error("bad argument #1 to 'text' (bytes expected)", 2)
+    bad_argument(1, "bytes expected")
   end
   local pieces = {}
   local size, message, code = pour(self, limit or 1 << 20, function(piece)
@@ -102,7 +101,8 @@ end
 
 -- Beside the file, until all of it is there: a handler may be ended at any time.
 function Part:save(path, options)
-  local limit = checked(options, {limit = true}, "save").limit or math.maxinteger
+  if type(path) ~= "string" then bad_argument(1, "string expected, got " .. type(path)) end
+  local limit = checked(options, 2, {limit = true}).limit or math.maxinteger
   local draft = ("%s.evlua-%s"):format(path:match("^.*/") or "", encoding.hex_encode(random_bytes(12)))
   local file, message, code = fs.open(draft, "wx")
   if not file then return nil, message, code end
@@ -135,7 +135,7 @@ local function open_nameless()
 end
 
 function Part:spool(options)
-  options = checked(options, {memory = true, limit = true}, "spool")
+  options = checked(options, 1, {memory = true, limit = true})
   local memory, limit = options.memory or 65536, options.limit or 100 << 20
   local pieces, held, file = {}, 0, nil
   local size, message, code = pour(self, limit, function(piece)
@@ -230,7 +230,7 @@ local function collect(form, options)
 end
 
 function methods:form(options)
-  options = checked(options, {limit = true, memory = true, file_limit = true, files = true}, "form")
+  options = checked(options, 1, {limit = true, memory = true, file_limit = true, files = true})
   local kind = (self:header("content-type") or ""):match("^%s*([^;%s]*)"):lower()
   if kind == "multipart/form-data" then
     local form, message, code = self:multipart()
@@ -254,7 +254,7 @@ end
 
 function methods:json(limit)
   if limit ~= nil and (math.type(limit) ~= "integer" or limit < 0) then
-    error("bad argument #1 to 'json' (bytes expected)", 2)
+    bad_argument(1, "bytes expected")
   end
   local kind = self:header("content-type")
   if not kind then return nil, "not JSON: it has no Content-Type", "EINVAL" end

@@ -1,7 +1,9 @@
 -- The module `evlua.shared`: dictionaries, locks and metrics of evlua.shared.native, and what is built of them.
+local bad_argument = require "evlua.bad_argument"
 local native = require "evlua.shared.native"
-package.loaded["evlua.shared.native"] = nil  -- errors shall name functions as users know them
 local bracket = require("evlua.task").bracket
+-- Errors shall name functions as users know them.
+package.loaded["evlua.shared.native"], package.loaded["evlua.task"] = nil, nil
 
 local shared = {
   dict = native.dict,
@@ -10,23 +12,23 @@ local shared = {
   histogram = native.histogram,
 }
 
-local function check_function(value, position, name)
+local function check_function(value, position)
   if type(value) ~= "function" then
-    error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(value)), 3)
+    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
   end
 end
 
-local function check_name(name, what)
+local function check_name(name)
   if type(name) == "number" then name = tostring(name) end
   if type(name) ~= "string" or name == "" then
     local got = name == "" and 'a name expected, got ""' or "string expected, got " .. type(name)
-    error(("bad argument #1 to '%s' (%s)"):format(what, got), 3)
+    bad_argument(1, got, 2)
   end
 end
 
 function shared.with_lock(name, f, ...)
-  check_name(name, "with_lock")
-  check_function(f, 2, "with_lock")
+  check_name(name)
+  check_function(f, 2)
   return bracket(name, native.lock, native.unlock, false, f, ...)
 end
 
@@ -47,8 +49,8 @@ local function compute(name, f, ...)
 end
 
 function shared.once(name, f, ...)
-  check_name(name, "once")
-  check_function(f, 2, "once")
+  check_name(name)
+  check_function(f, 2)
   local value = results:get(name)
   if value ~= nil then return value end
   return shared.with_lock("evlua.once " .. name, compute, name, f, ...)

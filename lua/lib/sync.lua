@@ -1,4 +1,5 @@
 -- The module `evlua.sync`: what evlua.sync.native has, and what is built of it.
+local bad_argument = require "evlua.bad_argument"
 local sync = require "evlua.sync.native"
 package.loaded["evlua.sync.native"] = nil  -- errors shall name functions as users know them
 local mutex, held, pack, unpack = sync.mutex, sync.held, table.pack, table.unpack
@@ -6,7 +7,7 @@ sync.held = nil
 
 function sync.once(f)
   if type(f) ~= "function" then
-    error(("bad argument #1 to 'once' (function expected, got %s)"):format(type(f)), 2)
+    bad_argument(1, ("function expected, got %s"):format(type(f)))
   end
   local results
   local running = mutex()

@@ -1,4 +1,5 @@
 -- The module `evlua.test`: what a file of tests is written with. It collects; lua/lib/test_run.lua runs.
+local bad_argument = require "evlua.bad_argument"
 local parts = require "evlua.test.assert"
 local calls_of = parts.calls_of
 
@@ -7,15 +8,15 @@ local test = {assert = parts.assert}
 -- The block whose function runs, while the file is loaded; and what has to be undone after the test that runs.
 local state = {block = nil, undo = nil}
 
-local function check_function(value, position, name)
+local function check_function(value, position)
   if type(value) ~= "function" then
-    error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(value)), 3)
+    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
   end
 end
 
-local function check_name(value, name)
+local function check_name(value)
   if type(value) ~= "string" then
-    error(("bad argument #1 to '%s' (string expected, got %s)"):format(name, type(value)), 3)
+    bad_argument(1, ("string expected, got %s"):format(type(value)), 2)
   end
 end
 
@@ -30,8 +31,8 @@ local function new_block(name)
 end
 
 function test.describe(name, f)
-  check_name(name, "describe")
-  check_function(f, 2, "describe")
+  check_name(name)
+  check_function(f, 2)
   local outer = block_for("describe")
   local block = new_block(name)
   outer.children[#outer.children + 1] = block
@@ -46,18 +47,18 @@ local function add_test(name, f, options)
 end
 
 function test.it(name, f, options)
-  check_name(name, "it")
-  check_function(f, 2, "it")
+  check_name(name)
+  check_function(f, 2)
   if options ~= nil then
     if type(options) ~= "table" then
-      error(("bad argument #3 to 'it' (table expected, got %s)"):format(type(options)), 2)
+      bad_argument(3, ("table expected, got %s"):format(type(options)))
     end
     for key in pairs(options) do
-      if key ~= "timeout" then error(("bad argument #3 to 'it' (unknown option '%s')"):format(tostring(key)), 2) end
+      if key ~= "timeout" then bad_argument(3, ("unknown option '%s'"):format(tostring(key))) end
     end
     local seconds = options.timeout
     if seconds ~= nil and (type(seconds) ~= "number" or not (seconds > 0)) then
-      error("bad argument #3 to 'it' (option 'timeout': seconds above 0 expected)", 2)
+      bad_argument(3, "option 'timeout': seconds above 0 expected")
     end
   end
   block_for("it")
@@ -65,14 +66,14 @@ function test.it(name, f, options)
 end
 
 function test.pending(name)
-  check_name(name, "pending")
+  check_name(name)
   block_for("pending")
   add_test(name)
 end
 
 for _, hook in ipairs{"before_all", "after_all", "before_each", "after_each"} do
   test[hook] = function(f)
-    check_function(f, 1, hook)
+    check_function(f, 1)
     local list = block_for(hook)[hook]
     list[#list + 1] = f
   end
@@ -86,7 +87,7 @@ local function keep_results(call, ...)
 end
 
 function test.spy(f)
-  if f ~= nil then check_function(f, 1, "spy") end
+  if f ~= nil then check_function(f, 1) end
   local calls = {}
   local function spy(...)
     local call = table.pack(...)
@@ -100,11 +101,11 @@ end
 
 function test.spy_on(t, key, f)
   if type(t) ~= "table" then
-    error(("bad argument #1 to 'spy_on' (table expected, got %s)"):format(type(t)), 2)
+    bad_argument(1, ("table expected, got %s"):format(type(t)))
   end
   local original = rawget(t, key)
   if f == nil then f = t[key] end
-  check_function(f, 3, "spy_on")
+  check_function(f, 3)
   if not state.undo then error("'spy_on' is for tests and what runs before them", 2) end
   local spy = test.spy(f)
   rawset(t, key, spy)
@@ -114,7 +115,7 @@ end
 
 function test.calls_of(spy)
   local calls = type(spy) == "function" and calls_of[spy]
-  if not calls then error("bad argument #1 to 'calls_of' (a spy expected)", 2) end
+  if not calls then bad_argument(1, "a spy expected") end
   return calls
 end
 

@@ -1,4 +1,5 @@
 -- The assertions of evlua.test: a table that is called as `assert` is, and whose functions tell what they wanted.
+local bad_argument = require "evlua.bad_argument"
 local inspect = require "evlua.inspect"
 local key_text, quote = inspect.key, inspect.quote
 local rawequal, select, tostring, type = rawequal, select, tostring, type
@@ -251,7 +252,7 @@ end
 -- As stock `assert`.
 local function call(_, ...)
   if (...) then return ... end
-  if select("#", ...) == 0 then error("bad argument #1 to 'assert' (value expected)", 2) end
+  if select("#", ...) == 0 then bad_argument(1, "value expected") end
   if select("#", ...) == 1 then error("assertion failed!", 0) end
   error((select(2, ...)), 0)
 end

@@ -1,9 +1,11 @@
 -- The module `evlua.thread`: functions that run in other Lua states, over evlua.thread.native.
+local bad_argument = require "evlua.bad_argument"
 local native = require "evlua.thread.native"
-package.loaded["evlua.thread.native"] = nil  -- errors shall name functions as users know them
 local evlua = require "evlua"
 local sync = require "evlua.sync"
 local bracket = require("evlua.task").bracket
+-- Errors shall name functions as users know them.
+package.loaded["evlua.thread.native"], package.loaded["evlua.task"] = nil, nil
 local call, pack = native.call, native.pack
 
 local thread = {
@@ -20,15 +22,26 @@ local function run_module(name, ...)
   return f(...)
 end
 
--- A function and its arguments, as one value that another state can take.
-local function packed(name, f, ...)
-  if type(f) == "function" then return pack(f, ...) end
-  if type(f) == "string" then return pack(run_module, f, ...) end
-  error(("bad argument #1 to '%s' (function or module name expected, got %s)"):format(name, type(f)), 3)
+local function check_runnable(f, position)
+  if type(f) ~= "function" and type(f) ~= "string" then
+    bad_argument(position, ("function or module name expected, got %s"):format(type(f)), 2)
+  end
 end
 
-function thread.run(f, ...) return call(nil, (packed("run", f, ...))) end
-function thread.spawn(f, ...) return evlua.spawn(call, nil, (packed("spawn", f, ...))) end
+-- A function and its arguments, as one value that another state can take.
+local function packed(f, ...)
+  if type(f) == "string" then return pack(run_module, f, ...) end
+  return pack(f, ...)
+end
+
+function thread.run(f, ...)
+  check_runnable(f, 1)
+  return call(nil, (packed(f, ...)))
+end
+function thread.spawn(f, ...)
+  check_runnable(f, 1)
+  return evlua.spawn(call, nil, (packed(f, ...)))
+end
 
 local Pool = {}
 Pool.__index = Pool
@@ -37,7 +50,7 @@ Pool.__name = "thread pool"
 function thread.pool(size)
   if size == nil then size = native.workers() end
   if math.type(size) ~= "integer" or size < 1 or size > 1024 then
-    error("bad argument #1 to 'pool' (number from 1 to 1024 expected)", 2)
+    bad_argument(1, "number from 1 to 1024 expected")
   end
   -- Between tasks of this state: to take a place out needs no memory, so none is lost.
   local pool = setmetatable({free = sync.channel(size), states = {}}, Pool)
@@ -72,20 +85,24 @@ end
 
 function Pool:run(f, ...)
   check_pool(self, "run")
-  return call_in(self, packed("run", f, ...), closed_failure)
+  check_runnable(f, 1)
+  return call_in(self, packed(f, ...), closed_failure)
 end
 
 function Pool:spawn(f, ...)
   check_pool(self, "spawn")
-  return evlua.spawn(call_in, self, packed("spawn", f, ...), closed_failure)
+  check_runnable(f, 1)
+  return evlua.spawn(call_in, self, packed(f, ...), closed_failure)
 end
 
 function Pool:map(list, f)
   check_pool(self, "map")
+  if type(list) ~= "table" then bad_argument(1, "table expected, got " .. type(list)) end
+  check_runnable(f, 2)
   local is_closed = self.free:closed()
   if is_closed then return closed_failure() end
   local function note() is_closed = true end
-  local results = evlua.map(list, function(value, i) return call_in(self, packed("map", f, value, i), note) end,
+  local results = evlua.map(list, function(value, i) return call_in(self, packed(f, value, i), note) end,
     {concurrency = #self.states})
   if is_closed then return closed_failure() end
   return results

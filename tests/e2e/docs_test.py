@@ -72,7 +72,8 @@ end
 local modules = {}
 for name in pairs(package.preload) do modules[#modules + 1] = name end
 for _, name in ipairs(modules) do
-  if name:find("^evlua") then list("function", name, require(name)) end
+  local exports = name:find("^evlua") and require(name)
+  if type(exports) == "table" then list("function", name, exports) end
 end
 local function list_type(owner, index)
   if type(index) == "table" then return list("method", owner, index) end

@@ -463,7 +463,7 @@ it("does a thing once", function()
   raises("the function of sync.once calls itself", around)
   raises("the function of sync.once calls itself", other)
   assert(around() == "value" and other() == "value" and depth == 3)
-  raises("bad argument #1 to 'once' (function expected, got number)", sync.once, 1)
+  raises("bad argument #1 to 'evlua.sync.once' (function expected, got number)", sync.once, 1)
 end)
 
 it("limits the rate", function()
