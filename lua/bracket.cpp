@@ -4,15 +4,14 @@
 
 namespace evlua::lua {
 
-namespace {
-
-/// Message handler: the error's traceback goes with it.
 int keep_trail(lua_State* L) {
   luaL_traceback(L, L, luaL_tolstring(L, 1, nullptr), 1);
   Vm::of(L).set_trail(L, 1, lua_tostring(L, -1));
   lua_settop(L, 1);
   return 1;
 }
+
+namespace {
 
 /// Stack: subject, token, release, whether f gets the token, message handler; results or an error.
 int performed(lua_State* L, int status, lua_KContext) {

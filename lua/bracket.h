@@ -5,6 +5,9 @@
 
 namespace evlua::lua {
 
+/// Message handler: the error's traceback goes with it.
+int keep_trail(lua_State* L);
+
 /// bracket(subject, acquire, release, pass, f, ...): token = acquire(subject); results of f([token,] ...), while
 /// release(token, subject) is called however f ends. A limit that ends the task cannot come between: it strikes where
 /// Lua code runs, and here is none. `release` is a C function that neither waits nor fails.

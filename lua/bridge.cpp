@@ -102,7 +102,7 @@ Fiber& fiber_to_wait(lua_State* L) {
                     "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
                     "do the waiting before or after it",
                     lua_tostring(L, -1));
-    if (evlua_handles_error(L) != 0) raise_past_handler(L, lua_tostring(L, -1));
+    if (evlua_handles_error(L) != 0) raise_past_catchers(L, lua_tostring(L, -1));
     luaL_error(L, "%s", lua_tostring(L, -1));
   }
   return *fiber;

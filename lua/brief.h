@@ -41,8 +41,6 @@ class Brief {
   static bool is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
   /// lua_resume for code that runs so.
   static int resume(lua_State* L, lua_State* from, int arguments) noexcept;
-  /// From now on L's `debug.sethook` is refused to code that runs so: it would take the bound away.
-  static void replace_set_hook(lua_State* L);
   /// What the code has to be ended with; null as long as it may go on.
   static const char* check() noexcept;
 

@@ -125,6 +125,7 @@ void Fiber::recycle(bool reusable) {
   EVLUA_DCHECK(chain_.empty() && unyieldable_ == 0);
   if (reusable) {
     lua_settop(root_, 0);
+    if (lua_gethook(root_) != nullptr) lua_sethook(root_, nullptr, 0, 0);
   } else {
     luaL_unref(vm_.state_, LUA_REGISTRYINDEX, root_ref_);
     root_ = nullptr;
@@ -232,10 +233,11 @@ int Fiber::resume(lua_State* L, int arguments) {
   return status;
 }
 
-void Fiber::yields_in_hook(const lua_Debug* where, int hook_left) noexcept {
+void Fiber::yields_in_hook(lua_State* L, const lua_Debug* where, int hook_left) noexcept {
   hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
   hooked_function_ = hooked_frame_->function;
   hook_left_ = hook_left + 1;  // the instruction begins once more
+  hook_place_ = evlua_last_place(L);
 }
 
 /// When a hook yields, Lua 5.3 points the frame's function at the stack's top and keeps the true one in CallInfo::extra
@@ -243,7 +245,7 @@ void Fiber::yields_in_hook(const lua_Debug* where, int hook_left) noexcept {
 void Fiber::mend_frame() noexcept {
   std::exchange(hooked_frame_, nullptr)->function = hooked_function_;
   vm_.set_hooks().give_back(innermost(), 0);
-  evlua_hook_has_yielded(innermost(), hook_left_);
+  evlua_hook_has_yielded(innermost(), hook_left_, hook_place_);
 }
 
 /// True: the wait was over before it began.

@@ -130,8 +130,8 @@ class Fiber final : public ListNode, private Runnable {
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
   void count_cut() noexcept { ++cuts_; }
-  /// The wait that was put into the slot begins by lua_yield in a hook that was called for `where`.
-  void yields_in_hook(const lua_Debug* where, int hook_left) noexcept;
+  /// The wait that was put into the slot begins by lua_yield in a hook of L that was called for `where`.
+  void yields_in_hook(lua_State* L, const lua_Debug* where, int hook_left) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 
@@ -257,11 +257,12 @@ class Fiber final : public ListNode, private Runnable {
   SpawnSite* site_ = nullptr;
   FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields
   void* hooked_function_ = nullptr;
-  int hook_left_ = 0;                // instructions until the hook that debug.sethook has set there
-  Suspension* pending_ = nullptr;    // built, not started
-  Suspension* waiting_ = nullptr;    // started, not completed
-  Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
-  std::vector<lua_State*> chain_;    // inner coroutines of a waiting fiber, innermost last
+  int hook_left_ = 0;                 // instructions until the hook that debug.sethook has set there
+  const void* hook_place_ = nullptr;  // where that has last been told of a line
+  Suspension* pending_ = nullptr;     // built, not started
+  Suspension* waiting_ = nullptr;     // started, not completed
+  Suspension* slot_used_ = nullptr;   // must be destroyed before the slot is used again
+  std::vector<lua_State*> chain_;     // inner coroutines of a waiting fiber, innermost last
   alignas(std::max_align_t) std::byte slot_[kSlotBytes];
 };
 

@@ -4,7 +4,6 @@
 
 #include "core/log.h"
 #include "lua/brief.h"
-#include "lua/slice.h"
 #include "lua/vm.h"
 
 // Compiled with Lua (cmake/lua/finalizers.c).
@@ -25,11 +24,11 @@ int begins(lua_State* L) {
   Vm* vm = Vm::find(L);
   if (vm == nullptr) return without_hooks;
   vm->allow_more_memory();
-  const lua_Hook hook = lua_gethook(L);
-  if (Brief::is_hook(hook)) return with_hooks;
+  if (Brief::is_hook(lua_gethook(L))) return with_hooks;
   if (vm->running() != nullptr) {
     if (vm->closing()) return without_hooks;  // at the end of the program they may take their time, as in lua
-    if (L == vm->current_state() && (hook == nullptr || Slice::is_hook(hook))) return with_hooks;
+    const SetHooks::Hook hook = vm->set_hooks().get(L);
+    if (L == vm->current_state() && (hook.function == nullptr || hook.runs)) return with_hooks;
   }
   vm->brief_finalizer().emplace(L, kSecond);
   return brief;

@@ -4,6 +4,7 @@
 #include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/slice.h"
+#include "lua/stack.h"
 #include "lua/vm.h"
 
 namespace evlua::lua {
@@ -18,7 +19,7 @@ const char* look_at_limits() noexcept {
 }
 
 bool slice_is_over(lua_State* L) {
-  if (const char* ends = look_at_limits()) luaL_error(L, "%s", ends);
+  if (const char* ends = look_at_limits()) raise_past_catchers(L, ends);
   return Slice::is_over(L);
 }
 

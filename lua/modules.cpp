@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "lua/bad_argument.h"
-#include "lua/brief.h"
 #include "lua/bytecode.h"
 #include "lua/compat.h"
 #include "lua/embedded.h"
@@ -67,7 +66,9 @@ void open_modules(lua_State* L) {
   open_random(L);
   lua_pop(L, 1);
   replace_load(L);
-  Brief::replace_set_hook(L);
+  lua_getglobal(L, "debug");
+  open_debug(L);
+  lua_pop(L, 1);
   lua_pushglobaltable(L);
   open_base(L);
   lua_pop(L, 1);

@@ -15,6 +15,7 @@
 #include "core/start_thread.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
+#include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
 #include "lua/stack.h"
@@ -116,7 +117,9 @@ thread_local constinit bool just_asked = false;  // by the monitor, and not by o
 
 void on_hook(lua_State* L, lua_Debug* where);
 
-void take_hook(lua_State* L, int count) noexcept { Vm::of(L).set_hooks().replace(L, on_hook, count); }
+void take_hook(lua_State* L, int count) noexcept {
+  if (!Brief::runs()) Vm::of(L).set_hooks().replace(L, count);
+}
 
 /// The runtime's own Lua code is short, and is not made to wait between two of its instructions: others would see its
 /// tables half changed.
@@ -143,8 +146,10 @@ void begin_next_turn(Fiber& fiber) noexcept {
 
 void on_hook(lua_State* L, lua_Debug* where) {
   Vm& vm = Vm::of(L);
-  // The signal came when Lua was about to call the hook that was there, which is not where a slice can end.
-  if (where->event != LUA_HOOKCOUNT) return vm.set_hooks().call(L, where);
+  if (where->event != LUA_HOOKCOUNT) {
+    if (vm.running() == nullptr || vm.running()->struck() == nullptr) vm.set_hooks().call(L, where);
+    return;
+  }
   vm.set_hooks().give_back(L, lua_gethookcount(L));
   SliceClock& clock = Slice::clock();
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
@@ -166,13 +171,13 @@ void on_hook(lua_State* L, lua_Debug* where) {
     return;
   }
   begin_next_turn(fiber);
-  fiber.yields_in_hook(where, vm.set_hooks().left(L, on_hook));  // the monitor may just have asked once more
+  fiber.yields_in_hook(L, where, vm.set_hooks().left(L));  // the monitor may just have asked once more
   lua_yield(L, 0);
   // As it came, Lua may still want to call the hook that was there, for a line: its function must not run now.
-  vm.set_hooks().take_away(L, on_hook);
+  vm.set_hooks().take_away(L);
 }
 
-/// On the thread that runs the slice. lua_sethook may be called from signal handlers of the same thread, as lua.c does.
+/// On the thread that runs the slice. Hooks may be set from signal handlers of the same thread, as lua.c does.
 void on_signal_to_yield(int) {
   Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
@@ -196,9 +201,7 @@ Slice::Saved Slice::exchange(const Saved& other) noexcept {
   return {clock_.number.exchange(other.number), clock_.asked.exchange(other.asked), clock_.vm.exchange(other.vm)};
 }
 
-void Slice::interrupt(lua_State* L) noexcept {
-  if (lua_gethook(L) != on_hook) take_hook(L, 1);
-}
+void Slice::interrupt(lua_State* L) noexcept { take_hook(L, 1); }
 
 bool Slice::is_over(lua_State* L) noexcept {
   Vm& vm = Vm::of(L);
@@ -212,7 +215,7 @@ bool Slice::is_over(lua_State* L) noexcept {
 
 void Slice::give_way(lua_State* L) noexcept { begin_next_turn(*Vm::of(L).running()); }
 
-bool Slice::is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
+lua_Hook Slice::hook() noexcept { return on_hook; }
 
 bool Slice::left(lua_State* L) noexcept {
   if (lua_gethook(L) != on_hook) return false;

@@ -87,7 +87,7 @@ class Slice {
   static bool left(lua_State* L) noexcept;
   /// The slice's limits are looked at when the coroutine goes on.
   static void interrupt(lua_State* L) noexcept;
-  static bool is_hook(lua_Hook hook) noexcept;
+  static lua_Hook hook() noexcept;
   /// For C code that computes on and on and can go on later: the monitor has asked for the end of the slice, and others
   /// wait. Then it begins the wait for its next turn, and yields.
   static bool is_over(lua_State* L) noexcept;

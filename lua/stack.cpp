@@ -8,11 +8,8 @@
 #include "lua/modules.h"
 #include "lua/type_label.h"
 
-// Compiled with Lua (cmake/lua/hooks.c, catchers.inc).
-extern "C" {
-void evlua_skip_message_handler(lua_State* L);
-void evlua_skip_catchers(lua_State* L, const char* own);
-}
+// Compiled with Lua (cmake/lua/catchers.inc).
+extern "C" void evlua_skip_catchers(lua_State* L, const char* own);
 
 namespace evlua::lua {
 
@@ -124,12 +121,6 @@ Instant check_timeout(lua_State* L, int index) {
 int pcall_briefly(lua_State* L, int arguments, int results) {
   const Brief::Scope scope(L, 100 * kMillisecond);
   return lua_pcall(L, arguments, results, 0);
-}
-
-void raise_past_handler(lua_State* L, const char* message) {
-  evlua_skip_message_handler(L);
-  luaL_error(L, "%s", message);
-  EVLUA_UNREACHABLE();
 }
 
 void raise_past_catchers(lua_State* L, const char* message) {

@@ -52,9 +52,8 @@ Instant check_timeout(lua_State* L, int index);
 /// lua_pcall for what must not run for long because no task runs it: metamethods of an error that is being reported.
 /// Fails after a tenth of a second.
 int pcall_briefly(lua_State* L, int arguments, int results);
-/// For the end of what has computed for too long. The error goes past message handlers, which could compute for ever;
-/// to the nearest pcall, or to that which cleans up for the runtime.
-[[noreturn]] void raise_past_handler(lua_State* L, const char* message);
+/// For the end of what has computed for too long. The error goes past message handlers, which could compute for ever,
+/// and past the pcalls of the program, to what cleans up for the runtime.
 [[noreturn]] void raise_past_catchers(lua_State* L, const char* message);
 
 /// Registers `functions` as the methods of the userdata type `name`, with `__index`, `__name` and `__metatable` set.

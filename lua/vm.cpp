@@ -14,6 +14,7 @@
 #include "lua/finalizers.h"
 #include "lua/io_file.h"
 #include "lua/modules.h"
+#include "lua/slice.h"
 
 namespace evlua::lua {
 
@@ -45,7 +46,8 @@ Vm::Vm(Scheduler& scheduler, const Options& options)
       gc_pace_(options.memory_max),
       messages_(std::make_shared<MessageAccount>(options.memory_max)),
       task_errors_(*this),
-      io_(std::make_unique<IoFiles>(*this)) {}
+      io_(std::make_unique<IoFiles>(*this)),
+      set_hooks_(Slice::hook()) {}
 
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);

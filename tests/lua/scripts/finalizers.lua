@@ -86,6 +86,10 @@ for _, f in ipairs{
   endless, co, function() while true do pcall(coroutine.wrap(function() for _ = 1, 1e5 do end end)) end end,
   function() return ("x"):rep(50000):find(".-.-.-y") end,
   function() pcall(debug.sethook) endless() end,
+  coroutine.wrap(function()
+    local function catches() pcall(catches) pcall(catches) end
+    catches()
+  end),
   function() pcall(debug.sethook, co, endless, "", 1) coroutine.wrap(endless)() end,
 } do
   local task = evlua.spawn(function() error(setmetatable({}, {__tostring = f})) end)

@@ -55,6 +55,18 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
   local function catches() pcall(catches) pcall(catches) end  -- goes as deep as there is room for
   exceeds(function() while true do catches() end end)
   exceeds(function() descends(20) end)
+  -- Nor do hooks of the program.
+  local function hooked(hook, mask, f) return function() debug.sethook(hook, mask, 100) while true do f() end end end
+  for _, mask in ipairs{"l", "c", "r", ""} do
+    exceeds(hooked(endless, mask, function() pcall(math.max, 1, 2) end))
+    exceeds(hooked(function() while true do pcall(endless) end end, mask, function() end))
+    exceeds(hooked(function() coroutine.wrap(endless)() end, mask, function() pcall(pcall) end))
+  end
+  local dives = 0  -- in pcalls, each of which has the hook called as it returns
+  exceeds(hooked(function() if dives > 100000 then endless() end end, "r", function()
+    local function dive() dives = dives + 1 pcall(dive) end
+    dive()
+  end))
   exceeds(function() while true do pcall(coroutine.wrap(function() evlua.sleep(0) endless() end)) end end)
   assert(os.clock() - began < 2, os.clock() - began)
   none, message, code = evlua.limit({time = 0.02}, function() while true do end end)

@@ -166,8 +166,7 @@ local counted = 0
 local function hook() counted = counted + 1 end
 debug.sethook(hook, "", 1000)
 interrupted("with a hook", 3, check)
-local now_set, mask, count
-repeat now_set, mask, count = debug.gethook() until now_set ~= "external hook"  -- the end of a slice, just now
+local now_set, mask, count = debug.gethook()
 assert(now_set == hook and mask == "" and count == 1000 and counted > 1000)
 debug.sethook()
 
@@ -197,6 +196,73 @@ for _, mask in ipairs{"l", "c", "lcr"} do
   end
 end
 
+-- They are set and taken away where no slice can end, and the program's own is away, too; and do not outlive the task.
+for _, count in ipairs{10000000, 5000} do
+  local first, second = 0, 0
+  evlua.atomic(function()
+    debug.sethook(function() first = first + 1 end, "", 100000000)
+    burn(10000000)
+    debug.sethook(function() second = second + 1 end, "", count)
+    burn(10000000)
+    assert(select(3, debug.gethook()) == count)
+    debug.sethook()
+    burn(10000000)
+    assert(not debug.gethook())
+  end)
+  local wanted = 30000000 // count  -- there are three instructions in the loop
+  assert(math.abs(second - wanted) <= wanted // 50 + 1, second)
+end
+assert(not debug.gethook())
+evlua.spawn(debug.sethook, hook, "l"):join()
+assert(evlua.spawn(debug.gethook):join() == nil)
+
+
+-- No line is left out, and none is told twice.
+do
+  local chunk = {"local n, list = 0, {}"}
+  for i = 2, 2000 do chunk[i] = "list[n % 10] = n for _ = 1, 20 do local x = n + _ end n = n + 1" end
+  local run, lines = load(table.concat(chunk, "\n"), "=lines"), {}
+  local function note(_, line)
+    if debug.getinfo(2, "S").source == "=lines" then lines[#lines + 1] = line end
+  end
+  interrupted("lines", 5, function()
+    lines = {}
+    debug.sethook(note, "l")
+    run()
+    debug.sethook()
+    local expected = 1
+    for i, line in ipairs(lines) do
+      if line ~= expected then
+        expected = expected + 1
+        assert(line == expected, i)
+      end
+    end
+    assert(expected == 2000 and #lines == 1 + 1999 * 21, #lines)
+  end)
+end
+
+-- A hook that computes for long is not called in itself, is there all the time, and is charged to who is interrupted.
+do
+  local inside, most, calls = 0, 0, 0
+  local function slow()
+    inside, calls = inside + 1, calls + 1
+    most = math.max(most, inside)
+    burn(1000000)
+    assert(debug.gethook() == slow)
+    inside = inside - 1
+  end
+  for _, mask in ipairs{"l", "cr", "crl"} do
+    calls = 0
+    evlua.atomic(function()
+      debug.sethook(slow, mask, 100)
+      local n = math.max(1, 2)
+      n = math.max(n, 3)
+      debug.sethook()
+    end)
+    assert(calls >= 3 and most == 1 and inside == 0, calls)
+  end
+end
+
 -- Coroutines that have died while their hooks were away leave room for others.
 for _ = 1, 20 do
   local co = coroutine.create(function()
@@ -215,7 +281,7 @@ local hooked = coroutine.create(function()
   for _ = 1, 300 do
     burn(20000)
     evlua.sleep(0)
-    assert(debug.gethook() == hook or debug.gethook() == "external hook")
+    assert(debug.gethook() == hook)
   end
   debug.sethook()
 end)
