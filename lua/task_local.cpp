@@ -1,5 +1,8 @@
 #include "lua/task_local.h"
 
+#include <algorithm>
+
+#include "core/worker.h"
 #include "lua/stack.h"
 
 namespace evlua::lua {
@@ -9,6 +12,8 @@ namespace {
 // Registry keys of tables: reference of a fiber's root -> its locals, and its list of deferred calls.
 const char kLocals = 0;
 const char kDeferred = 0;
+
+constexpr const char* kTimeOver = "time limit exceeded";
 
 /// Sets `table[key]` to the value on top, and pops it.
 void store(lua_State* L, const void* table, int key) {
@@ -97,12 +102,15 @@ void Fiber::drop_belongings() noexcept {
 
 Deferred::Deferred(Fiber& of, Fiber::Outcome how) : fiber_(of), outcome_(how) {
   ended = [](Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
+    auto& deferred = static_cast<Deferred&>(owner);
     if (outcome == Fiber::Outcome::failed) {
       TaskError error;
       error.trace = fiber.failure_text();
       fiber.vm().task_errors().dropped(error);
     }
-    static_cast<Deferred&>(owner).next();
+    deferred.call_ = nullptr;
+    if (fiber.doom() != nullptr && deferred.until_ == kNever) deferred.limit(monotonic_now() + kGrace);
+    deferred.next();
   };
 }
 
@@ -110,15 +118,56 @@ void Deferred::begin(Fiber& fiber, Fiber::Outcome outcome) {
   auto* deferred = new Deferred(fiber, outcome);
   if (outcome == Fiber::Outcome::failed) deferred->trail_ = fiber.vm().trail_of(fiber.root(), -1);
   fiber.vm().began_inner_wait();
+  const Instant grace = monotonic_now() + kGrace;
+  if (fiber.deferred_depth_ > 0) {
+    deferred->limit(fiber.time_limit_);
+  } else if (fiber.doom() != nullptr) {
+    deferred->limit(grace);
+  } else if (fiber.time_limit_ != kNever) {
+    deferred->limit(std::max(fiber.time_limit_, grace));
+  }
   deferred->next();
 }
 
+void Deferred::limit(Instant until) noexcept {
+  until_ = until;
+  if (until == kNever) return;
+  timer_.deadline = until;
+  timer_.home = &fiber_.vm().strand();
+  timer_.run = [](Runnable& self) noexcept {
+    auto& timer = static_cast<Timer&>(self);
+    timer.started = false;
+    timer.deferred.time_is_over();
+  };
+  timer_.started = true;
+  Worker& worker = Worker::current();
+  worker.prepare(timer_);
+  worker.submit(timer_);
+}
+
+void Deferred::time_is_over() noexcept {
+  if (finished_) return end();
+  over_ = true;
+  if (call_ != nullptr) call_->doom(kTimeOver, OpStop::deadline);
+}
+
 void Deferred::next() {
-  if (Fiber* made = make_fiber()) {
-    made->must_run_ = true;
-    made->start(lua_gettop(made->root()) - 1, this);
-    return;
+  call_ = make_fiber();
+  if (call_ != nullptr) {
+    call_->must_run_ = true;
+    call_->start(lua_gettop(call_->root()) - 1, this);
+  } else {
+    finish();
   }
+}
+
+void Deferred::finish() {
+  finished_ = true;
+  if (timer_.started) return Worker::cancel(timer_);
+  end();
+}
+
+void Deferred::end() {
   Fiber& fiber = fiber_;
   const Fiber::Outcome outcome = outcome_;
   if (!trail_.empty()) fiber.vm().set_trail(fiber.root(), -1, trail_);
@@ -168,6 +217,11 @@ Fiber* Deferred::make_fiber() {
     made->site_ = fiber_.site_;
     if (made->site_ != nullptr) ++made->site_->references;
     made->share_limits(fiber_);
+    made->time_limit_ = until_;
+    if (over_) {
+      made->doom(kTimeOver, OpStop::deadline);
+      made->strike(kTimeOver);
+    }
     if (fiber_.has_locals_) made->take_locals(L, fiber_, false);
   }
   lua_settop(L, top);

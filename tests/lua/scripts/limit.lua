@@ -104,6 +104,40 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
   exceeds(function() return xpcall(endless, function() while true do pcall(endless) end end) end)
   local silent = evlua.spawn(function() error(setmetatable({}, {__tostring = endless})) end)
   assert(not pcall(silent.join, silent))
+  do  -- What was deferred has a second, all together.
+    local mutex, reached, began = require("evlua.sync").mutex(), {}, evlua.now()
+    local function cleans_up()
+      mutex:lock()
+      evlua.defer(mutex.unlock, mutex)
+      evlua.defer(function() reached.late = true end)
+      evlua.defer(function() evlua.sleep(100) reached.slept = true end)
+      evlua.defer(function() reached.in_time = evlua.sleep(0.01) end)
+      return evlua.sleep(100)
+    end
+    assert(select(3, evlua.limit({time = 0.02}, cleans_up)) == "ETIMEDOUT")
+    assert(reached.in_time and not reached.slept and not reached.late and not mutex:locked())
+    assert(evlua.now() - began < 20)
+    -- However many there are, and however deep.
+    local processor = os.clock()
+    local function nests(depth)
+      if depth > 0 then evlua.defer(nests, depth - 1) end
+      evlua.defer(endless)
+      endless()
+    end
+    for _, limit in ipairs{{cpu = 0.02}, {time = 0.02}} do
+      evlua.limit(limit, function()
+        for _ = 1, 3000 do evlua.defer(endless) end
+        endless()
+      end)
+      evlua.limit(limit, nests, 150)
+    end
+    assert(os.clock() - processor < 8, os.clock() - processor)
+    -- One that has ended in time has what is left of it.
+    assert(evlua.limit({time = 30}, function()
+      evlua.defer(function() reached.later = evlua.sleep(1.2) end)
+      return "result"
+    end) == "result" and reached.later)
+  end
   -- Others are not charged for it, and what waits is not charged at all.
   local slept = evlua.spawn(evlua.limit, {cpu = 0.02}, function() return evlua.sleep(0.05) end)
   exceeds(function() while true do end end)
