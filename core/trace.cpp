@@ -1,5 +1,8 @@
 #include "core/trace.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -66,11 +69,12 @@ std::string escaped(const char* text) {
 
 void write_track(Track& track, std::size_t number, Instant zero) {
   const std::lock_guard guard(track.lock);
-  std::fprintf(file, "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"name\":\"%s\"}}", number,
-               escaped(track.name.c_str()).c_str());
+  const int process = ::getpid();
+  std::fprintf(file, "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%zu,\"args\":{\"name\":\"%s\"}}",
+               process, number, escaped(track.name.c_str()).c_str());
   for (const Event& event : track.events) {
-    std::fprintf(file, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%zu,\"ts\":%s,\"dur\":%s", event.name,
-                 number, fixed_decimal(static_cast<double>(event.began - zero) / 1e3, 3).c_str(),
+    std::fprintf(file, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%zu,\"ts\":%s,\"dur\":%s", event.name,
+                 process, number, fixed_decimal(static_cast<double>(event.began - zero) / 1e3, 3).c_str(),
                  fixed_decimal(static_cast<double>(event.ended - event.began) / 1e3, 3).c_str());
     if (event.detail[0] != 0) std::fprintf(file, ",\"args\":{\"at\":\"%s\"}", escaped(event.detail).c_str());
     std::fputc('}', file);
@@ -116,7 +120,8 @@ void Trace::finish() {
     for (const Event& event : track->events) zero = event.began < zero ? event.began : zero;
   }
   std::fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", file);
-  std::fputs("{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":\"evlua\"}}", file);
+  std::fprintf(file, "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}", ::getpid(),
+               escaped(program_invocation_short_name).c_str());
   for (std::size_t i = 0; i < tracks().size(); ++i) {
     std::fputs(",\n", file);
     write_track(*tracks()[i], i + 1, zero);

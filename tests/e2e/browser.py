@@ -104,9 +104,13 @@ class Page:
             time.sleep(0.1)
         return value
 
+    def screenshot(self):
+        """What is seen, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
     def picture(self):
         """What is seen: rows of pixels, of three bytes each (PNG, 4.1.1, 6 and 7)."""
-        data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        data = self.screenshot()
         at, header, packed = 8, None, b""
         while at < len(data):
             size, kind = struct.unpack(">I4s", data[at:at + 8])
