@@ -3,6 +3,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -25,12 +27,30 @@ constexpr std::size_t kFilesMax = 10'000;
 /// By the name of the chunk and what is in it, so that a file that has changed is compiled again.
 class Cache {
  public:
-  Bytecode find(const std::string& key) {
-    const std::lock_guard guard(lock_);
+  /// Null: the caller compiles it, and calls `compiled`. If another thread does already, that is waited for: the thread
+  /// would not be free earlier if it compiled by itself. But not for long, as collecting garbage may run anything; nor
+  /// by who does compile, and has come here from a finalizer.
+  Bytecode find_or_begin(const std::string& key) {
+    std::unique_lock guard(lock_);
+    const auto is_compiled_by_nobody = [&] { return !compiling_.contains(key); };
+    if (compiles_ == 0) compiled_.wait_for(guard, kPatience, is_compiled_by_nobody);
     const auto place = chunks_.find(key);
-    if (place == chunks_.end()) return nullptr;
+    if (place == chunks_.end()) {
+      compiling_.insert(key);
+      ++compiles_;
+      return nullptr;
+    }
     ++counts_.reused;
     return place->second;
+  }
+
+  /// Null: it is wrong.
+  void compiled(const std::string& key, Bytecode bytecode) {
+    const std::lock_guard guard(lock_);
+    --compiles_;
+    compiling_.erase(compiling_.find(key));
+    if (bytecode != nullptr) add(key, std::move(bytecode));
+    compiled_.notify_all();
   }
 
   /// The name of a chunk that comes from a file is "@" and the file's.
@@ -49,19 +69,24 @@ class Cache {
     return counts_;
   }
 
-  void add(std::string key, Bytecode bytecode) {
-    const std::lock_guard guard(lock_);
+ private:
+  static constexpr std::chrono::seconds kPatience{1};
+
+  void add(const std::string& key, Bytecode bytecode) {
     if (bytes_ > kBytesMax) {  // somebody loads ever new code
       chunks_.clear();
       bytes_ = 0;
     }
     ++counts_.compiled;
     bytes_ += key.size() + bytecode->size();
-    chunks_.emplace(std::move(key), std::move(bytecode));
+    chunks_.emplace(key, std::move(bytecode));
   }
 
- private:
+  static thread_local inline unsigned compiles_ = 0;  // by this thread
+
   FutexMutex lock_;
+  std::condition_variable_any compiled_;
+  std::multiset<std::string> compiling_;
   std::unordered_map<std::string, Bytecode> chunks_;
   std::set<std::string, std::less<>> files_;
   std::size_t bytes_ = 0;
@@ -83,11 +108,17 @@ std::string key_of(std::string_view text, std::string_view name) {
 
 /// As luaL_loadbufferx. Nothing here raises.
 int load(lua_State* L, std::string_view text, const char* name) {
-  std::string key = key_of(text, name);
+  const std::string key = key_of(text, name);
   cache().note(name);
-  if (const Bytecode known = cache().find(key)) return luaL_loadbufferx(L, known->data(), known->size(), name, "b");
-  const int status = luaL_loadbufferx(L, text.data(), text.size(), name, "bt");
-  if (status != LUA_OK || text.starts_with(LUA_SIGNATURE[0])) return status;
+  if (text.starts_with(LUA_SIGNATURE[0])) return luaL_loadbufferx(L, text.data(), text.size(), name, "b");
+  if (const Bytecode known = cache().find_or_begin(key)) {
+    return luaL_loadbufferx(L, known->data(), known->size(), name, "b");
+  }
+  const int status = luaL_loadbufferx(L, text.data(), text.size(), name, "t");
+  if (status != LUA_OK) {
+    cache().compiled(key, nullptr);
+    return status;
+  }
   auto bytecode = std::make_shared<std::string>();
   lua_dump(
       L,
@@ -96,7 +127,7 @@ int load(lua_State* L, std::string_view text, const char* name) {
         return 0;
       },
       bytecode.get(), 0);
-  cache().add(std::move(key), std::move(bytecode));
+  cache().compiled(key, std::move(bytecode));
   return status;
 }
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import support
-from support import LIMIT, THREAD_SANITIZER, check, main
+from support import LIMIT, THREAD_SANITIZER, check, main, run
 
 APP = """
 local evlua, fs = require "evlua", require "evlua.fs"
@@ -79,6 +79,27 @@ class App(support.App):
             self.program.wait_for("\n")
             self.program.text = text + self.program.text
             check(len(self.program.text) > seen, self.program.text)
+
+
+def test_states_that_load_a_file_at_once_compile_it_once():
+    module = "local t = {}\n" + "".join(f"t[{i}] = function(x) return x + {i} end\n" for i in range(30000))
+    script = """
+      local evlua, pool, loads = require "evlua", require("evlua.thread").pool(4), {}
+      for i = 1, 4 do loads[i] = function() return pool:run(function() return require "big" end) end end
+      evlua.all(loads)
+      for i = 1, 4 do
+        loads[i] = function() return pool:run(function() return select(2, pcall(require, "wrong")) end) end
+      end
+      for _, message in ipairs{evlua.all(loads)} do assert(message:find "unexpected symbol", message) end
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (("big.lua", module + "return #t\n"), ("wrong.lua", module + "return )")):
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        got = run("--workers", "2", "--stats", "-e", script, env={"LUA_PATH": f"{folder}/?.lua"})
+        check(got.returncode == 0, got)
+        compiled, loaded = re.search(COUNTS, got.stdout + got.stderr, re.M).groups()
+        check((int(compiled), int(loaded)) == (1, 3), compiled, loaded)
 
 
 def test_a_file_is_compiled_once_for_all_states():
