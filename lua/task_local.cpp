@@ -140,6 +140,7 @@ void Deferred::limit(Instant until) noexcept {
     timer.deferred.time_is_over();
   };
   timer_.started = true;
+  fiber_.vm().ended_inner_wait();  // as long as that can end it
   Worker& worker = Worker::current();
   worker.prepare(timer_);
   worker.submit(timer_);
@@ -147,6 +148,7 @@ void Deferred::limit(Instant until) noexcept {
 
 void Deferred::time_is_over() noexcept {
   if (finished_) return end();
+  fiber_.vm().began_inner_wait();
   over_ = true;
   if (call_ != nullptr) call_->doom(kTimeOver, OpStop::deadline);
 }
@@ -164,6 +166,7 @@ void Deferred::next() {
 void Deferred::finish() {
   finished_ = true;
   if (timer_.started) return Worker::cancel(timer_);
+  fiber_.vm().ended_inner_wait();
   end();
 }
 
@@ -172,7 +175,6 @@ void Deferred::end() {
   const Fiber::Outcome outcome = outcome_;
   if (!trail_.empty()) fiber.vm().set_trail(fiber.root(), -1, trail_);
   delete this;
-  fiber.vm().ended_inner_wait();
   fiber.end(outcome);
 }
 

@@ -89,6 +89,10 @@ evlua.scope(function(s) s:spawn(function() evlua.sleep(0.01) e:set() end) end)
 t:join()""")
     fine("local l = sync.limiter{rate = 100} l:wait() l:wait()")
     fine("evlua.defer(function() evlua.sleep(0.01) print 'deferred' end)", "deferred\n")
+    # What a limit has ended has a second for that, and then it is told as an error.
+    limited = "evlua.limit({time = 0.01}, function() evlua.defer(sync.event().wait, sync.event()) evlua.sleep(9) end) "
+    got = run(HEAD + limited + "print 'ended'", "--workers", "1")
+    check(got.stdout == "ended\n" and "time limit exceeded" in got.stderr and "deadlock" not in got.stderr, got)
 
 
 def test_other_states():
