@@ -17,11 +17,16 @@ namespace {
 
 constexpr const char* kTooLong = "it takes too long";  // for a fiber that is given up
 
+/// Returns a handler and two functions for the end, or what is wrong with the file: in a line, since where it was found
+/// is in nobody's code.
 constexpr const char* kLoad = R"lua(
 local path, starts, starts_once, stops_once = ...
 if path == "" then return function(_, res) res:status(404):text("Not Found\n") end end  -- static files only
 local chunk, message = loadfile(path)
-if not chunk then error(message, 0) end
+if not chunk then
+  if message:find("^cannot ") then message = message .. "; the app is a Lua file that returns a function (req, res)" end
+  return message
+end
 local app = chunk()
 local handle = app
 if type(app) == "table" then
@@ -30,7 +35,7 @@ if type(app) == "table" then
   if starts and app.start then app.start() end
 end
 if type(handle) ~= "function" then
-  error(path .. ": the app must return a function (req, res), or a table with such a function as 'handle'", 0)
+  return path .. ": the app must return a function (req, res), or a table with such a function as 'handle'"
 end
 if type(app) ~= "table" then return handle end
 return handle, starts and app.stop or nil, stops_once and app.stop_once or nil
@@ -63,6 +68,9 @@ Task<tl::expected<int, std::string>> HttpApp::call_lua(void (*push)(HttpApp&, lu
     self.failed = outcome == Fiber::Outcome::failed;
     if (self.failed) {
       self.message = fiber.failure_text();
+    } else if (self.loads && lua_type(fiber.root(), 1) == LUA_TSTRING) {
+      self.failed = true;
+      self.message = lua_tostring(fiber.root(), 1);
     } else if (self.loads) {
       lua_State* L = self.app->vm_.main_state();
       lua_settop(fiber.root(), 3);

@@ -49,13 +49,13 @@ def curl(*arguments):
 
 
 def test_bad_starts():
-    broken = temporary("return function(req res) end")
-    got = subprocess.run([EVLUASERVER, broken], capture_output=True, text=True, timeout=LIMIT)
-    check(got.returncode == 1 and broken + ":1:" in got.stderr, got)
+    broken, wrong = temporary("return function(req res) end"), temporary("return 42")
+    for path, words in ((broken, broken + ":1: "), (wrong, "must return a function"),
+                        ("no-such-file.lua", "no-such-file.lua: No such file or directory; the app is a Lua file that"),
+                        (os.path.dirname(APP), "Is a directory; the app is a Lua file that")):
+        got = subprocess.run([EVLUASERVER, path], capture_output=True, text=True, timeout=LIMIT)
+        check(got.returncode == 1 and words in got.stderr and got.stderr.count("\n") == 1, got)
     os.remove(broken)
-    wrong = temporary("return 42")
-    got = subprocess.run([EVLUASERVER, wrong], capture_output=True, text=True, timeout=LIMIT)
-    check(got.returncode == 1 and "must return a function" in got.stderr, got)
     os.remove(wrong)
     for arguments in ([], ["--nonsense"], [APP, "--listen", "nowhere"], [APP, "--workers", "0"]):
         got = subprocess.run([EVLUASERVER, *arguments], capture_output=True, text=True, timeout=LIMIT)
