@@ -258,6 +258,55 @@ def test_nothing_is_missing():
     check(not missing, "\n".join(missing))
 
 
+def documented_parameters(signature):
+    """[(name, whether it may be left out)] of "path, data [, options]"."""
+    depth, found = 0, []
+    for token in re.findall(r"[\[\]]|\.\.\.|\w+", signature):
+        if token in "[]":
+            depth += 1 if token == "[" else -1
+        else:
+            found.append((token, depth > 0 and token != "..."))
+    return found
+
+
+def annotated_parameters(names, comments):
+    """The same of a function of types/, and what its comments say of parameters that it does not have."""
+    said = dict(re.findall(r"^---@param ([\w.]+)(\??)", comments, re.M))
+    names = re.findall(r"\.\.\.|\w+", names)
+    overloads = [set(re.findall(r"(\w+|\.\.\.)\??:", text)) - {"self"}
+                 for text in re.findall(r"^---@overload fun\((.*?)\)", comments, re.M)]
+    shorter = [known for known in overloads if known < set(names)]
+    optional = {name for name in names if said.get(name) == "?" or any(name not in known for known in shorter)}
+    unexplained = set(names) ^ set(said)
+    return [(name, name in optional) for name in names], sorted(unexplained)
+
+
+def test_signatures():
+    """Parameters have the same names, in the same order, in the reference and in the annotations, and may be left out
+    in both or in neither; each has its line."""
+    different, count = [], 0
+    for kind, owner, name in registered():
+        place = place_of(kind, owner)
+        if place is None or kind == "property":
+            continue
+        shown, page, types, class_name = place
+        separator = "." if kind == "function" else ":"
+        heading = re.search(rf"^#+ {shown}{separator}{name}\((.*)\)$", text_of(page), re.M)
+        annotation = re.search(rf"((?:^---.*\n)*)^function {class_name}{separator}{name}\((.*?)\) end", text_of(types),
+                               re.M)
+        if heading is None or annotation is None:
+            continue  # a field; see test_nothing_is_missing
+        count += 1
+        wanted = documented_parameters(heading[1])
+        got, unexplained = annotated_parameters(annotation[2], annotation[1])
+        if wanted != got:
+            different.append(f"{shown}{separator}{name}: {page} has {wanted}, {types} has {got}")
+        if unexplained:
+            different.append(f"{types}: {class_name}{separator}{name}: no parameter, or no line for it: {unexplained}")
+    check(count > 200, count)
+    check(not different, "\n".join(different))
+
+
 def test_options():
     page = text_of("docs", "reference", "programs.md")
     option = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*")

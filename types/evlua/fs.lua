@@ -191,11 +191,11 @@ function File:stat() end
 ---@return string? code
 function File:lock(options) end
 
----@param range? evlua.FsRange
+---@param options? evlua.FsRange
 ---@return true? done
 ---@return string? message
 ---@return string? code
-function File:unlock(range) end
+function File:unlock(options) end
 
 ---What offsets and sizes of writes must be multiples of; 1 if the file is not open `direct`.
 ---@return integer bytes
