@@ -131,7 +131,8 @@ void Deferred::begin(Fiber& fiber, Fiber::Outcome outcome) {
 
 void Deferred::limit(Instant until) noexcept {
   until_ = until;
-  if (until == kNever) return;
+  over_ = until <= monotonic_now();
+  if (over_ || until == kNever) return;
   timer_.deadline = until;
   timer_.home = &fiber_.vm().strand();
   timer_.run = [](Runnable& self) noexcept {
