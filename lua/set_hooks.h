@@ -47,6 +47,12 @@ class SetHooks {
     evlua_put_hook(L, ours_, lua_gethookmask(L) | LUA_MASKCOUNT, count, count);
   }
 
+  /// Lua had looked at the mask when a signal set ours, and then counted past it: it would never be called.
+  void remind(lua_State* L) noexcept {
+    const Busy busy(busy_);
+    if (evlua_hook_left(L) <= 0) evlua_put_hook(L, ours_, lua_gethookmask(L), lua_gethookcount(L), 1);
+  }
+
   /// L has no hook until what it had is given back.
   void take_away(lua_State* L) noexcept {
     const Busy busy(busy_);

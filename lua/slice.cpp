@@ -182,8 +182,8 @@ void on_signal_to_yield(int) {
   Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
   just_asked = true;
-  const bool can_be_asked = L != nullptr && lua_status(L) != LUA_YIELD && lua_gethook(L) != on_hook;
-  if (can_be_asked && !vm->set_hooks().busy()) take_hook(L, 1);
+  if (L == nullptr || lua_status(L) == LUA_YIELD || vm->set_hooks().busy()) return;
+  lua_gethook(L) == on_hook ? vm->set_hooks().remind(L) : take_hook(L, 1);
 }
 
 }  // namespace
