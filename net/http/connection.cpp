@@ -213,7 +213,7 @@ void Connection::take_received(Result<Lease> received) noexcept {
   } else if (secure_ == nullptr) {
     take_input(std::move(*received));
   } else {
-    const bool more = decrypt({received->chars(), received->size()});
+    const bool more = decrypt({received->chars(), received->size()}, secure_->plain);
     input_ = secure_->plain.view();
     if (!more && input_.empty()) receive_failed();
   }

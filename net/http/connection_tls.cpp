@@ -57,7 +57,7 @@ Task<bool> Connection::shake_hands() {
     co_await turn;
     if (error_.code != 0) co_return false;
     if (first == '\0') first = sealed[0];
-    (void)decrypt(std::exchange(sealed, {}));
+    (void)decrypt(std::exchange(sealed, {}), secure_->plain);
     received.reset();  // who waits holds no buffer
     input_ = secure_->plain.view();
     const bool spoke_http = engine.state() == tls::Engine::State::failed && first >= 'A' && first <= 'Z';
@@ -106,8 +106,7 @@ void Connection::seal(std::string_view bytes) noexcept {
 }
 
 /// Into `plain`, whatever was there. False: nothing more can come.
-bool Connection::decrypt(std::string_view sealed) noexcept {
-  Bytes& plain = secure_->plain;
+bool Connection::decrypt(std::string_view sealed, Bytes& plain) noexcept {
   plain.clear();
   station_.take_buffer(plain);
   const tls::Engine::State state = secure_->engine.receive(sealed, plain);
@@ -159,12 +158,12 @@ Result<std::size_t> Connection::seal_cached(int file, std::uint64_t offset, std:
 
 // -- receiving for the handler's side ---------------------------------------------------------------------------------
 
-/// Receives for the handler's side, which cannot.
+/// Receives for the handler's side, which cannot; and which may have given up waiting, and read what it has.
 Task<void> Connection::feed() {
   Exchange& exchange = *exchange_;
   Result<void> outcome;
-  bool delivered = false;
-  while (!delivered) {
+  Bytes plain;
+  while (plain.empty()) {
     RecvAwait receiving = receive();
     secure_->receiving = &receiving;
     Result<Lease> received = co_await receiving;
@@ -174,18 +173,19 @@ Task<void> Connection::feed() {
       break;
     }
     station_.counters().bytes_in.add(received->size());
-    const bool more = decrypt({received->chars(), received->size()});
-    delivered = !secure_->plain.empty();
-    if (!delivered && !more) {
+    const bool more = decrypt({received->chars(), received->size()}, plain);
+    if (plain.empty() && !more) {
       outcome = evlua::fail(ECONNRESET, OpCode::recv);
       break;
     }
   }
-  exchange.deliver(secure_->plain, outcome);
+  exchange.deliver(plain, outcome);
+  station_.give_back(plain);
 }
 
+/// Unless what was asked for has come by now.
 void Connection::begin_feed() noexcept {
-  if (secure_->feeding) return;
+  if (secure_->feeding || !exchange_->awaits_body()) return;
   secure_->feeding = true;
   secure_->run = [](Runnable& self) noexcept {
     auto& secure = static_cast<Secure&>(self);

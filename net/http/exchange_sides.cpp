@@ -130,7 +130,11 @@ bool Exchange::awaits_window() noexcept {
 
 void Exchange::deliver(Bytes& bytes, const Result<void>& outcome) noexcept {
   lock_.lock();
-  arrived_.swap(bytes);
+  if (arrived_.empty()) {
+    arrived_.swap(bytes);
+  } else {
+    arrived_.append(bytes.view());
+  }
   delivery_ = outcome;
   delivered_ = true;
   lock_.unlock();

@@ -85,7 +85,7 @@ Task<void> Http2Session::serve(std::string_view received) {
     std::string_view bytes(lease->chars(), lease->size());
     bool more = true;
     if (connection_.secure_ != nullptr) {
-      more = connection_.decrypt(bytes);
+      more = connection_.decrypt(bytes, connection_.secure_->plain);
       bytes = connection_.secure_->plain.view();
     }
     if (!bytes.empty() && !lost_) receive(bytes);  // nobody could be answered any more

@@ -25,6 +25,21 @@ local answers = {
     evlua.yield()
     res:text(first .. assert(req:body()))
   end,
+  ["/slowly"] = function(req, res)
+    local pieces = {}
+    while true do
+      local piece, message, code = evlua.timeout(0.0015, req.read, req, 500)
+      if not piece and code == "EOF" then break end
+      assert(piece or code == "ETIMEDOUT", message)
+      pieces[#pieces + 1] = piece
+      if #pieces % 20 == 0 then evlua.sleep(0.0002) end
+    end
+    res:text(table.concat(pieces))
+  end,
+  ["/weary"] = function(req, res)
+    repeat until not evlua.timeout(0.001, req.read, req)
+    res:text("early")
+  end,
   ["/early"] = function(_, res) res:text("early") end,
   ["/large"] = function(_, res) res:text(("0123456789"):rep(20000)) end,
   ["/error"] = function() error "as it should" end,
@@ -51,14 +66,15 @@ class Sequence:
 
     def request(self):
         """Its bytes; what has to be answered: status and body; whether the connection may end."""
-        path = self.dice.choice(("/body", "/body", "/deferred", "/pieces", "/late", "/early", "/large", "/error", "/f"))
+        path = self.dice.choice(("/body", "/body", "/deferred", "/pieces", "/late", "/slowly", "/weary", "/early", "/large",
+                                 "/error", "/f"))
         if path == "/f" or self.dice.random() < 0.2:
             path = self.dice.choice(("/f/file", "/large", "/early"))
             return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), *self.expected(path, b""), False
         body = self.dice.randbytes(self.dice.choice((0, 1, 100, 5000, 20000, 60000)))
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\n"
         # Where the answer begins first, the rest of the body is not asked for any more.
-        may_end = path in ("/early", "/large", "/error")
+        may_end = path in ("/early", "/weary", "/large", "/error")
         if self.dice.random() < 0.2:
             head += "Expect: 100-continue\r\n"
             may_end = may_end or path == "/pieces"
@@ -73,7 +89,7 @@ class Sequence:
 
     @staticmethod
     def expected(path, body):
-        fixed = {"/early": b"early", "/large": b"0123456789" * 20000, "/f/file": FILE}
+        fixed = {"/early": b"early", "/weary": b"early", "/large": b"0123456789" * 20000, "/f/file": FILE}
         return (500, None) if path == "/error" else (200, fixed.get(path, body))
 
     def send(self, data):
