@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "fs/pooled.h"
@@ -165,7 +166,21 @@ int Removal::remove_directory(int above, const char* name) noexcept {
   return 0;
 }
 
+namespace {
+
+/// Of "x/..", "x/." and "/" nothing could be removed but what is in there: nobody has meant that.
+bool names_no_entry(std::string_view path) noexcept {
+  const std::size_t end = path.find_last_not_of('/');
+  if (end == std::string_view::npos) return !path.empty();
+  path = path.substr(0, end + 1);
+  const std::string_view name = path.substr(path.find_last_of('/') + 1);
+  return name == "." || name == "..";
+}
+
+}  // namespace
+
 Task<Result<void>> remove_tree(std::string path) {
+  if (names_no_entry(path)) co_return fail(EINVAL, OpCode::nop);
   Removal removal(std::move(path));
   Result<void> outcome;
   while (outcome && !removal.done()) {

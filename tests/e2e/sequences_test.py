@@ -66,8 +66,8 @@ class Sequence:
 
     def request(self):
         """Its bytes; what has to be answered: status and body; whether the connection may end."""
-        path = self.dice.choice(("/body", "/body", "/deferred", "/pieces", "/late", "/slowly", "/weary", "/early", "/large",
-                                 "/error", "/f"))
+        path = self.dice.choice(("/body", "/body", "/deferred", "/pieces", "/late", "/slowly", "/weary", "/early",
+                                 "/large", "/error", "/f"))
         if path == "/f" or self.dice.random() < 0.2:
             path = self.dice.choice(("/f/file", "/large", "/early"))
             return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), *self.expected(path, b""), False

@@ -176,6 +176,9 @@ it("removes trees, and follows no links", function()
   for i = 1, 2500 do assert(fs.write(root .. "/a/b/" .. i, "")) end
   assert(fs.remove_all(root .. "/a") and not fs.exists(root .. "/a") and fs.read(root .. "/keep/me"))
   fails("ENOENT", "remove", fs.remove_all(root .. "/a"))
+  for _, ending in ipairs{"/keep/.", "/keep/..", "/keep/me/../", "/.//"} do
+    fails("EINVAL", "remove", fs.remove_all(root .. ending))
+  end
   assert(fs.symlink("keep", root .. "/link"))
   assert(fs.remove_all(root .. "/link") and fs.read(root .. "/keep/me"))
   assert(fs.remove_all(root .. "/keep/me") and not fs.exists(root .. "/keep/me"))
