@@ -311,7 +311,8 @@ def test_one_slow_stream_ends_alone():
 
             def take():
                 s.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 5)) +
-                          frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 400)))
+                          frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 400)) +
+                          frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 405)))
 
             frames.until(lambda: frames.has(RST_STREAM, 1), take)
             for _ in range(30):
