@@ -26,8 +26,10 @@ local poll = require "posix.poll"
 assert(poll.rpoll(from, 0) == 0 and unistd.write(to, "x") == 1 and poll.rpoll(from, 1000) == 1)
 unistd.close(from)
 unistd.close(to)
-stdlib.setenv("EVLUA_ROCK", "yes", true)
-assert(stdlib.getenv("EVLUA_ROCK") == "yes" and os.getenv("EVLUA_ROCK") == "yes")
+if others_ended then  -- setenv(3) and getenv(3) are no calls for two threads at once
+  stdlib.setenv("EVLUA_ROCK", "yes", true)
+  assert(stdlib.getenv("EVLUA_ROCK") == "yes" and os.getenv("EVLUA_ROCK") == "yes")
+end
 local now = time.clock_gettime(time.CLOCK_REALTIME)
 assert(math.abs(now.tv_sec - os.time()) <= 2)
 assert(require("posix.fnmatch").fnmatch("*.lua", "x.lua") == 0)
