@@ -18,6 +18,16 @@ constexpr std::size_t kFieldMax = 1024;
 constexpr std::string_view kCut = "...";
 constexpr char kHex[] = "0123456789abcdef";
 
+/// "00", "01" to "99".
+constexpr std::array<char, 200> kPairs = [] {
+  std::array<char, 200> pairs{};
+  for (std::size_t i = 0; i < 100; ++i) {
+    pairs[2 * i] = static_cast<char>('0' + i / 10);
+    pairs[2 * i + 1] = static_cast<char>('0' + i % 10);
+  }
+  return pairs;
+}();
+
 constexpr bool is_plain(char byte) noexcept { return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\'; }
 
 /// How many bytes of the beginning need no escape. Eight at a time: most of what comes is plain.
@@ -60,18 +70,25 @@ void append_number(Bytes& out, std::uint64_t number) noexcept {
   out.commit(static_cast<std::size_t>(std::to_chars(to, to + 20, number).ptr - to));
 }
 
-/// Zeros in front.
-void append_padded(Bytes& out, std::uint64_t number, int digits) noexcept {
-  char* to = out.reserve(static_cast<std::size_t>(digits));
-  for (int i = digits - 1; i >= 0; --i, number /= 10) to[i] = static_cast<char>('0' + number % 10);
-  out.commit(static_cast<std::size_t>(digits));
+/// The six digits behind a point.
+void append_microseconds(Bytes& out, std::uint32_t microseconds) noexcept {
+  char* const to = out.reserve(6);
+  for (std::size_t at = 6; at > 0; microseconds /= 100) {  // by pairs: half as many divisions
+    at -= 2;
+    std::memcpy(to + at, kPairs.data() + 2 * (microseconds % 100), 2);
+  }
+  out.commit(6);
 }
 
 void append_seconds(Bytes& out, Duration duration) noexcept {
   const auto microseconds = static_cast<std::uint64_t>(std::max<Duration>(duration, 0) / kMicrosecond);
-  append_number(out, microseconds / 1'000'000);
-  out.append(".");
-  append_padded(out, microseconds % 1'000'000, 6);
+  if (microseconds < 1'000'000) {
+    out.append("0.");
+  } else {
+    append_number(out, microseconds / 1'000'000);
+    out.append(".");
+  }
+  append_microseconds(out, static_cast<std::uint32_t>(microseconds % 1'000'000));
 }
 
 void append_id(Bytes& out, const Exchange& exchange) noexcept {
@@ -79,9 +96,18 @@ void append_id(Bytes& out, const Exchange& exchange) noexcept {
   out.append(exchange.request_id(room));
 }
 
+void append_quoted(Bytes& out, std::optional<std::string_view> value) noexcept {
+  if (!value) return out.append(R"( "-")");
+  out.append(" \"");
+  append_escaped(out, *value, kFieldMax);
+  out.append("\"");
+}
+
+using Append = void (*)(Bytes&, std::string_view, std::size_t) noexcept;
+
 /// "GET /path HTTP/1.1", whose parts are plain: a request where they are not is refused.
-void append_request_line(Bytes& out, const Exchange& exchange, const ExchangeEnd& end,
-                         void (*append)(Bytes&, std::string_view, std::size_t) noexcept) noexcept {
+template <Append append>
+void append_request_line(Bytes& out, const Exchange& exchange, const ExchangeEnd& end) noexcept {
   if (end.refused) {
     append(out, end.refused_line.empty() ? "-" : end.refused_line, kFieldMax);
     return;
@@ -93,8 +119,8 @@ void append_request_line(Bytes& out, const Exchange& exchange, const ExchangeEnd
 }
 
 /// Whom req.remote names; a request that was refused has no fields to tell it.
-void append_client(Bytes& out, Exchange& exchange, const ExchangeEnd& end,
-                   void (*append)(Bytes&, std::string_view, std::size_t) noexcept) noexcept {
+template <Append append>
+void append_client(Bytes& out, Exchange& exchange, const ExchangeEnd& end) noexcept {
   const std::string_view named = end.refused ? std::string_view() : exchange.named_host();
   if (!named.empty()) return append(out, named, kFieldMax);
   exchange.append_remote_host(out);
@@ -116,6 +142,7 @@ void escape_all(Bytes& out, std::string_view text, std::size_t max, Escape escap
 }  // namespace
 
 void append_escaped(Bytes& out, std::string_view text, std::size_t max) noexcept {
+  if (text.size() <= max && plain_prefix(text) == text.size()) return out.append(text);
   escape_all(out, text, max, [&out](std::string_view rest) -> std::size_t {
     const auto byte = static_cast<unsigned char>(rest[0]);
     const char escape[] = {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
@@ -145,7 +172,7 @@ void append_json(Bytes& out, std::string_view text, std::size_t max) noexcept {
 void AccessLines::look_at_clock() noexcept {
   timespec now{};
   ::clock_gettime(format_ == AccessFormat::json ? CLOCK_REALTIME : CLOCK_REALTIME_COARSE, &now);
-  microseconds_ = static_cast<unsigned>(now.tv_nsec / 1000);
+  microseconds_ = static_cast<std::uint32_t>(now.tv_nsec / 1000);
   if (now.tv_sec == second_) return;
   second_ = now.tv_sec;
   std::tm parts{};
@@ -156,7 +183,7 @@ void AccessLines::look_at_clock() noexcept {
   std::snprintf(text.data(), text.size(), "%02d/%s/%04d:%02d:%02d:%02d +0000", parts.tm_mday,
                 kMonths[static_cast<std::size_t>(parts.tm_mon)], parts.tm_year + 1900, parts.tm_hour, parts.tm_min,
                 parts.tm_sec);
-  clf_time_ = text.data();
+  before_request_ = std::string(" - - [") + text.data() + "] \"";
   std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.", parts.tm_year + 1900, parts.tm_mon + 1,
                 parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
   iso_time_ = text.data();
@@ -175,20 +202,15 @@ std::string_view AccessLines::make(Exchange& exchange, const ExchangeEnd& end) n
 }
 
 void AccessLines::combined(Exchange& exchange, const ExchangeEnd& end) noexcept {
-  append_client(line_, exchange, end, append_escaped);
-  line_.append(" - - [");
-  line_.append(clf_time_);
-  line_.append("] \"");
-  append_request_line(line_, exchange, end, append_escaped);
+  append_client<append_escaped>(line_, exchange, end);
+  line_.append(before_request_);
+  append_request_line<append_escaped>(line_, exchange, end);
   line_.append("\" ");
   append_number(line_, static_cast<std::uint64_t>(end.status));
   line_.append(" ");
   append_number(line_, exchange.body_bytes());
   for (const std::string_view name : {"referer", "user-agent"}) {
-    const auto value = end.refused ? std::nullopt : exchange.header(name);
-    line_.append(" \"");
-    append_escaped(line_, value.value_or("-"), kFieldMax);
-    line_.append("\"");
+    append_quoted(line_, end.refused ? std::nullopt : exchange.header(name));
   }
   line_.append(" ");
   append_seconds(line_, end.duration);
@@ -202,11 +224,11 @@ void AccessLines::combined(Exchange& exchange, const ExchangeEnd& end) noexcept 
 void AccessLines::json(Exchange& exchange, const ExchangeEnd& end) noexcept {
   line_.append(R"({"time":")");
   line_.append(iso_time_);
-  append_padded(line_, microseconds_, 6);
+  append_microseconds(line_, microseconds_);
   line_.append(R"(Z","remote":")");
-  append_client(line_, exchange, end, append_json);
+  append_client<append_json>(line_, exchange, end);
   line_.append(R"(","request":")");
-  append_request_line(line_, exchange, end, append_json);
+  append_request_line<append_json>(line_, exchange, end);
   if (!end.refused) {
     line_.append(R"(","method":")");
     append_json(line_, exchange.method(), kFieldMax);

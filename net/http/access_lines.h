@@ -33,9 +33,9 @@ class AccessLines {
   const AccessFormat format_;
   Bytes line_;
   std::time_t second_ = -1;
-  std::string clf_time_;  // of that second
-  std::string iso_time_;  // up to the dot
-  unsigned microseconds_ = 0;
+  std::string before_request_;  // what a combined line of that second has there
+  std::string iso_time_;        // up to the dot
+  std::uint32_t microseconds_ = 0;
 };
 
 /// As the inside of a quoted field: `\xHH` for what is not printable ASCII, a quote or a backslash. At most so many

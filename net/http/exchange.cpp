@@ -26,6 +26,15 @@ bool is_request_id(std::string_view text) noexcept {
   return !text.empty() && text.size() <= kRequestIdMax && std::all_of(text.begin(), text.end(), is_good);
 }
 
+/// What all ids that this process makes begin with: eight digits and a dash.
+std::array<char, 9> process_part() noexcept {
+  const auto number = static_cast<std::uint32_t>(random_id());
+  std::array<char, 9> part;
+  for (std::size_t i = 0; i < 8; ++i) part[i] = "0123456789abcdef"[number >> (28 - 4 * i) & 15];
+  part[8] = '-';
+  return part;
+}
+
 }  // namespace
 
 void Exchange::begin(Connection& connection, const Limits& limits) noexcept {
@@ -140,11 +149,9 @@ std::string_view Exchange::request_id(std::array<char, kRequestIdRoom>& room) co
     const auto given = header("x-request-id");
     if (given && is_request_id(*given)) return *given;
   }
-  static const auto process = static_cast<std::uint32_t>(random_id());
-  char* to = room.data();
-  for (int shift = 28; shift >= 0; shift -= 4) *to++ = "0123456789abcdef"[process >> shift & 15];
-  *to++ = '-';
-  to = std::to_chars(to, room.data() + room.size(), id_, 16).ptr;
+  static const std::array<char, 9> process = process_part();
+  std::copy(process.begin(), process.end(), room.begin());
+  char* const to = std::to_chars(room.data() + process.size(), room.data() + room.size(), id_, 16).ptr;
   return {room.data(), static_cast<std::size_t>(to - room.data())};
 }
 
