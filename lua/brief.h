@@ -6,7 +6,6 @@
 #include <lua.hpp>
 
 #include "core/time.h"
-#include "lua/set_hooks.h"
 
 namespace evlua::lua {
 
@@ -34,20 +33,20 @@ class Brief {
    private:
     const Limit limit_;
     lua_State* const state_;
-    const SetHooks::Hook hook_;
+    const bool paused_before_;
   };
 
   static bool runs() noexcept { return ends_ != kNever; }
-  static bool is_hook(lua_Hook hook) noexcept { return hook == on_hook; }
   /// lua_resume for code that runs so.
   static int resume(lua_State* L, lua_State* from, int arguments) noexcept;
+  /// Before each instruction of such code. Raises an error when its time is up.
+  static void look(lua_State* L);
   /// What the code has to be ended with; null as long as it may go on.
   static const char* check() noexcept;
 
  private:
-  static void on_hook(lua_State* L, lua_Debug* where);
-
   static thread_local constinit Instant ends_;
+  static thread_local constinit int instructions_left_;  // until the next look at the clock
 };
 
 }  // namespace evlua::lua

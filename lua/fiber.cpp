@@ -178,7 +178,7 @@ void describe_place(lua_State* L, int arguments, Trace::Span& span) {
     where.currentline = where.linedefined;
     found = true;
   }
-  // What a hook has suspended before the first instruction has no line: Lua reads one from before its table.
+  // What has paused before the first instruction has no line: Lua reads one from before its table.
   const bool strange = where.lastlinedefined > 0 && where.currentline > where.lastlinedefined;
   if (found && strange) where.currentline = where.linedefined;
   if (found && where.currentline > 0) {
@@ -199,7 +199,6 @@ void Fiber::drive(int arguments) {
   int status = resume(chain_.empty() ? root_ : chain_.back(), arguments);
   while (true) {
     if (!vm_.unwinding_.empty()) settle_held();
-    if (hooked_frame_ != nullptr) mend_frame();
     if (has_cpu_limit()) charge_cpu();
     if (status == LUA_YIELD && pending_ != nullptr) {
       if (!begin_wait()) {
@@ -231,21 +230,6 @@ int Fiber::resume(lua_State* L, int arguments) {
   vm_.set_current_state(nullptr);
   (void)Slice::left(L);
   return status;
-}
-
-void Fiber::yields_in_hook(lua_State* L, const lua_Debug* where, int hook_left) noexcept {
-  hooked_frame_ = reinterpret_cast<FrameHead*>(where->i_ci);
-  hooked_function_ = hooked_frame_->function;
-  hook_left_ = hook_left + 1;  // the instruction begins once more
-  hook_place_ = evlua_last_place(L);
-}
-
-/// When a hook yields, Lua 5.3 points the frame's function at the stack's top and keeps the true one in CallInfo::extra
-/// until the coroutine is resumed. Meanwhile a traceback would take whatever lies there for a function, and crash.
-void Fiber::mend_frame() noexcept {
-  std::exchange(hooked_frame_, nullptr)->function = hooked_function_;
-  vm_.set_hooks().give_back(innermost(), 0);
-  evlua_hook_has_yielded(innermost(), hook_left_, hook_place_);
 }
 
 /// True: the wait was over before it began.

@@ -58,11 +58,6 @@ struct CpuBudget {
   void release() noexcept;
 };
 
-/// What a CallInfo of Lua 5.3 begins with: the stack slot of its function.
-struct FrameHead {
-  void* function;
-};
-
 class Fiber final : public ListNode, private Runnable {
  public:
   enum class Outcome { returned, failed };
@@ -130,8 +125,6 @@ class Fiber final : public ListNode, private Runnable {
   /// How many of its slices were cut.
   std::uint32_t cuts() const noexcept { return cuts_; }
   void count_cut() noexcept { ++cuts_; }
-  /// The wait that was put into the slot begins by lua_yield in a hook of L that was called for `where`.
-  void yields_in_hook(lua_State* L, const lua_Debug* where, int hook_left) noexcept;
   /// Runs `finish` of the current suspension; the continuation of every waiting call.
   int finish_wait(lua_State* L);
 
@@ -222,7 +215,6 @@ class Fiber final : public ListNode, private Runnable {
   void recycle(bool reusable);
   void clear_slot() noexcept;
   void settle_held();
-  void mend_frame() noexcept;
 
   Vm& vm_;
   std::uint64_t task_number_ = 0;
@@ -255,10 +247,6 @@ class Fiber final : public ListNode, private Runnable {
   Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
-  FrameHead* hooked_frame_ = nullptr;  // of the function whose hook yields
-  void* hooked_function_ = nullptr;
-  int hook_left_ = 0;                 // instructions until the hook that debug.sethook has set there
-  const void* hook_place_ = nullptr;  // where that has last been told of a line
   Suspension* pending_ = nullptr;     // built, not started
   Suspension* waiting_ = nullptr;     // started, not completed
   Suspension* slot_used_ = nullptr;   // must be destroyed before the slot is used again

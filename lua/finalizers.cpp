@@ -8,7 +8,7 @@
 
 // Compiled with Lua (cmake/lua/finalizers.c).
 extern "C" {
-/// Before each finalizer. Returns how it runs; not 0: hooks are called in it.
+/// Before each finalizer. Returns how it runs.
 extern int (*evlua_finalizer_begins)(lua_State* L);
 /// After it, with what that returned. `error`: what nobody else is told of; null without one.
 extern void (*evlua_finalizer_ended)(lua_State* L, int how, const char* error);
@@ -18,18 +18,14 @@ namespace evlua::lua {
 
 namespace {
 
-enum How { without_hooks, with_hooks, brief };
+enum How { as_part_of_the_task, brief };
 
 int begins(lua_State* L) {
   Vm* vm = Vm::find(L);
-  if (vm == nullptr) return without_hooks;
+  if (vm == nullptr) return as_part_of_the_task;
   vm->allow_more_memory();
-  if (Brief::is_hook(lua_gethook(L))) return with_hooks;
-  if (vm->running() != nullptr) {
-    if (vm->closing()) return without_hooks;  // at the end of the program they may take their time, as in lua
-    const SetHooks::Hook hook = vm->set_hooks().get(L);
-    if (L == vm->current_state() && (hook.function == nullptr || hook.runs)) return with_hooks;
-  }
+  // At the end of the program they may take their time, as in lua.
+  if (vm->running() != nullptr && (vm->closing() || L == vm->current_state())) return as_part_of_the_task;
   vm->brief_finalizer().emplace(L, kSecond);
   return brief;
 }

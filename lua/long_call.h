@@ -1,4 +1,4 @@
-// What C code of ours asks every so often that computes on and on, since no hook comes by there.
+// What C code of ours asks every so often that computes on and on, since nothing pauses it there.
 #pragma once
 
 #include <lua.hpp>

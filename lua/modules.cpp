@@ -67,7 +67,6 @@ void open_modules(lua_State* L) {
   lua_pop(L, 1);
   replace_load(L);
   lua_getglobal(L, "debug");
-  open_debug(L);
   lua_pop(L, 1);
   lua_pushglobaltable(L);
   open_base(L);

@@ -23,7 +23,6 @@ int open_random(lua_State* L);     // the same for `math`
 int open_table(lua_State* L);      // the same for `table`
 int open_sort(lua_State* L);       // table.sort
 int open_base(lua_State* L);       // the same for the globals
-int open_debug(lua_State* L);      // the same for `debug`
 int open_io(lua_State* L);         // the same for `io`
 void open_os(lua_State* L);        // replaces functions of `os`, and io.popen
 int open_net(lua_State* L);

@@ -18,6 +18,7 @@
 #include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
+#include "lua/pause.h"
 #include "lua/stack.h"
 #include "lua/vm.h"
 
@@ -63,7 +64,7 @@ Duration processor_time(clockid_t clock) noexcept {
   return Duration{used.tv_sec} * kSecond + used.tv_nsec;
 }
 
-/// At the back of the strand's queue, as evlua.yield; but what yields here is a hook, and gets no result.
+/// At the back of the strand's queue, as evlua.yield; but what yields here gets no result.
 struct PreemptWait : Suspension, Runnable {
   PreemptWait() {
     start = [](Suspension& self, Fiber& waiter) {
@@ -114,18 +115,20 @@ Slice::CutAfter asked_for_by_environment() noexcept {
 }
 
 thread_local constinit bool just_asked = false;  // by the monitor, and not by ourselves
+thread_local constinit int instructions_left = 0;
 
-void on_hook(lua_State* L, lua_Debug* where);
-
-void take_hook(lua_State* L, int count) noexcept {
-  if (!Brief::runs()) Vm::of(L).set_hooks().replace(L, count);
+void pause_in(lua_State* L, int instructions) noexcept {
+  instructions_left = instructions;
+  evlua_ask_to_pause(L);
 }
 
 /// The runtime's own Lua code is short, and is not made to wait between two of its instructions: others would see its
 /// tables half changed.
-bool in_own_code(lua_State* L, lua_Debug* where) {
-  lua_getinfo(L, "S", where);
-  return std::string_view(where->source).starts_with(kOwnChunk);
+bool in_own_code(lua_State* L, int level) {
+  lua_Debug where;
+  if (lua_getstack(L, level, &where) == 0) return false;
+  lua_getinfo(L, "S", &where);
+  return std::string_view(where.source).starts_with(kOwnChunk);
 }
 
 /// What the monitor sees is the time that passed, and the system may have given it to others: then nothing in the
@@ -144,46 +147,38 @@ void begin_next_turn(Fiber& fiber) noexcept {
   fiber.emplace<PreemptWait>();
 }
 
-void on_hook(lua_State* L, lua_Debug* where) {
+bool pause(lua_State* L) {
+  if (Brief::runs()) return Brief::look(L), false;
+  if (--instructions_left > 0) return false;
+  (void)evlua_take_pause(L);
   Vm& vm = Vm::of(L);
-  if (where->event != LUA_HOOKCOUNT) {
-    if (vm.running() == nullptr || vm.running()->struck() == nullptr) vm.set_hooks().call(L, where);
-    return;
-  }
-  vm.set_hooks().give_back(L, lua_gethookcount(L));
   SliceClock& clock = Slice::clock();
   const std::uint64_t number = clock.number.load(std::memory_order_relaxed);
   const bool asked = clock.asked.load(std::memory_order_relaxed) == number;  // or it was for a slice that is over
-  if (vm.running() == nullptr || (!asked && vm.running()->struck() == nullptr)) return;
+  if (vm.running() == nullptr || (!asked && vm.running()->struck() == nullptr)) return false;
   vm.pace_collector();
   Fiber& fiber = *vm.running();
   if (const char* ends = fiber.check_limits()) raise_limit(L, fiber, ends);
-  if (!fiber.may_wait(L) || in_own_code(L, where)) {
+  if (!fiber.may_wait(L) || in_own_code(L, 0)) {
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
-    // A count hook that is due before we look again must get its turn, or it never would. The monitor asks again.
-    const bool is_due = (lua_gethookmask(L) & LUA_MASKCOUNT) != 0 && evlua_hook_left(L) <= kInstructionsToRetry;
-    if (!is_due) take_hook(L, kInstructionsToRetry);
-    return;
+    pause_in(L, kInstructionsToRetry);
+    return false;
   }
-  if (has_had_less(clock)) return;  // the monitor will ask again
+  if (has_had_less(clock)) return false;  // the monitor will ask again
   if (!others_wait_for(vm)) {
     Slice::began(L);
-    return;
+    return false;
   }
   begin_next_turn(fiber);
-  fiber.yields_in_hook(L, where, vm.set_hooks().left(L));  // the monitor may just have asked once more
-  lua_yield(L, 0);
-  // As it came, Lua may still want to call the hook that was there, for a line: its function must not run now.
-  vm.set_hooks().take_away(L);
+  return true;
 }
 
-/// On the thread that runs the slice. Hooks may be set from signal handlers of the same thread, as lua.c does.
+/// On the thread that runs the slice.
 void on_signal_to_yield(int) {
   Vm* vm = Slice::clock().vm.load(std::memory_order_relaxed);
   lua_State* L = vm != nullptr ? vm->current_state() : nullptr;
   just_asked = true;
-  if (L == nullptr || lua_status(L) == LUA_YIELD || vm->set_hooks().busy()) return;
-  lua_gethook(L) == on_hook ? vm->set_hooks().remind(L) : take_hook(L, 1);
+  if (L != nullptr) pause_in(L, 1);
 }
 
 }  // namespace
@@ -194,34 +189,34 @@ void Slice::plan_cut(lua_State* L) noexcept {
   const int after = cut_after_.load(std::memory_order_relaxed)();
   if (after == 0) return;
   clock_.asked.store(clock_.number.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  if (lua_gethook(L) != on_hook) take_hook(L, after);
+  pause_in(L, after);
 }
 
 Slice::Saved Slice::exchange(const Saved& other) noexcept {
   return {clock_.number.exchange(other.number), clock_.asked.exchange(other.asked), clock_.vm.exchange(other.vm)};
 }
 
-void Slice::interrupt(lua_State* L) noexcept { take_hook(L, 1); }
+void Slice::install() {
+  static const bool once = [] {
+    evlua_pause = [](lua_State* L) { return pause(L) ? 1 : 0; };
+    return true;
+  }();
+  (void)once;
+}
+
+void Slice::interrupt(lua_State* L) noexcept { pause_in(L, 1); }
 
 bool Slice::is_over(lua_State* L) noexcept {
   Vm& vm = Vm::of(L);
   const Fiber* fiber = vm.running();
   const bool asked = clock_.asked.load(std::memory_order_relaxed) == clock_.number.load(std::memory_order_relaxed);
   if (!asked || fiber == nullptr || !fiber->may_wait(L) || has_had_less(clock_)) return false;
-  lua_Debug caller;
-  if (lua_getstack(L, 1, &caller) != 0 && in_own_code(L, &caller)) return false;
-  return others_wait_for(vm);
+  return !in_own_code(L, 1) && others_wait_for(vm);
 }
 
 void Slice::give_way(lua_State* L) noexcept { begin_next_turn(*Vm::of(L).running()); }
 
-lua_Hook Slice::hook() noexcept { return on_hook; }
-
-bool Slice::left(lua_State* L) noexcept {
-  if (lua_gethook(L) != on_hook) return false;
-  Vm::of(L).set_hooks().give_back(L, lua_gethookcount(L) - evlua_hook_left(L));
-  return true;
-}
+bool Slice::left(lua_State* L) noexcept { return evlua_take_pause(L) != 0; }
 
 thread_local constinit SliceClock Slice::clock_;
 

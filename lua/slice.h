@@ -1,10 +1,10 @@
 // Time slices: Lua code that runs on while others wait is made to wait behind them.
 //
 // A monitor looks at every thread that runs Lua each 5 ms, or each 1 ms as long as slices are cut. Where the same slice
-// goes on since the last look, it asks that thread, by a signal, to set a count hook on the running coroutine. If the
-// thread has really had the processor meanwhile, the hook polls the worker's backend, and if anything waits for the
-// worker or the strand it yields: for the task this is a wait like any other, and for its coroutines it has not
-// happened. Inside of a callback across a C-call boundary the hook tries again a little later.
+// goes on since the last look, it asks that thread, by a signal, to have the running coroutine pause. If the thread has
+// really had the processor meanwhile, the worker's backend is polled, and if anything waits for the worker or the
+// strand the coroutine yields: for the task this is a wait like any other, and for its coroutines it has not happened.
+// Inside of a callback across a C-call boundary it is tried again a little later.
 //
 // What a slice that ends in time pays is two stores. While no Lua runs the monitor sleeps.
 #pragma once
@@ -77,6 +77,8 @@ class Slice {
   Slice(const Slice&) = delete;
   Slice& operator=(const Slice&) = delete;
 
+  /// Before the first state is made. [any thread, as often as it likes]
+  static void install();
   static SliceClock& clock() noexcept { return clock_; }
   /// A coroutine runs in it from now on.
   static void began(lua_State* L) noexcept {
@@ -87,7 +89,6 @@ class Slice {
   static bool left(lua_State* L) noexcept;
   /// The slice's limits are looked at when the coroutine goes on.
   static void interrupt(lua_State* L) noexcept;
-  static lua_Hook hook() noexcept;
   /// For C code that computes on and on and can go on later: the monitor has asked for the end of the slice, and others
   /// wait. Then it begins the wait for its next turn, and yields.
   static bool is_over(lua_State* L) noexcept;

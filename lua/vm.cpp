@@ -46,8 +46,7 @@ Vm::Vm(Scheduler& scheduler, const Options& options)
       gc_pace_(options.memory_max),
       messages_(std::make_shared<MessageAccount>(options.memory_max)),
       task_errors_(*this),
-      io_(std::make_unique<IoFiles>(*this)),
-      set_hooks_(Slice::hook()) {}
+      io_(std::make_unique<IoFiles>(*this)) {}
 
 void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept {
   Vm& vm = *static_cast<Vm*>(self);
@@ -63,6 +62,7 @@ void* Vm::allocate(void* self, void* block, std::size_t old_size, std::size_t ne
 
 std::unique_ptr<Vm> Vm::create(Scheduler& scheduler, const Options& options) {
   watch_finalizers();
+  Slice::install();
   std::unique_ptr<Vm> vm(new Vm(scheduler, options));
   lua_State* L = lua_newstate(&Vm::allocate, vm.get());
   if (L == nullptr) return nullptr;

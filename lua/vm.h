@@ -24,7 +24,6 @@
 #include "lua/brief.h"
 #include "lua/gc_pace.h"
 #include "lua/message.h"
-#include "lua/set_hooks.h"
 #include "lua/slice_load.h"
 #include "lua/task_errors.h"
 
@@ -192,7 +191,6 @@ class Vm {
   /// Less than `count`: where to begin with several, so that each of them has its chance. [strand]
   unsigned draw(unsigned count) noexcept { return static_cast<unsigned>(random_() % count); }
 
-  SetHooks& set_hooks() noexcept { return set_hooks_; }
   /// Of the finalizer that runs for nobody.
   std::optional<Brief::Scope>& brief_finalizer() noexcept { return brief_finalizer_; }
 
@@ -281,7 +279,6 @@ class Vm {
   TaskErrors task_errors_;
   std::unique_ptr<IoFiles> io_;
   bool closing_ = false;
-  SetHooks set_hooks_;
   std::optional<Brief::Scope> brief_finalizer_;
   std::minstd_rand random_;
 };

@@ -1,6 +1,6 @@
 /* Lua runs finalizers wherever it happens to collect: at the deepest recursion, in the last kilobyte of memory, between
    two calls of the runtime. One that cannot even be called there is lost, with what it had to close; one that does not
-   return cannot be ended, as Lua allows no hooks in them; and its error goes to whoever runs, if anybody catches it.
+   return cannot be ended; and its error goes to whoever runs, if anybody catches it.
 
    lgc.c protects nothing but finalizers, and is compiled to call evlua_run_finalizer for it. */
 #define LUA_CORE
@@ -22,7 +22,6 @@ int evlua_run_finalizer(lua_State *L, Pfunc call, void *argument, ptrdiff_t old_
   const unsigned short calls = L->nCcalls;
   if (calls > LUAI_MAXCCALLS - CALLS_FOR_FINALIZER) L->nCcalls = LUAI_MAXCCALLS - CALLS_FOR_FINALIZER;
   const int how = evlua_finalizer_begins(L);
-  L->allowhook = how != 0;
   int status = luaD_pcall(L, call, argument, old_top, handler);
   const char *untold = NULL;
   if (status != LUA_OK && L->errorJmp == NULL) { /* nobody would catch it: the program would abort */

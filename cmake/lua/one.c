@@ -7,8 +7,13 @@
 /* catchers.inc: all that ldebug.c calls is message handlers. */
 static void evlua_call_handler(lua_State *L, StkId function, int results);
 #define luaD_callnoyield evlua_call_handler
+/* pause.inc */
+#define lua_sethook evlua_stock_sethook
+#define lua_gethookmask evlua_stock_gethookmask
 #include "ldebug.c"
 #undef luaD_callnoyield
+#undef lua_sethook
+#undef lua_gethookmask
 
 #include "ldo.c"
 #include "ldump.c"
@@ -22,7 +27,16 @@ static void evlua_call_handler(lua_State *L, StkId function, int results);
 #include "ltable.c"
 #include "ltm.c"
 #include "lundump.c"
+
+#include "pause.inc"
+#undef LUA_MASKCOUNT
+#define LUA_MASKCOUNT (1 << LUA_HOOKCOUNT | MASK_PAUSE)
+#define luaG_traceexec evlua_trace
 #include "lvm.c"
+#undef luaG_traceexec
+#undef LUA_MASKCOUNT
+#define LUA_MASKCOUNT (1 << LUA_HOOKCOUNT)
+
 #include "lzio.c"
 
 #include "lauxlib.c"
