@@ -163,9 +163,9 @@ struct TaskWait : Suspension, Runnable {
     start = [](Suspension& self, Fiber& waiter) {
       auto& wait = static_cast<TaskWait&>(self);
       wait.fiber = &waiter;
-      wait.run = [](Runnable& ended) noexcept { static_cast<TaskWait&>(ended).fiber->complete(); };
       wait.task.start(TaskContext{&waiter.vm().strand(), &wait.stop, kNever}, wait);
     };
+    run = [](Runnable& ended) noexcept { static_cast<TaskWait&>(ended).fiber->complete(); };
     cancel = [](Suspension& self) noexcept { static_cast<TaskWait&>(self).stop.request(OpStop::cancelled); };
     finish = [](Suspension& self, lua_State* L) {
       auto& wait = static_cast<TaskWait&>(self);

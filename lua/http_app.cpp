@@ -235,25 +235,26 @@ void HttpApp::run(Call& call) {
 }
 
 void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
-  http::Exchange& exchange = *call.exchange;
+  End how;
+  how.failed = outcome == Fiber::Outcome::failed;
+  if (how.failed) how.text = fiber != nullptr ? fiber->failure_text() : "not enough memory for a handler";
   if (fiber != nullptr) {
+    how.limited = fiber->doom() != nullptr || fiber->cancelled() == OpStop::deadline;
     active_[call.slot] = {};
     spare_.push_back(call.slot);
     vm_.slice_load().ended(fiber->cuts());
-    if (admission_ != nullptr) admission_->charge(exchange, fiber->cuts());
+    if (admission_ != nullptr) admission_->charge(*call.exchange, fiber->cuts());
   }
-  if (outcome == Fiber::Outcome::failed) {
-    const std::string text = fiber != nullptr ? fiber->failure_text() : "not enough memory for a handler";
-    report(exchange, text);
-    const bool limited = fiber != nullptr && (fiber->doom() != nullptr || fiber->cancelled() == OpStop::deadline);
-    // A handler that wanted a body and got none has done what it could: assert(req:body()).
-    const int refusal = exchange.body_refusal() != 0 ? exchange.body_refusal() : 500;
-    const int status = limited ? 503 : refusal;
-    if (limited) counts().limited.add(1);
-    if (status == 500) counts().errors.add(1);
-    if (exchange.headers_sent() || !options_.show_errors || !show(exchange, status, text)) {
-      exchange.body_refusal() == 503 ? exchange.fail_for_now() : exchange.fail(status);
-    }
+  if (call.uses.empty()) return give_back(call, how);
+  call.end = std::make_unique<End>(std::move(how));
+  call.uses.for_each([](Use& use) { use.wait_.cancel(use.wait_); });
+}
+
+/// Nobody uses the exchange any more.
+void HttpApp::give_back(Call& call, const End& end) {
+  http::Exchange& exchange = *call.exchange;
+  if (end.failed) {
+    answer_failure(exchange, end);
   } else if (!exchange.finished()) {
     (void)exchange.finish();
   }
@@ -263,6 +264,43 @@ void HttpApp::end(Call& call, Fiber* fiber, Fiber::Outcome outcome) {
     exchange.complete();  // `call` lived in the exchange: gone from here on
     no_longer_pending();
   }
+}
+
+void HttpApp::answer_failure(http::Exchange& exchange, const End& end) {
+  report(exchange, end.text);
+  // A handler that wanted a body and got none has done what it could: assert(req:body()).
+  const int refusal = exchange.body_refusal() != 0 ? exchange.body_refusal() : 500;
+  const int status = end.limited ? 503 : refusal;
+  if (end.limited) counts().limited.add(1);
+  if (status == 500) counts().errors.add(1);
+  if (exchange.headers_sent() || !options_.show_errors || !show(exchange, status, end.text)) {
+    exchange.body_refusal() == 503 ? exchange.fail_for_now() : exchange.fail(status);
+  }
+}
+
+HttpApp::Call& HttpApp::call_of(http::Exchange& exchange) noexcept {
+  return *reinterpret_cast<Call*>(exchange.storage.data());
+}
+
+HttpApp::Use::Use(http::Exchange& exchange, Suspension& wait, Of part) noexcept
+    : call_(call_of(exchange)), wait_(wait), part_(part) {
+  call_.uses.push_back(*this);
+}
+
+void HttpApp::Use::end(Fiber& waiter) noexcept {
+  Call& call = call_;
+  List<Use>::erase(*this);
+  const bool last = call.end != nullptr && call.uses.empty();
+  waiter.complete();  // it may have got views of what the exchange holds
+  if (!last) return;
+  const std::unique_ptr<End> end = std::move(call.end);
+  call.app->give_back(call, *end);
+}
+
+bool HttpApp::is_being_read(http::Exchange& exchange) noexcept {
+  bool read = false;
+  call_of(exchange).uses.for_each([&read](const Use& use) { read |= use.part_ == Use::Of::request; });
+  return read;
 }
 
 /// False: nothing was sent.
@@ -307,7 +345,7 @@ void HttpApp::tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::E
     delete wish;
   };
   exchange.while_deferred([&exchange, &message] {
-    message->app = reinterpret_cast<const Call*>(exchange.storage.data())->app;
+    message->app = call_of(exchange).app;
     message->app->vm_.strand().enqueue(*message.release());
   });
 }

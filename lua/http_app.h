@@ -7,10 +7,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/event.h"
+#include "core/intrusive.h"
 #include "core/shared/metrics.h"
 #include "lua/fiber.h"
 #include "lua/vm.h"
@@ -76,7 +78,19 @@ class HttpApp final {
   /// The task of its handler. REQUIRES: it has not ended. [strand]
   Fiber& task_of(std::uint32_t slot) noexcept { return *active_[slot].fiber; }
 
+  /// A wait of whichever task for something of an exchange, which is not given back before it is over. [strand]
+  class Use;
+  /// A task waits for some of the body of the request. [strand]
+  static bool is_being_read(http::Exchange& exchange) noexcept;
+
  private:
+  /// How a handler has ended.
+  struct End {
+    bool failed = false;
+    bool limited = false;
+    std::string text;  // of the failure
+  };
+
   /// Lives in the exchange's storage while it is handled.
   struct Call : Runnable, Fiber::Owner {
     HttpApp* app = nullptr;
@@ -84,6 +98,8 @@ class HttpApp final {
     std::uint32_t slot = 0;
     bool inside_handle = false;
     bool ended_inside = false;
+    List<Use> uses;
+    std::unique_ptr<End> end;  // set while other tasks still have to let go of the exchange
   };
   static_assert(sizeof(Call) <= sizeof(http::Exchange::storage));
 
@@ -98,6 +114,9 @@ class HttpApp final {
   void run(Call& call);
   void run_queued(Call& call);
   void end(Call& call, Fiber* fiber, Fiber::Outcome outcome);
+  void give_back(Call& call, const End& end);
+  void answer_failure(http::Exchange& exchange, const End& end);
+  static Call& call_of(http::Exchange& exchange) noexcept;
   static void tell_fiber(http::Exchange& exchange, void (*act)(HttpApp&, http::Exchange&, Fiber&)) noexcept;
   void no_longer_pending() noexcept;
   Task<bool> call_stop(void (*push)(HttpApp&, lua_State*, const std::string&), Instant deadline);
@@ -119,6 +138,22 @@ class HttpApp final {
   Event drained_;
   std::vector<Active> active_;        // by slot
   std::vector<std::uint32_t> spare_;  // slots not in use
+};
+
+class HttpApp::Use : public ListNode {
+ public:
+  enum class Of : std::uint8_t { request, response };
+
+  Use(http::Exchange& exchange, Suspension& wait, Of part) noexcept;
+  /// The wait is over; this one is gone with it.
+  void end(Fiber& waiter) noexcept;
+
+ private:
+  friend class HttpApp;
+
+  Call& call_;
+  Suspension& wait_;
+  const Of part_;
 };
 
 /// Makes the metatables of requests and responses, and pushes the two objects.

@@ -283,6 +283,8 @@ int push_unknown_coding(lua_State* L) {
   return push_failure(L, "request body: its Content-Encoding is not known here", "EINVAL");
 }
 
+int push_busy(lua_State* L) { return push_failure(L, "request body: another task is reading it", "EBUSY"); }
+
 /// decode(flag): whether what is read of a body with a Content-Encoding is decoded
 int decode(lua_State* L) {
   http::Exchange& exchange = request(L);
@@ -304,8 +306,9 @@ int body(lua_State* L) {
     return 1;
   }
   if (exchange.has_unknown_coding()) return push_unknown_coding(L);
+  if (HttpApp::is_being_read(exchange)) return push_busy(L);
   auto make = [&exchange, limit] { return exchange.read_whole_body(static_cast<std::size_t>(limit)); };
-  return suspend_task<std::string>(L, make, PushWhole());
+  return suspend_request<std::string>(L, exchange, make, PushWhole());
 }
 
 /// read([n]): the next piece of the body, at most n bytes.
@@ -314,13 +317,14 @@ int read(lua_State* L) {
   const auto most = static_cast<std::size_t>(
       lua_isnoneornil(L, 2) ? kChunk : check_range(L, 2, 1, std::numeric_limits<std::int32_t>::max()));
   if (exchange.has_unknown_coding()) return push_unknown_coding(L);
+  if (HttpApp::is_being_read(exchange)) return push_busy(L);
   Result<std::string_view> piece = std::string_view();
   if (exchange.try_read_body(most, piece)) {
     if (!piece) return push_failure(L, piece.error(), PushPiece::subject());
     return PushPiece()(L, *piece);
   }
-  return suspend_task<std::string_view>(
-      L, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
+  return suspend_request<std::string_view>(
+      L, exchange, [&exchange, most] { return exchange.read_body(most); }, PushPiece());
 }
 
 /// for chunk in req:chunks([n]) do ... end

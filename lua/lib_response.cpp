@@ -258,12 +258,12 @@ int send_as(lua_State* L, const char* type) {
   const Fiber* fiber = Vm::of(L).running();
   const bool may_wait = fiber != nullptr && fiber->may_wait(L);
   if (may_wait && exchange.is_sent_in_turns(bytes.size())) {
-    return suspend_task<void>(
-        L, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
+    return suspend_response(
+        L, exchange, [&exchange, bytes] { return exchange.send_in_turns(bytes); }, PushSelf());
   }
   if (may_wait && exchange.is_sent_as_taken(bytes.size())) {
-    return suspend_task<void>(
-        L, [&exchange, bytes] { return exchange.send_as_taken(bytes); }, PushSelf());
+    return suspend_response(
+        L, exchange, [&exchange, bytes] { return exchange.send_as_taken(bytes); }, PushSelf());
   }
   check_sent(L, exchange.send(bytes), "send");
   return self(L);
@@ -349,7 +349,7 @@ int file(lua_State* L) {
     if (root != nullptr) folder = root;
     return http::serve_path(exchange, std::move(folder), path, std::move(texts), pool);
   };
-  return suspend_task<void>(L, make, PushTrue());
+  return suspend_response(L, exchange, make, PushTrue());
 }
 
 /// write(chunk): streams; returns true when it is on its way, or nil, message, code.
@@ -361,14 +361,14 @@ int write(lua_State* L) {
     if (!written) return push_failure(L, written.error(), PushTrue::subject());
     return PushTrue()(L);
   }
-  return suspend_task<void>(
-      L, [&exchange, chunk] { return exchange.write(chunk); }, PushTrue());
+  return suspend_response(
+      L, exchange, [&exchange, chunk] { return exchange.write(chunk); }, PushTrue());
 }
 
 int flush(lua_State* L) {
   http::Exchange& exchange = response(L);
-  return suspend_task<void>(
-      L, [&exchange] { return exchange.flush(); }, PushTrue());
+  return suspend_response(
+      L, exchange, [&exchange] { return exchange.flush(); }, PushTrue());
 }
 
 int finish(lua_State* L) {

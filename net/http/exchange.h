@@ -274,7 +274,7 @@ class Exchange {
 
   /// For the handler's own use. `user` is null and `storage` undefined when handle is called.
   void* user = nullptr;
-  alignas(std::max_align_t) std::array<std::byte, 64> storage;
+  alignas(std::max_align_t) std::array<std::byte, 80> storage;
 
  private:
   friend class Connection;

@@ -123,6 +123,8 @@ Task<Result<void>> Exchange::write(std::string_view chunk, Instant deadline) {
       const Result<void> turn = co_await turn_to_compress(deadline);
       if (!turn) co_return turn;
     }
+    const Result<void> writable = check_writable();  // others may have finished it meanwhile
+    if (!writable) co_return writable;
     const std::string_view slice = chunk.substr(0, most_at_once());
     chunk.remove_prefix(slice.size());
     append_output(slice, chunk.empty());
