@@ -120,6 +120,8 @@ Task<void> Connection::serve() {
     } else if (step == Next::pause) {
       co_await pause();
       came_ = station_.worker().now();
+    } else if (step == Next::receive && hears_no_more()) {
+      (void)close_now();
     } else if (step == Next::receive) {
       if (refused_) co_await pause();
       RecvAwait receiving = receive();
@@ -213,9 +215,8 @@ void Connection::take_received(Result<Lease> received) noexcept {
   } else if (secure_ == nullptr) {
     take_input(std::move(*received));
   } else {
-    const bool more = decrypt({received->chars(), received->size()}, secure_->plain);
+    decrypt({received->chars(), received->size()}, secure_->plain);
     input_ = secure_->plain.view();
-    if (!more && input_.empty()) receive_failed();
   }
   if (phase_ != Phase::drain) return;
   const Limits& limits = station_.limits();

@@ -143,7 +143,11 @@ class Connection final : public ListNode, private Runnable {
   bool feed_ended() noexcept;
   Task<void> feed();
   void begin_feed() noexcept;
-  bool decrypt(std::string_view sealed, Bytes& plain) noexcept;
+  void decrypt(std::string_view sealed, Bytes& plain) noexcept;
+  /// The peer has said over TLS that it sends no more, or something that nothing can follow.
+  bool hears_no_more() const noexcept {
+    return secure_ != nullptr && secure_->engine.state() != tls::Engine::State::open;
+  }
   bool must_seal() const noexcept { return secure_ != nullptr && !secure_->engine.outgoing().empty(); }
   Task<void> serve_http2();
   bool begins_http2(std::string_view so_far) const noexcept;

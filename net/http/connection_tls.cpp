@@ -57,7 +57,7 @@ Task<bool> Connection::shake_hands() {
     co_await turn;
     if (error_.code != 0) co_return false;
     if (first == '\0') first = sealed[0];
-    (void)decrypt(std::exchange(sealed, {}), secure_->plain);
+    decrypt(std::exchange(sealed, {}), secure_->plain);
     received.reset();  // who waits holds no buffer
     input_ = secure_->plain.view();
     const bool spoke_http = engine.state() == tls::Engine::State::failed && first >= 'A' && first <= 'Z';
@@ -105,12 +105,11 @@ void Connection::seal(std::string_view bytes) noexcept {
   send_failed(Error{EPROTO, ErrorDomain::system, OpCode::protocol});
 }
 
-/// Into `plain`, whatever was there. False: nothing more can come.
-bool Connection::decrypt(std::string_view sealed, Bytes& plain) noexcept {
+/// Into `plain`, whatever was there.
+void Connection::decrypt(std::string_view sealed, Bytes& plain) noexcept {
   plain.clear();
   station_.take_buffer(plain);
-  const tls::Engine::State state = secure_->engine.receive(sealed, plain);
-  return state == tls::Engine::State::open || state == tls::Engine::State::handshake;
+  (void)secure_->engine.receive(sealed, plain);
 }
 
 /// The same over TLS, the head of the response included.
@@ -163,7 +162,12 @@ Task<void> Connection::feed() {
   Exchange& exchange = *exchange_;
   Result<void> outcome;
   Bytes plain;
-  while (plain.empty()) {
+  // What has come when it is ended may be part of a record: nobody would end another receive.
+  while (plain.empty() && phase_ == Phase::handler) {
+    if (hears_no_more()) {
+      outcome = evlua::fail(ECONNRESET, OpCode::recv);
+      break;
+    }
     RecvAwait receiving = receive();
     secure_->receiving = &receiving;
     Result<Lease> received = co_await receiving;
@@ -173,11 +177,7 @@ Task<void> Connection::feed() {
       break;
     }
     station_.counters().bytes_in.add(received->size());
-    const bool more = decrypt({received->chars(), received->size()}, plain);
-    if (plain.empty() && !more) {
-      outcome = evlua::fail(ECONNRESET, OpCode::recv);
-      break;
-    }
+    decrypt({received->chars(), received->size()}, plain);
   }
   exchange.deliver(plain, outcome);
   station_.give_back(plain);

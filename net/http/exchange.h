@@ -317,7 +317,7 @@ class Exchange {
   bool deliver_trailer(std::string_view name, std::string_view value) noexcept;
   /// HTTP/2: there is some of the response that its stream has not taken yet.
   bool has_output() noexcept;
-  /// HTTP/2: the handler waits for the client to send more of the body.
+  /// The handler waits for the client to send more of the body, see fed_.
   bool awaits_body() noexcept;
   /// HTTP/2: the client has taken too long to. The handler's read fails.
   void give_up_body() noexcept;

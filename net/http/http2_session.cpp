@@ -83,13 +83,12 @@ Task<void> Http2Session::serve(std::string_view received) {
     }
     station_.counters().bytes_in.add(lease->size());
     std::string_view bytes(lease->chars(), lease->size());
-    bool more = true;
     if (connection_.secure_ != nullptr) {
-      more = connection_.decrypt(bytes, connection_.secure_->plain);
+      connection_.decrypt(bytes, connection_.secure_->plain);
       bytes = connection_.secure_->plain.view();
     }
     if (!bytes.empty() && !lost_) receive(bytes);  // nobody could be answered any more
-    if (!more) lose();
+    if (connection_.hears_no_more()) lose();
     if (connection_.secure_ != nullptr) station_.give_back(connection_.secure_->plain);
     wake_sender();
   }
