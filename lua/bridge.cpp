@@ -77,8 +77,10 @@ int push_failure(lua_State* L, const Error& error, const char* subject) {
 }
 
 void raise_limit(lua_State* L, Fiber& fiber, const char* message) {
-  fiber.strike(message);
-  Slice::interrupt(L);
+  if (!fiber.spared()) {
+    fiber.strike(message);
+    Slice::interrupt(L);
+  }
   raise_past_catchers(L, message);
 }
 

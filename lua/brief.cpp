@@ -17,7 +17,7 @@ constexpr int kInstructionsToLook = 1000;
 /// A limit of the task holds in its finalizers.
 const char* end_of_task(lua_State* L) noexcept {
   Vm* vm = Vm::find(L);
-  return vm != nullptr && vm->running() != nullptr ? vm->running()->check_limits() : nullptr;
+  return vm != nullptr && vm->running() != nullptr ? vm->running()->check_limits_when_stuck() : nullptr;
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ void Fiber::recycle(bool reusable) {
   doom_ = struck_ = nullptr;
   time_limit_ = kNever;
   if (cpu_budget_ != nullptr) std::exchange(cpu_budget_, nullptr)->release();
-  cancel_noticed_ = cancel_raised_ = identity_seen_ = false;
+  cancel_noticed_ = cancel_raised_ = identity_seen_ = spared_ = false;
   shield_ = 0;
   owner_ = nullptr;
   EVLUA_DCHECK(chain_.empty() && unyieldable_ == 0);
@@ -297,7 +297,14 @@ const char* Fiber::check_limits() noexcept {
     cancel_raised_ = true;
     return vm_.condemned();
   }
-  return doom_;
+  return doom_ != nullptr ? doom_ : struck_;
+}
+
+const char* Fiber::check_limits_when_stuck() noexcept {
+  if (const char* ends = check_limits()) return ends;
+  if (vm_.stuck_condemned() == nullptr || (spared_ && may_wait(vm_.current_state()))) return nullptr;
+  cancel_raised_ = !spared_;
+  return vm_.stuck_condemned();
 }
 
 void Fiber::doom(const char* message, OpStop why) noexcept {

@@ -153,9 +153,14 @@ class Fiber final : public ListNode, private Runnable {
   void share_limits(const Fiber& other) noexcept;
   /// Why the fiber must not go on computing now: null, or the message of the error to be raised. [from its own code]
   const char* check_limits() noexcept;
+  /// The same where the code cannot be made to wait, so that others do not get their turn.
+  const char* check_limits_when_stuck() noexcept;
   /// An error with that message has been raised in it by a limit; it gets no further, whoever catches that.
   void strike(const char* message) noexcept { struck_ = message; }
   const char* struck() const noexcept { return struck_; }
+  /// It runs what belongs to the program evlua itself: Vm::condemn_stuck is not about that, but about finalizers in it.
+  void spare() noexcept { spared_ = true; }
+  bool spared() const noexcept { return spared_; }
   bool has_cpu_limit() const noexcept { return cpu_budget_ != nullptr; }
   /// Takes note of the time that this thread has used since the last call or the beginning of the slice.
   void charge_cpu() noexcept;
@@ -240,6 +245,7 @@ class Fiber final : public ListNode, private Runnable {
   bool cancel_noticed_ = false;
   bool cancel_raised_ = false;
   bool identity_seen_ = false;
+  bool spared_ = false;
   const char* doom_ = nullptr;
   const char* struck_ = nullptr;
   CpuBudget* cpu_budget_ = nullptr;

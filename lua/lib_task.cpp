@@ -169,7 +169,6 @@ int open_task(lua_State* L) {
                                 {"atomic", atomic},
                                 {"limit_cpu", limit_task_cpu},
                                 {"limit_time", limit_task_time},
-                                {"interrupt", interrupt_task},
                                 {"stats", stats},
                                 {"tasks", list_tasks},
                                 {"locals", task_locals},

@@ -15,7 +15,7 @@ const char* look_at_limits() noexcept {
   Fiber* fiber = vm != nullptr ? vm->running() : nullptr;
   if (fiber == nullptr) return nullptr;
   Worker::current().offer_work();
-  return fiber->check_limits();
+  return fiber->check_limits_when_stuck();
 }
 
 bool slice_is_over(lua_State* L) {

@@ -149,6 +149,14 @@ void SignalHub::receive() noexcept {
   }
 }
 
+/// On the strand. False: it was somebody else's.
+bool SignalHub::take(const Delivery& delivery) {
+  const std::lock_guard guard(lock_);
+  if (delivery.seen->exchange(true)) return false;
+  if (stuck_.heard != nullptr) stuck_.heard(*delivery.vm, delivery.signal);
+  return true;
+}
+
 void SignalHub::deliver(int signal) noexcept {
   const auto action = action_for(signal);
   if (action != nullptr) action();
@@ -167,7 +175,7 @@ void SignalHub::deliver(int signal) noexcept {
     delivery->seen = seen;
     delivery->run = [](Runnable& self) noexcept {
       const std::unique_ptr<Delivery> message(&static_cast<Delivery&>(self));
-      if (message->seen->exchange(true)) return;
+      if (!message->owner->take(*message)) return;
       Vm& vm = *message->vm;
       lua_State* L = vm.main_state();
       lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers);
@@ -199,7 +207,7 @@ void SignalHub::deliver(int signal) noexcept {
   }
   if (signal != SIGINT && signal != SIGTERM) return;
   // Lua code that never waits keeps the strand busy; the program's own action must not depend on it.
-  for (const auto last : {&SignalHub::stuck_, &SignalHub::last_resort_}) {
+  for (const auto last : {&StuckActions::stuck, &StuckActions::last_resort}) {
     for (int step = 0; step < 50 && !seen->load(); ++step) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     const std::lock_guard guard(lock_);
     if (vm_ == nullptr) return;
@@ -207,7 +215,7 @@ void SignalHub::deliver(int signal) noexcept {
       if (!seen->exchange(true)) substitute_(*vm_, signal);
       return;
     }
-    if (!seen->load() && this->*last != nullptr) (this->*last)(*vm_, signal);
+    if (!seen->load() && stuck_.*last != nullptr) (stuck_.*last)(*vm_, signal);
   }
 }
 
@@ -220,6 +228,16 @@ bool has_signal_handlers(Vm& vm) {
   }
   lua_settop(L, 0);
   return any;
+}
+
+void forget_signal_handler(Vm& vm, int signal) {
+  lua_State* L = vm.main_state();
+  const int top = lua_gettop(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kHandlers) == LUA_TTABLE) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, signal);
+  }
+  lua_settop(L, top);
 }
 
 int on_signal(lua_State* L) {

@@ -47,12 +47,14 @@ class SignalHub {
   /// In place of `fallback`, on the receiver's thread, when the strand does not react within half a second. The signal
   /// is over then for the strand.
   void set_substitute(void (*substitute)(Vm&, int signal)) { substitute_ = substitute; }
-  /// Likewise, but the strand still gets the signal when it reacts; and the last resort when it does not within another
-  /// half.
-  void set_stuck_action(void (*stuck)(Vm&, int signal), void (*last_resort)(Vm&, int signal)) {
-    stuck_ = stuck;
-    last_resort_ = last_resort;
-  }
+  /// Likewise, but the strand still gets the signal when it reacts: `heard` is called there first, and `stuck` not any
+  /// more. The last resort is when it does not within another half.
+  struct StuckActions {
+    void (*stuck)(Vm&, int signal);
+    void (*last_resort)(Vm&, int signal);
+    void (*heard)(Vm&, int signal);
+  };
+  void set_stuck_actions(const StuckActions& actions) { stuck_ = actions; }
   void detach();
   /// What the program does for one of the signals that Lua may handle but SIGINT and SIGTERM, on the receiver's thread.
   /// The signal then ends nothing; a Lua handler runs besides. Null: nothing.
@@ -63,6 +65,7 @@ class SignalHub {
 
   void receive() noexcept;
   void deliver(int signal) noexcept;
+  bool take(const Delivery& delivery);
   void (*action_for(int signal) const noexcept)();
 
   std::mutex lock_;
@@ -70,13 +73,15 @@ class SignalHub {
   void (*fallback_)(Vm&, int) = nullptr;
   std::array<std::atomic<void (*)()>, 8> actions_{};  // as kSignals
   void (*substitute_)(Vm&, int) = nullptr;
-  void (*stuck_)(Vm&, int) = nullptr;
-  void (*last_resort_)(Vm&, int) = nullptr;
+  StuckActions stuck_{};
   std::thread thread_;
 };
 
 /// Some signal has a handler in Lua. [strand]
 bool has_signal_handlers(Vm& vm);
+
+/// As on_signal(name, nil). [strand]
+void forget_signal_handler(Vm& vm, int signal);
 
 /// on_signal(name, function or nil)
 int on_signal(lua_State* L);

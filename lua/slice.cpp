@@ -160,6 +160,7 @@ bool pause(lua_State* L) {
   Fiber& fiber = *vm.running();
   if (const char* ends = fiber.check_limits()) raise_limit(L, fiber, ends);
   if (!fiber.may_wait(L) || in_own_code(L, 0)) {
+    if (const char* ends = fiber.check_limits_when_stuck()) raise_limit(L, fiber, ends);
     if (std::exchange(just_asked, false)) Worker::current().offer_work();
     pause_in(L, kInstructionsToRetry);
     return false;

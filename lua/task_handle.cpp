@@ -188,12 +188,10 @@ int limit_task_cpu(lua_State* L) {
   return 0;
 }
 
-int interrupt_task(lua_State* L) {
-  TaskHandle& handle = check_task(L, 1);
-  if (handle.state != TaskHandle::State::running) return 0;
+void interrupt_task(TaskHandle& handle) noexcept {
+  if (handle.state != TaskHandle::State::running) return;
   handle.fiber->use_up_cpu();
   handle.fiber->doom("interrupted");
-  return 0;
 }
 
 namespace {

@@ -39,8 +39,8 @@ int spawn_task(lua_State* L);
 int limit_task_cpu(lua_State* L);
 /// limit_time(task, seconds): the same for the time that passes, where the task computes.
 int limit_task_time(lua_State* L);
-/// interrupt(task): errors end what it does, and what those do that share its limits.
-int interrupt_task(lua_State* L);
+/// Errors end what it does, and what those do that share its limits. [strand]
+void interrupt_task(TaskHandle& handle) noexcept;
 int make_group(lua_State* L);
 void define_task_type(lua_State* L);
 void define_group_type(lua_State* L);

@@ -140,6 +140,10 @@ class Vm {
   /// Lua code that computes on and on is ended by errors with this message, from now on. [any thread]
   void condemn(const char* message) noexcept { condemned_.store(message, std::memory_order_relaxed); }
   const char* condemned() const noexcept { return condemned_.load(std::memory_order_relaxed); }
+  /// The same for code that cannot be made to wait while others have their turn, until this is called with null.
+  /// [any thread]
+  void condemn_stuck(const char* message) noexcept { stuck_condemned_.store(message, std::memory_order_relaxed); }
+  const char* stuck_condemned() const noexcept { return stuck_condemned_.load(std::memory_order_relaxed); }
 
   /// Whether Options::memory_max holds: only where Lua code runs, which can be told by an error. What the runtime
   /// itself allocates between may go beyond it. [strand]
@@ -263,6 +267,7 @@ class Vm {
   Fiber* running_ = nullptr;
   std::atomic<lua_State*> current_state_{nullptr};
   std::atomic<const char*> condemned_{nullptr};
+  std::atomic<const char*> stuck_condemned_{nullptr};
   std::vector<lua_State*> unwinding_;  // coroutines that yield to let the running fiber wait, innermost first
   SpawnSite* last_spawn_site_ = nullptr;
   List<Fiber> live_;

@@ -75,7 +75,6 @@ void LineEditor::open() {
 LineEditor::Line LineEditor::read(const std::string& prompt) {
   const Utf8 utf8;
   prompt_ = prompt;
-  interrupted_.store(false);
   begin_drawing();
   begin_line();
   Line line = read_line();

@@ -37,8 +37,10 @@ class LineEditor {
 
   /// Waits for a line. REQUIRES: one call at a time.
   Line read(const std::string& prompt);
-  /// The line being edited is given up: `read` returns. [any thread]
+  /// The line being edited is given up: `read` returns, or the next one does at once. [any thread]
   void interrupt() noexcept { wake(interrupted_); }
+  /// True: `read` does not, as it has just read a line. REQUIRES: nobody is reading.
+  bool take_interrupt() noexcept { return interrupted_.exchange(false); }
   /// The terminal may have changed, or something may have written to it. [any thread]
   void refresh() noexcept { wake(stale_); }
   /// For who writes to the terminal: waits until nothing is being drawn, keeps it so until `show`, and takes the line

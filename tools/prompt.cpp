@@ -1,5 +1,6 @@
 #include "tools/prompt.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -7,12 +8,15 @@
 #include <optional>
 #include <semaphore>
 #include <string>
+#include <utility>
 
 #include "core/blocking.h"
 #include "core/worker.h"
 #include "lua/bridge.h"
 #include "lua/io_file.h"
+#include "lua/signals.h"
 #include "lua/stack.h"
+#include "lua/task_handle.h"
 #include "lua/vm.h"
 #include "tools/line_editor.h"
 
@@ -22,10 +26,18 @@ namespace {
 
 using lua::Vm;
 
-const char kCompleter = 0;  // registry key
+const char kCompleter = 0;  // registry keys
+const char kRunning = 0;
 
 /// Never destroyed: its thread may be reading when the process ends.
 std::atomic<LineEditor*> editor{nullptr};
+
+std::atomic<bool> begun{false};
+
+/// What SIGINT is about. [strand]
+bool something_runs = false;
+bool run_interrupted = false;
+bool signal_settled = false;  // that is on its way: it has ended what was stuck
 
 /// What tasks print while a line is being typed.
 class Screen final : public lua::SharedScreen {
@@ -94,16 +106,10 @@ struct PushLine {
 
 int read_line(lua_State* L) {
   const char* prompt = luaL_checkstring(L, 1);  // stays on the stack while this waits
-  Vm::of(L).condemn(nullptr);                   // a SIGINT that was handled late
+  lua::forget_signal_handler(Vm::of(L), SIGINT);
   LineEditor* from = editor.load();
   return lua::suspend_task<LineEditor::Line>(
       L, [=] { return read_from(from, prompt); }, PushLine());
-}
-
-int give_up(lua_State* L) {
-  Vm::of(L).condemn(nullptr);
-  editor.load()->interrupt();
-  return 0;
 }
 
 int refresh(lua_State* /*L*/) {
@@ -111,18 +117,32 @@ int refresh(lua_State* /*L*/) {
   return 0;
 }
 
-/// What was typed ahead is forgotten, and Lua code may compute again.
-int interrupted(lua_State* L) {
-  editor.load()->drop_input();
-  Vm::of(L).condemn(nullptr);
-  return 0;
-}
-
-int complete_with(lua_State* L) {
+int begin(lua_State* L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &kCompleter);
+  Vm::of(L).running()->spare();
+  begun.store(true);
   return 0;
+}
+
+int run(lua_State* L) {
+  luaL_checktype(L, 1, LUA_TUSERDATA);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kRunning);
+  something_runs = true;
+  run_interrupted = false;
+  if (editor.load()->take_interrupt()) interrupt_prompt(Vm::of(L));
+  return 0;
+}
+
+int has_run(lua_State* L) {
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kRunning);
+  something_runs = false;
+  signal_settled = Vm::of(L).stuck_condemned() != nullptr;
+  lua_pushboolean(L, run_interrupted || signal_settled ? 1 : 0);
+  return 1;
 }
 
 }  // namespace
@@ -134,11 +154,26 @@ int open_prompt(lua_State* L) {
   editor.store(new LineEditor(history_path(), [vm](const std::string& before) { return ask(*vm, before); }));
   static Screen screen;
   vm->io().screen = &screen;
-  const luaL_Reg functions[] = {
-      {"read_line", read_line},         {"give_up", give_up}, {"refresh", refresh}, {"interrupted", interrupted},
-      {"complete_with", complete_with}, {nullptr, nullptr}};
+  const luaL_Reg functions[] = {{"begin", begin},     {"read_line", read_line}, {"run", run},
+                                {"has_run", has_run}, {"refresh", refresh},     {nullptr, nullptr}};
   luaL_newlib(L, functions);
   return 1;
+}
+
+bool prompt_has_begun() noexcept { return begun.load(); }
+
+void interrupt_prompt(Vm& vm) {
+  if (std::exchange(signal_settled, false)) return;
+  if (!something_runs) {
+    editor.load()->interrupt();
+    return;
+  }
+  run_interrupted = true;
+  editor.load()->drop_input();
+  lua_State* L = vm.main_state();
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kRunning);
+  lua::interrupt_task(*static_cast<lua::TaskHandle*>(lua_touserdata(L, -1)));
+  lua_pop(L, 1);
 }
 
 void restore_terminal() {

@@ -13,6 +13,7 @@
 #include "lua/signals.h"
 #include "lua/task_list.h"
 #include "lua/vm.h"
+#include "tools/prompt.h"
 #include "tools/runtime.h"
 
 namespace evlua::tools {
@@ -162,7 +163,7 @@ void start_main(Vm& vm, const ScriptOptions& options, Fiber::Owner& main) {
   fiber->start(lua_gettop(L) - 1, &main);
 }
 
-/// SIGINT and SIGTERM: what was going on, then out.
+/// What was going on, then out.
 void end_script(Vm& vm, int signal) {
   vm.task_errors().tell_all();
   vm.io().write_briefly();
@@ -173,9 +174,18 @@ void end_script(Vm& vm, int signal) {
   leave(128 + signal);
 }
 
+/// SIGINT and SIGTERM.
+void end_script_or_line(Vm& vm, int signal) {
+  if (signal == SIGINT && prompt_has_begun()) {
+    interrupt_prompt(vm);
+  } else {
+    end_script(vm, signal);
+  }
+}
+
 /// No task can go on any more: the program would wait for ever.
 void end_deadlock(Vm::DeadlockWatch&, Vm& vm) {
-  if (lua::has_signal_handlers(vm)) return;
+  if (lua::has_signal_handlers(vm) || prompt_has_begun()) return;
   vm.task_errors().tell_all();
   vm.io().write_briefly();
   std::fflush(stdout);
@@ -201,6 +211,10 @@ void stop_at_next_instruction(lua_State* L) {
 
 /// The strand is busy with Lua code that does not wait. On the thread that receives signals.
 void stop_stuck_script(Vm& vm, int signal) {
+  if (signal == SIGINT && prompt_has_begun()) {
+    vm.condemn_stuck("interrupted");
+    return;
+  }
   stuck_signal = signal;
   lua_State* L = vm.current_state();
   if (L != nullptr) stop_at_next_instruction(L);
@@ -208,23 +222,12 @@ void stop_stuck_script(Vm& vm, int signal) {
 
 /// It is in a C function for long, or another Lua state's code holds the worker.
 void leave_stuck_script(Vm&, int signal) {
+  if (signal == SIGINT && prompt_has_begun()) return;
   std::fprintf(stderr, "evlua: %s\n", signal == SIGINT ? "interrupted" : "terminated");
   leave(128 + signal);
 }
 
-/// For a prompt: SIGINT ends nothing but what runs. The Vm is condemned until its handler comes to run
-/// (tools/prompt.h).
-void stop_stuck_at_prompt(Vm& vm, int signal) {
-  if (signal == SIGINT) {
-    vm.condemn("interrupted");
-  } else {
-    stop_stuck_script(vm, signal);
-  }
-}
-
-void leave_stuck_prompt(Vm& vm, int signal) {
-  if (signal != SIGINT) leave_stuck_script(vm, signal);
-}
+void hear_signal(Vm& vm, int) { vm.condemn_stuck(nullptr); }
 
 }  // namespace
 
@@ -241,12 +244,8 @@ Task<int> run_script(Scheduler& scheduler, const ScriptOptions& options, lua::Si
   vm->watch_deadlocks(&deadlocks);
   Fiber::Owner main;
   start_main(*vm, options, main);
-  if (options.is_prompt) {
-    signals.set_stuck_action(stop_stuck_at_prompt, leave_stuck_prompt);
-  } else {
-    signals.set_stuck_action(stop_stuck_script, leave_stuck_script);
-  }
-  signals.attach(*vm, end_script);
+  signals.set_stuck_actions({.stuck = stop_stuck_script, .last_resort = leave_stuck_script, .heard = hear_signal});
+  signals.attach(*vm, end_script_or_line);
   (void)co_await vm->idle().wait();
   signals.detach();
   vm->close();

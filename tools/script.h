@@ -28,7 +28,6 @@ struct ScriptOptions {
   /// A file of lua/lib that is run instead of the steps: it returns a function of `settings` and `files`. It may
   /// perform the steps.
   std::string tool;
-  bool is_prompt = false;            ///< the tool is, at a terminal: SIGINT does not end the program
   bool ignores_environment = false;  ///< what Lua looks for there
   lua_CFunction native = nullptr;    ///< opens what it needs of the program
   std::vector<std::string> files;

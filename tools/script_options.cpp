@@ -247,7 +247,6 @@ bool ScriptCommandLine::waits_for_input() const {
 
 void ScriptCommandLine::make_prompt(lua_CFunction native) {
   script.tool = "repl";
-  script.is_prompt = native != nullptr;
   script.native = native;
   script.settings["banner"] = {version_line("evlua")};
 }

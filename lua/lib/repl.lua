@@ -33,22 +33,17 @@ end
 
 -- Runs it as a task of its own, so that it can be ended.
 local function run(native, chunk)
-  local good, message, interrupted
+  local good, message
   local running = task.spawn(function()
     good, message = xpcall(function() show_results(table.pack(chunk())) end, show_error)
   end)
   running:name("prompt")
   task.limit_cpu(running, PLENTY)
-  if native.interrupted then
-    evlua.on_signal("SIGINT", function()
-      interrupted = true
-      native.interrupted()
-      task.interrupt(running)
-    end)
-  end
+  native.run(running)
   running:wait()
+  local interrupted = native.has_run()
   io.stdout:flush()
-  if interrupted or good == nil then  -- where the task was stuck, its end comes before the signal
+  if interrupted or good == nil then
     io.stderr:write("\ninterrupted\n")
   elseif not good then
     io.stderr:write(tostring(message), "\n")
@@ -94,21 +89,28 @@ function plain.read_line(prompt)
   return "end"
 end
 
+function plain.run() end
+function plain.has_run() end
+
+local function take_turn(native)
+  io.stdout:flush()
+  io.stderr:flush()
+  local chunk = read_chunk(native)
+  if not chunk then os.exit(0) end
+  if chunk ~= "again" then run(native, chunk) end
+end
+
 return function(options)
   local native = options.native and options.native() or plain
   io.stdout:write(options.banner[1], native ~= plain and ", Ctrl-D leaves\n" or "\n")
   options.perform(options.steps)
   if native ~= plain then
-    native.complete_with(complete)
+    native.begin(complete)
     evlua.on_signal("SIGCONT", native.refresh)
     evlua.on_signal("SIGWINCH", native.refresh)
   end
   while true do
-    if native ~= plain then evlua.on_signal("SIGINT", native.give_up) end
-    io.stdout:flush()
-    io.stderr:flush()
-    local chunk = read_chunk(native)
-    if not chunk then os.exit(0) end
-    if chunk ~= "again" then run(native, chunk) end
+    local good, message = pcall(take_turn, native)
+    if not good then io.stderr:write(tostring(message), "\n") end  -- of a finalizer that has run here
   end
 end

@@ -154,6 +154,7 @@ def test_interrupt():
                "local e = require 'evlua' e.all{function() e.sleep(1000) end, function() while true do end end}",
                "table.sort({3, 2, 1}, function() while true do end end)",
                "require('evlua').atomic(function() while true do end end)",
+               "while true do xpcall(error, function() while true do end end) end",
                "require('evlua.sync').channel():receive()", "while true do require('evlua').sleep(0.001) end"]
     if THREAD_SANITIZER:
         endless = [code for code in endless if "while" not in code or "sleep(0" in code]
@@ -167,6 +168,61 @@ def test_interrupt():
             terminal.expect("interrupted\n> ")
         # The others go on.
         terminal.enter("before = alive e.sleep(0.05) return alive > before, ticker:status()", '\ntrue\t"waiting"\n')
+
+
+def test_interrupt_at_any_moment():
+    with Terminal() as terminal:
+        for i in range(150):
+            terminal.type("while true do end\r")
+            time.sleep(i % 50 * 0.00003)  # from before the line is read until it runs
+            os.kill(terminal.pid, signal.SIGINT)
+            deadline = time.monotonic() + LIMIT
+            while not (ended := re.search(r"(interrupted|\^C)\n> $", terminal.text[terminal.seen:])):
+                check(time.monotonic() < deadline, f"round {i}: {terminal.text[terminal.seen:]!r}")
+                terminal.receive(deadline - time.monotonic())
+            terminal.seen += ended.end()
+        terminal.enter("'here'", '"here"')
+
+
+def test_interrupt_where_a_task_keeps_the_prompt_waiting():
+    with Terminal("-l", "evlua") as terminal:
+        terminal.enter("task = evlua.spawn(function() evlua.sleep(0.1) io.write('st', 'uck\\n') io.stdout:flush() "
+                       "while true do xpcall(error, function() while true do end end) end end)")
+        terminal.type("evlua.sleep(0.2)\r")
+        terminal.expect("stuck\n")
+        terminal.type("\x03")
+        terminal.expect("interrupted\n> ")
+        terminal.enter("task:status()", '"cancelled"')
+
+
+def test_interrupt_has_a_handler():
+    with Terminal("-l", "evlua") as terminal:
+        terminal.enter("function wait() evlua.on_signal('SIGINT', function() print('handled') go = true end) "
+                       "go = false print('begun') while not go do evlua.sleep(0.001) end return 'over' end")
+        terminal.type("wait()\r")
+        terminal.expect("\nbegun\n")
+        terminal.type("\x03")
+        terminal.expect('handled\n"over"\n> ')
+        terminal.type("not whole\x03")
+        terminal.expect("^C\n> ")
+        terminal.type("evlua.on_signal('SIGINT', print) evlua.on_signal('SIGINT', nil) "
+                      "print('begun') evlua.sleep(1000)\r")
+        terminal.expect("\nbegun\n")
+        terminal.type("\x03")
+        terminal.expect("interrupted\n> ")
+        check("SIGINT\n" not in terminal.text, terminal.text)
+
+
+def test_interrupt_between_a_line_and_what_it_does():
+    with Terminal("-l", "evlua") as terminal:
+        # The prompt uses what is global: here its own work takes some time.
+        terminal.enter("stock_load = load")
+        terminal.enter("function load(...) print('loads') evlua.sleep(0.05) return stock_load(...) end")
+        terminal.type("while true do evlua.sleep(0.001) end\r")
+        terminal.expect("\nloads\n")
+        terminal.type("\x03")
+        terminal.expect("interrupted\n> ")
+        terminal.enter("load = stock_load")
 
 
 def test_tasks_go_on_at_the_prompt():
