@@ -1,6 +1,7 @@
 #include "lua/long_call.h"
 
 #include "core/worker.h"
+#include "lua/bridge.h"
 #include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/slice.h"
@@ -19,8 +20,11 @@ const char* look_at_limits() noexcept {
 }
 
 bool slice_is_over(lua_State* L) {
-  if (const char* ends = look_at_limits()) raise_past_catchers(L, ends);
-  return Slice::is_over(L);
+  const char* ends = look_at_limits();
+  if (ends == nullptr) return Slice::is_over(L);
+  const Vm* vm = Vm::find(L);  // none: a C module has made the state for itself
+  if (vm == nullptr || Brief::runs()) raise_past_catchers(L, ends);
+  raise_limit(L, *Vm::of(L).running(), ends);
 }
 
 int give_way(lua_State* L, lua_KContext context, lua_KFunction again) {

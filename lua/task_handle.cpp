@@ -122,7 +122,9 @@ void task_ended(Fiber::Owner& owner, Fiber& fiber, Fiber::Outcome outcome) {
   if (outcome == Fiber::Outcome::failed) {
     handle.state = fiber.cancel_raised() ? State::cancelled : State::failed;
   } else {
-    handle.state = fiber.cancel_noticed() ? State::cancelled : State::returned;
+    // A C function may have caught the error of a limit, and returned it.
+    const bool ended = fiber.cancel_noticed() || fiber.struck() != nullptr;
+    handle.state = ended ? State::cancelled : State::returned;
   }
   if (handle.state == State::cancelled && fiber.cancelled() == OpStop::deadline) handle.state = State::timed_out;
   if (fiber.doom() != nullptr && handle.state != State::returned) {

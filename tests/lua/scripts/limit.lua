@@ -1,6 +1,7 @@
 -- evlua.limit and evlua.stats.
 -- A script: it counts the tasks and workers of the whole program, and ends what computes for ever.
 local evlua = require "evlua"
+local inspect = require("evlua.inspect").value
 
 local function refused(part, ok, message)
   assert(not ok and tostring(message):find(part, 1, true), message)
@@ -35,14 +36,24 @@ if not os.getenv("EVLUA_SANITIZE"):find("thread") then  -- TSan holds signals ba
     local co = coroutine.wrap(function() while true do end end)
     while true do pcall(co) end
   end)
+  local function endless() while true do end end
   -- A table that others have, too, is not left with some of its elements moved.
   local queue = {}
   for i = 1, 400000 do queue[i] = i end
   exceeds(function() while true do table.insert(queue, 1, 0) table.remove(queue, 1) end end)
   local before = #queue - 400000
   for i = 1, 400000 do assert(queue[before + i] == i, i) end
+  -- Nor is it the result of a C function that catches errors.
+  for _, call in ipairs{{pcall, endless}, {xpcall, endless, print}, {xpcall, error, endless}, {load, endless},
+                        {coroutine.resume, coroutine.create(endless)}, {pcall, pcall, load, endless},
+                        {xpcall, error, function() (("a"):rep(40)):find(("a?"):rep(40) .. ("a"):rep(40)) end}} do
+    local results = table.pack(evlua.limit({cpu = 0.02}, table.unpack(call)))
+    assert(results.n == 3 and results[1] == nil and results[3] == "ELIMIT", inspect(results))
+    if type(call[2]) == "thread" then call[2] = coroutine.create(endless) end
+    results = table.pack(evlua.limit({time = 0.02}, table.unpack(call)))
+    assert(results.n == 3 and results[2] == "timed out" and results[3] == "ETIMEDOUT", inspect(results))
+  end
   -- New coroutines do not escape either, however short their lives.
-  local function endless() while true do end end
   local function nests() pcall(coroutine.wrap(nests)) pcall(coroutine.wrap(nests)) end
   local function descends(depth)
     if depth == 0 then return endless() end
