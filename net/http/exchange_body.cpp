@@ -142,12 +142,16 @@ bool Exchange::next_piece(std::size_t max, Result<std::string_view>& out) noexce
     input.remove_prefix(static_cast<std::size_t>(most));
     body_remaining_ -= most;
     body_ended_ = body_remaining_ == 0;
+    continue_wanted_ = false;  // who sends some of it sends it all
     return true;
   }
   std::string_view piece;
   switch (chunked_.decode(input, max, *limits_, piece)) {
     case ChunkedDecoder::Outcome::more: return false;
-    case ChunkedDecoder::Outcome::data: out = piece; return true;
+    case ChunkedDecoder::Outcome::data:
+      out = piece;
+      continue_wanted_ = false;
+      return true;
     case ChunkedDecoder::Outcome::end: end_chunked(); return true;
     case ChunkedDecoder::Outcome::invalid: break;
   }

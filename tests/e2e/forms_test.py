@@ -167,6 +167,19 @@ def test_spooled_files_end_with_the_request():
         check(program.stop() == 0, program.text)
 
 
+def test_a_form_that_was_read_keeps_the_connection():
+    """Though nobody has read the end of its last chunk, and it was sent before anybody asked for it."""
+    program, port = serve(APP)
+    with program:
+        form = part(b"name=a", b"b") + b"\r\n--X--\r\n"
+        answer = exchange(port, b"POST /parts HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                          b"Content-Type: multipart/form-data; boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
+                          b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form) +
+                          b"GET /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        check(b"a=b|nil" in answer and answer.endswith(b"endless: 0"), answer)
+        check(program.stop() == 0, program.text)
+
+
 def test_a_handler_that_is_ended_saves_nothing():
     place = os.path.join(FOLDER, "precious")
     with open(place, "w") as f:

@@ -77,7 +77,6 @@ class Sequence:
         may_end = path in ("/early", "/weary", "/large", "/error")
         if self.dice.random() < 0.2:
             head += "Expect: 100-continue\r\n"
-            may_end = may_end or path == "/pieces"
         if self.dice.random() < 0.5:
             sent = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         else:
