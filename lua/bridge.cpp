@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "core/check.h"
 #include "lua/bad_argument.h"
 #include "lua/fiber.h"
 #include "lua/slice.h"
@@ -10,8 +11,11 @@
 namespace evlua::lua {
 
 // cmake/lua/catchers.inc
-extern "C" int evlua_is_message_handler(const lua_Debug* where);
-extern "C" int evlua_handles_error(lua_State* L);
+extern "C" {
+int evlua_is_message_handler(const lua_Debug* where);
+int evlua_is_hook(const lua_Debug* where);
+int evlua_handles_error(lua_State* L);
+}
 
 namespace {
 
@@ -21,6 +25,10 @@ void push_obstacle(lua_State* L, lua_State* where_from) {
   for (int level = 0; lua_getstack(where_from, level, &where) != 0; ++level) {
     if (evlua_is_message_handler(&where) != 0) {
       lua_pushliteral(L, "the message handler of xpcall");
+      return;
+    }
+    if (evlua_is_hook(&where) != 0) {
+      lua_pushliteral(L, "the hook of debug.sethook");
       return;
     }
     if (level == 0) continue;  // the function that wants to wait, or that resumes the coroutine that does
@@ -46,7 +54,35 @@ void push_obstacle(lua_State* L, lua_State* where_from) {
   lua_pushliteral(L, "a C function");
 }
 
+/// Pushes the place that calls the running function. A handler or a hook is called at a place that knows nothing of it.
+void push_place(lua_State* L) {
+  lua_Debug where;
+  const bool known = lua_getstack(L, 0, &where) != 0;
+  if (known && (evlua_is_message_handler(&where) != 0 || evlua_is_hook(&where) != 0)) {
+    lua_pushliteral(L, "");
+  } else {
+    luaL_where(L, 1);
+  }
+}
+
+[[noreturn]] void refuse_to_wait(lua_State* L, Fiber& fiber) {
+  push_place(L);
+  push_obstacle(L, lua_isyieldable(L) != 0 ? fiber.unyieldable_at() : L);
+  lua_pushfstring(L,
+                  "%scannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
+                  "do the waiting before or after it",
+                  lua_tostring(L, -2), lua_tostring(L, -1));
+  fiber.note_refusal();
+  skip_message_handler(L, fiber);
+  lua_error(L);
+  EVLUA_UNREACHABLE();
+}
+
 }  // namespace
+
+void skip_message_handler(lua_State* L, const Fiber& fiber) {
+  if (fiber.was_refused() && evlua_handles_error(L) != 0) skip_catchers(L);
+}
 
 int push_failure(lua_State* L, const char* message, const char* code) {
   lua_pushnil(L);
@@ -97,16 +133,7 @@ int push_wait_failure(lua_State* L, Error error, const char* subject) {
 Fiber& fiber_to_wait(lua_State* L) {
   Fiber* fiber = Vm::of(L).running();
   if (fiber == nullptr) luaL_error(L, "cannot wait outside of a task");
-  if (!fiber->may_wait(L)) {
-    lua_State* outer = lua_isyieldable(L) != 0 ? fiber->unyieldable_at() : L;
-    push_obstacle(L, outer);
-    lua_pushfstring(L,
-                    "cannot wait inside '%s': it calls back across a C-call boundary and cannot be suspended; "
-                    "do the waiting before or after it",
-                    lua_tostring(L, -1));
-    if (evlua_handles_error(L) != 0) raise_past_catchers(L, lua_tostring(L, -1));
-    luaL_error(L, "%s", lua_tostring(L, -1));
-  }
+  if (!fiber->may_wait(L)) refuse_to_wait(L, *fiber);
   return *fiber;
 }
 

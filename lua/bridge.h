@@ -33,6 +33,9 @@ int push_wait_failure(lua_State* L, Error error, const char* subject = nullptr);
 
 /// The running fiber, ready to wait. Raises where waiting is impossible, naming the C function in the way.
 Fiber& fiber_to_wait(lua_State* L);
+/// Before an error is raised that a coroutine inside of L has ended by. Where that is a wait that was refused below a
+/// message handler, the handler must not get it: it would only make it again, until there is no stack left.
+void skip_message_handler(lua_State* L, const Fiber& fiber);
 /// For a fiber that was cancelled: pushes the failure the first time and returns its length, raises afterwards.
 int refuse_wait(lua_State* L, Fiber& fiber);
 int continue_wait(lua_State* L, int status, lua_KContext context);

@@ -184,6 +184,10 @@ class Fiber final : public ListNode, private Runnable {
   }
   void leave_unyieldable() noexcept { --unyieldable_; }
   lua_State* unyieldable_at() const noexcept { return unyieldable_at_; }
+  /// A wait was refused since the last coroutine was resumed.
+  void note_refusal() noexcept { refused_ = true; }
+  void forget_refusal() noexcept { refused_ = false; }
+  bool was_refused() const noexcept { return refused_; }
   bool may_wait(lua_State* L) const noexcept { return unyieldable_ == 0 && lua_isyieldable(L) != 0; }
   /// Somebody has seen the root coroutine as a value: it must not be used again for another task.
   void keep_identity() noexcept { identity_seen_ = true; }
@@ -246,6 +250,7 @@ class Fiber final : public ListNode, private Runnable {
   bool cancel_raised_ = false;
   bool identity_seen_ = false;
   bool spared_ = false;
+  bool refused_ = false;
   const char* doom_ = nullptr;
   const char* struck_ = nullptr;
   CpuBudget* cpu_budget_ = nullptr;

@@ -2,6 +2,7 @@
 // one that runs (status "normal"), and its resumer simply takes longer.
 #include <lua.hpp>
 
+#include "lua/bridge.h"
 #include "lua/brief.h"
 #include "lua/fiber.h"
 #include "lua/modules.h"
@@ -43,6 +44,7 @@ int resume_nested(lua_State* L, lua_State* inner, int arguments) {
   lua_xmove(L, inner, arguments);
   const bool fixed = fiber != nullptr && lua_isyieldable(L) == 0;
   if (fixed) fiber->enter_unyieldable(L);
+  if (fiber != nullptr) fiber->forget_refusal();
   lua_State* before = Vm::of(L).set_current_state(inner);
   Slice::began(inner);
   const int status = Brief::runs() ? Brief::resume(inner, L, arguments) : lua_resume(inner, L, arguments);
@@ -104,6 +106,7 @@ int finish_wrap(lua_State* L, int results) {
     lua_concat(L, 2);
     vm.rename_trail(L);
   }
+  if (vm.running() != nullptr) skip_message_handler(L, *vm.running());
   return lua_error(L);
 }
 

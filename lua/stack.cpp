@@ -123,8 +123,10 @@ int pcall_briefly(lua_State* L, int arguments, int results) {
   return lua_pcall(L, arguments, results, 0);
 }
 
+void skip_catchers(lua_State* L) { evlua_skip_catchers(L, kOwnChunk.data()); }
+
 void raise_past_catchers(lua_State* L, const char* message) {
-  evlua_skip_catchers(L, kOwnChunk.data());
+  skip_catchers(L);
   luaL_error(L, "%s", message);
   EVLUA_UNREACHABLE();
 }

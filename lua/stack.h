@@ -55,6 +55,8 @@ int pcall_briefly(lua_State* L, int arguments, int results);
 /// For the end of what has computed for too long. The error goes past message handlers, which could compute for ever,
 /// and past the pcalls of the program, to what cleans up for the runtime.
 [[noreturn]] void raise_past_catchers(lua_State* L, const char* message);
+/// The same for the error that is raised next, here.
+void skip_catchers(lua_State* L);
 
 /// Registers `functions` as the methods of the userdata type `name`, with `__index`, `__name` and `__metatable` set.
 void define_type(lua_State* L, const char* name, const luaL_Reg* methods, const luaL_Reg* metamethods);

@@ -125,11 +125,15 @@ it("refuses to wait in a message handler, and xpcall returns why", function()
     waits, deeply, evlua.yield,
     function(message) return evlua.all{function() return message end} end,
     function() for _ in io.popen("echo line"):lines() do end end,
+    function(message) return coroutine.wrap(waits)(message) end,
+    function(message) return coroutine.wrap(function() return coroutine.wrap(deeply)(message) end)() end,
   }
   local function fails() error("original") end
   for i, handler in ipairs(handlers) do
     for _, body in ipairs{fails, function() return nil + i end, function() evlua.sleep(0) fails() end} do
       local fine, err = xpcall(body, handler)
+      assert(not fine and (i == 5 or tostring(err):find(obstacle, 1, true)), tostring(err))
+      fine, err = coroutine.wrap(xpcall)(body, handler)
       assert(not fine and (i == 5 or tostring(err):find(obstacle, 1, true)), tostring(err))
     end
   end
@@ -150,6 +154,38 @@ it("refuses to wait in a message handler, and xpcall returns why", function()
   assert(tostring(err):find("cannot wait inside 'table.sort", 1, true), tostring(err))
   local same = function(...) evlua.sleep(0) return ... end
   assert(select(2, xpcall(same, same, "no error")) == "no error")
+end)
+
+it("says where it refuses to wait, and in what", function()
+  local function line() return debug.getinfo(2, "l").currentline end
+  local function refused(place, obstacle, ok, err)
+    assert(not ok and err:find(obstacle, 1, true), err)
+    assert(err:find("^" .. (place and "[^:]*:" .. place .. ": " or "") .. "cannot wait"), err)
+  end
+  local helper_line = line() + 1
+  local function helper() evlua.sleep(0) end
+  local handler, hook = "'the message handler of xpcall'", "'the hook of debug.sethook'"
+  refused(helper_line, handler, xpcall(error, function() helper() end))
+  -- Where it is called itself, the place is that of somebody else.
+  refused(nil, handler, xpcall(function() return nil + 1 end, evlua.yield))
+  local function hooked(f, mask)
+    return pcall(function()
+      debug.sethook(f, mask, 1)
+      return math.max(1)
+    end)
+  end
+  for _, mask in ipairs{"l", "c", "r", ""} do
+    local function once() debug.sethook() helper() end
+    refused(helper_line, hook, hooked(once, mask))
+    local _, err = hooked(function() debug.sethook() coroutine.wrap(helper)() end, mask)
+    assert(err:find(hook, 1, true), err)
+    table.sort({2, 1}, function() refused(helper_line, hook, hooked(once, mask)) end)
+    refused(helper_line, "'table.sort'", hooked(function() debug.sethook() table.sort({2, 1}, helper) end, mask))
+  end
+  refused(nil, hook, coroutine.resume(coroutine.create(function()
+    debug.sethook(evlua.yield, "l")
+    return 1
+  end)))
 end)
 
 it("complains of dead coroutines as the stock functions do", function()
