@@ -2,12 +2,13 @@
 
 #include <cstring>
 
+#include "core/check.h"
+
 namespace evlua::lua {
 
 namespace {
 
-int bad_argument(lua_State* L) {
-  const auto level = static_cast<int>(luaL_optinteger(L, 3, 1));
+[[noreturn]] void raise(lua_State* L, lua_Integer position, const char* what, int level) {
   lua_Debug function;
   const char* name = "?";
   if (lua_getstack(L, level, &function) != 0) {
@@ -19,10 +20,22 @@ int bad_argument(lua_State* L) {
     }
   }
   luaL_where(L, level + 1);
-  lua_pushfstring(L, "bad argument #%d to '%s' (%s)", static_cast<int>(luaL_checkinteger(L, 1)), name,
-                  luaL_checkstring(L, 2));
+  lua_pushfstring(L, "bad argument #%I to '%s' (%s)", position, name, what);
   lua_concat(L, 2);
-  return lua_error(L);
+  lua_error(L);
+  EVLUA_UNREACHABLE();
+}
+
+int bad_argument(lua_State* L) {
+  raise(L, luaL_checkinteger(L, 1), luaL_checkstring(L, 2), static_cast<int>(luaL_optinteger(L, 3, 1)));
+}
+
+int bad_type(lua_State* L) {
+  constexpr int kBefore = 3;
+  const lua_Integer position = luaL_checkinteger(L, 1);
+  const char* got = luaL_typename(L, kBefore + static_cast<int>(position));
+  const char* what = lua_pushfstring(L, "%s expected, got %s", luaL_checkstring(L, 2), got);
+  raise(L, position, what, static_cast<int>(luaL_checkinteger(L, 3)));
 }
 
 }  // namespace
@@ -58,6 +71,11 @@ bool push_public_name(lua_State* L, lua_Debug& where) {
 
 int open_bad_argument(lua_State* L) {
   lua_pushcfunction(L, bad_argument);
+  return 1;
+}
+
+int open_bad_type(lua_State* L) {
+  lua_pushcfunction(L, bad_type);
   return 1;
 }
 

@@ -42,7 +42,7 @@ void check_set(lua_State* L, const Result<void>& result, const char* what) {
   } else if (result.error().is(EMSGSIZE)) {
     luaL_error(L, "%s: the header Content-Length promised another length; leave it out, it is set by itself", what);
   } else {
-    luaL_error(L, "%s: not allowed in a response (bad name, or a line break or zero byte in it)", what);
+    luaL_error(L, "%s: not allowed in a response (bad name, or a line break or NUL byte in it)", what);
   }
 }
 

@@ -76,6 +76,7 @@ void open_modules(lua_State* L) {
   lua_pop(L, 1);
   open_os(L);
   preload(L, "evlua.bad_argument", open_bad_argument);
+  preload(L, "evlua.bad_type", open_bad_type);
   preload(L, "evlua.task", open_task);
   preload(L, "evlua.net", open_net);
   preload(L, "evlua.dns", open_dns);

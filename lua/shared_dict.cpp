@@ -124,7 +124,9 @@ int store(lua_State* L, Dict::When when) {
 int set(lua_State* L) { return store(L, Dict::When::always); }
 
 int add(lua_State* L) {
-  luaL_argcheck(L, !lua_isnoneornil(L, 3), 3, "string, number or boolean expected, got nil");
+  if (lua_isnoneornil(L, 3)) {
+    return luaL_argerror(L, 3, lua_pushfstring(L, "string, number or boolean expected, got %s", luaL_typename(L, 3)));
+  }
   return store(L, Dict::When::absent);
 }
 

@@ -23,7 +23,7 @@ void copy_message(const Error& error, char* buffer, std::size_t size) noexcept {
 const char* check_path(lua_State* L, int index) {
   std::size_t size = 0;
   const char* path = luaL_checklstring(L, index, &size);
-  luaL_argcheck(L, std::strlen(path) == size, index, "path contains a zero byte");
+  luaL_argcheck(L, std::strlen(path) == size, index, "path contains a NUL byte");
   return path;
 }
 

@@ -1,5 +1,6 @@
 -- The module `evlua`: structured concurrency over the primitives of evlua.task.
 local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local task = require "evlua.task"
 package.loaded["evlua.task"] = nil  -- errors shall name functions as users know them: evlua.sleep
 
@@ -20,16 +21,13 @@ local evlua = {
   version = task.version,
 }
 
-local function check_function(value, position)
-  if type(value) ~= "function" then
-    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
-  end
+local function check_function(position, ...)
+  if type((select(position, ...))) ~= "function" then bad_type(position, "function", 2, ...) end
 end
 
-local function check_functions(list)
-  if type(list) ~= "table" then
-    bad_argument(1, ("table of functions expected, got %s"):format(type(list)), 2)
-  end
+local function check_functions(...)
+  local list = ...
+  if type(list) ~= "table" then bad_type(1, "table of functions", 2, ...) end
   for i = 1, #list do
     if type(list[i]) ~= "function" then
       bad_argument(1, ("element %d: function expected, got %s"):format(i, type(list[i])), 2)
@@ -48,9 +46,9 @@ end
 local Scope = {}
 Scope.__index = Scope
 Scope.__name = "scope"
-function Scope:spawn(f, ...)
-  check_function(f, 1)
-  return self.group:spawn(f, ...)
+function Scope:spawn(...)
+  check_function(1, ...)
+  return self.group:spawn(...)
 end
 function Scope:cancel() self.group:cancel() end
 function Scope:size()
@@ -59,11 +57,12 @@ function Scope:size()
   return self.group:size() - body
 end
 
-function evlua.scope(body, ...)
-  check_function(body, 1)
+function evlua.scope(...)
+  check_function(1, ...)
   local group = task.group()
   local scope = setmetatable({group = group}, Scope)
-  local main = group:spawn(body, scope, ...)
+  local body = ...
+  local main = group:spawn(body, scope, select(2, ...))
   scope.main = main
   local ok, decisive, code = settle(group)
   if not ok then return nil, decisive, code end
@@ -71,8 +70,9 @@ function evlua.scope(body, ...)
   return main:join()
 end
 
-function evlua.all(functions)
-  check_functions(functions)
+function evlua.all(...)
+  check_functions(...)
+  local functions = ...
   local group, tasks = task.group(), {}
   for i = 1, #functions do tasks[i] = group:spawn(functions[i]) end
   if #tasks == 0 then return end
@@ -84,8 +84,9 @@ function evlua.all(functions)
   return table.unpack(results, 1, #tasks)
 end
 
-function evlua.race(functions)
-  check_functions(functions)
+function evlua.race(...)
+  check_functions(...)
+  local functions = ...
   if #functions == 0 then bad_argument(1, "at least one function expected") end
   local group = task.group("race")
   local first = group:spawn(functions[1])
@@ -103,19 +104,18 @@ local function check_seconds(options, name)
   return value
 end
 
-function evlua.limit(options, f, ...)
-  if type(options) ~= "table" then
-    bad_argument(1, ("table expected, got %s"):format(type(options)))
-  end
+function evlua.limit(...)
+  local options = ...
+  if type(options) ~= "table" then bad_type(1, "table", 1, ...) end
   for key in pairs(options) do
     if key ~= "cpu" and key ~= "time" then
       bad_argument(1, ("unknown option '%s'"):format(tostring(key)))
     end
   end
   local cpu, time = check_seconds(options, "cpu"), check_seconds(options, "time")
-  check_function(f, 2)
+  check_function(2, ...)
   local group = task.group()
-  local main = group:spawn(f, ...)
+  local main = group:spawn(select(2, ...))
   if cpu then task.limit_cpu(main, cpu) end
   if time then task.limit_time(main, time) end
   local ok, decisive, code = settle(group, time)
@@ -123,24 +123,22 @@ function evlua.limit(options, f, ...)
   return main:join()
 end
 
-function evlua.timeout(seconds, f, ...)
-  if type(seconds) ~= "number" then
-    bad_argument(1, ("number expected, got %s"):format(type(seconds)))
-  end
+function evlua.timeout(...)
+  local seconds = ...
+  if type(seconds) ~= "number" then bad_type(1, "number", 1, ...) end
   if seconds ~= seconds then bad_argument(1, "not a number") end
-  check_function(f, 2)
+  check_function(2, ...)
   local group = task.group()
-  local main = group:spawn(f, ...)
+  local main = group:spawn(select(2, ...))
   local ok, decisive, code = settle(group, seconds)
   if not ok then return nil, decisive, code end
   return main:join()
 end
 
-function evlua.map(list, f, options)
-  if type(list) ~= "table" then
-    bad_argument(1, ("table expected, got %s"):format(type(list)))
-  end
-  check_function(f, 2)
+function evlua.map(...)
+  local list, f, options = ...
+  if type(list) ~= "table" then bad_type(1, "table", 1, ...) end
+  check_function(2, ...)
   local concurrency = 8
   if options ~= nil then
     if type(options) ~= "table" then
@@ -193,13 +191,13 @@ local function copy_pieces(from, to, left, state)
   return state.moved
 end
 
-local function check_end(value, position, method)
+local function check_end(position, method, ...)
+  local value = select(position, ...)
   local kind = type(value)
   local found = kind == "userdata" or kind == "table"
   if found then found = type(value[method]) == "function" end
   if not found then
-    local wanted = ("a stream, a file or an object with the method '%s'"):format(method)
-    bad_argument(position, ("%s expected, got %s"):format(wanted, kind), 2)
+    bad_type(position, ("a stream, a file or an object with the method '%s'"):format(method), 2, ...)
   end
 end
 
@@ -222,9 +220,10 @@ local function check_pipe_options(options)
   return count, timeout
 end
 
-function evlua.pipe(from, to, options)
-  check_end(from, 1, "read")
-  check_end(to, 2, "write")
+function evlua.pipe(...)
+  check_end(1, "read", ...)
+  check_end(2, "write", ...)
+  local from, to, options = ...
   local count, timeout
   if options ~= nil then count, timeout = check_pipe_options(options) end
   local moved, message, code, before = task.pipe(from, to, count, timeout)
@@ -239,11 +238,12 @@ function evlua.pipe(from, to, options)
   return table.unpack(results, 1, results.n)
 end
 
-function evlua.every(seconds, f)
+function evlua.every(...)
+  local seconds, f = ...
   if type(seconds) ~= "number" or not (seconds > 0) then  -- NaN is neither
     bad_argument(1, "positive number of seconds expected")
   end
-  check_function(f, 2)
+  check_function(2, ...)
   return task.spawn(function()
     local due = task.now()
     while true do

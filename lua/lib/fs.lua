@@ -1,14 +1,14 @@
 -- The module `evlua.fs`: what evlua.fs.native has, and what is built of it: trees and patterns.
 local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local fs = require "evlua.fs.native"
 package.loaded["evlua.fs.native"] = nil  -- errors shall name functions as users know them
 local copy_file = fs.copy_file
 fs.copy_file = nil
 
-local function check_string(value, position)
-  if type(value) ~= "string" then
-    bad_argument(position, ("string expected, got %s"):format(type(value)), 2)
-  end
+local function check_string(position, ...)
+  local value = select(position, ...)
+  if type(value) ~= "string" then bad_type(position, "string", 2, ...) end
   if value:find("\0", 1, true) then
     bad_argument(position, "path contains a NUL byte", 2)
   end
@@ -101,8 +101,9 @@ local function step(walk)
   end
 end
 
-function fs.walk(path, options)
-  check_string(path, 1)
+function fs.walk(...)
+  check_string(1, ...)
+  local path, options = ...
   options = check_options(options, 2, {depth = "number", on_error = "function"})
   local depth = options.depth or math.huge
   if not (depth >= 1) then bad_argument(2, "option 'depth': at least 1 expected") end
@@ -204,8 +205,9 @@ function expand(found, folder, parts, at, hidden)
   end
 end
 
-function fs.glob(pattern, options)
-  check_string(pattern, 1)
+function fs.glob(...)
+  check_string(1, ...)
+  local pattern, options = ...
   options = check_options(options, 2, {hidden = "boolean"})
   local parts, found = {}, {}
   if pattern:find("^/+$") then return {"/"} end
@@ -265,9 +267,10 @@ local function is_inside(from, to)
   return inner == outer or inner:sub(1, #outer + 1) == outer .. "/"
 end
 
-function fs.copy(from, to, options)
-  check_string(from, 1)
-  check_string(to, 2)
+function fs.copy(...)
+  check_string(1, ...)
+  check_string(2, ...)
+  local from, to, options = ...
   options = check_options(options, 3, {overwrite = "boolean", preserve = "boolean", recursive = "boolean"})
   if not options.recursive then return copy_file(from, to, options.overwrite ~= false, options.preserve) end
   if is_folder(from) and is_inside(from, to) then
@@ -276,9 +279,10 @@ function fs.copy(from, to, options)
   return copy_tree(from, to, options)
 end
 
-function fs.move(from, to)
-  check_string(from, 1)
-  check_string(to, 2)
+function fs.move(...)
+  check_string(1, ...)
+  check_string(2, ...)
+  local from, to = ...
   local done, message, code = fs.rename(from, to)
   if done or code ~= "EXDEV" then return done, message, code end
   -- Beside its new place first, so that there is all of it or nothing.

@@ -1,5 +1,6 @@
 -- The module `evlua.shared`: dictionaries, locks and metrics of evlua.shared.native, and what is built of them.
 local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local native = require "evlua.shared.native"
 local bracket = require("evlua.task").bracket
 -- Errors shall name functions as users know them.
@@ -12,24 +13,17 @@ local shared = {
   histogram = native.histogram,
 }
 
-local function check_function(value, position)
-  if type(value) ~= "function" then
-    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
-  end
+local function check(...)
+  local name, f = ...
+  if type(name) ~= "string" and type(name) ~= "number" then bad_type(1, "string", 2, ...) end
+  if name == "" then bad_argument(1, 'a name expected, got ""', 2) end
+  if type(f) ~= "function" then bad_type(2, "function", 2, ...) end
 end
 
-local function check_name(name)
-  if type(name) == "number" then name = tostring(name) end
-  if type(name) ~= "string" or name == "" then
-    local got = name == "" and 'a name expected, got ""' or "string expected, got " .. type(name)
-    bad_argument(1, got, 2)
-  end
-end
-
-function shared.with_lock(name, f, ...)
-  check_name(name)
-  check_function(f, 2)
-  return bracket(name, native.lock, native.unlock, false, f, ...)
+function shared.with_lock(...)
+  check(...)
+  local name = ...
+  return bracket(name, native.lock, native.unlock, false, select(2, ...))
 end
 
 -- What once has computed. Not a word of it may be lost.
@@ -48,12 +42,12 @@ local function compute(name, f, ...)
   return value
 end
 
-function shared.once(name, f, ...)
-  check_name(name)
-  check_function(f, 2)
+function shared.once(...)
+  check(...)
+  local name = ...
   local value = results:get(name)
   if value ~= nil then return value end
-  return shared.with_lock("evlua.once " .. name, compute, name, f, ...)
+  return shared.with_lock("evlua.once " .. name, compute, ...)
 end
 
 return shared

@@ -1,4 +1,5 @@
 -- LuaSocket's socket.core over ours; its own Lua code is built upon that. A call that waits suspends its task only.
+local bad_type = require "evlua.bad_type"
 local native = require "evlua.compat.native"
 local tcp = require "evlua.compat.tcp"
 local udp = require "evlua.compat.udp"
@@ -20,11 +21,9 @@ core.add, core.send_to = nil, nil  -- not for use
 
 function core.__unload() end
 
-function core.sleep(seconds)
-  local number = tonumber(seconds)
-  if not number then
-    error(("bad argument #1 to 'sleep' (number expected, got %s)"):format(type(seconds)), 2)
-  end
+function core.sleep(...)
+  local number = tonumber((...))
+  if not number then bad_type(1, "number", 1, ...) end
   evlua.sleep(math.max(0, number))
 end
 

@@ -1,14 +1,13 @@
 -- The module `evlua.sync`: what evlua.sync.native has, and what is built of it.
-local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local sync = require "evlua.sync.native"
 package.loaded["evlua.sync.native"] = nil  -- errors shall name functions as users know them
 local mutex, held, pack, unpack = sync.mutex, sync.held, table.pack, table.unpack
 sync.held = nil
 
-function sync.once(f)
-  if type(f) ~= "function" then
-    bad_argument(1, ("function expected, got %s"):format(type(f)))
-  end
+function sync.once(...)
+  local f = ...
+  if type(f) ~= "function" then bad_type(1, "function", 1, ...) end
   local results
   local running = mutex()
   local function run(...)

@@ -1,5 +1,6 @@
 -- The module `evlua.test`: what a file of tests is written with. It collects; lua/lib/test_run.lua runs.
 local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local parts = require "evlua.test.assert"
 local calls_of = parts.calls_of
 
@@ -8,16 +9,12 @@ local test = {assert = parts.assert}
 -- The block whose function runs, while the file is loaded; and what has to be undone after the test that runs.
 local state = {block = nil, undo = nil}
 
-local function check_function(value, position)
-  if type(value) ~= "function" then
-    bad_argument(position, ("function expected, got %s"):format(type(value)), 2)
-  end
+local function check_function(position, ...)
+  if type((select(position, ...))) ~= "function" then bad_type(position, "function", 2, ...) end
 end
 
-local function check_name(value)
-  if type(value) ~= "string" then
-    bad_argument(1, ("string expected, got %s"):format(type(value)), 2)
-  end
+local function check_name(...)
+  if type((...)) ~= "string" then bad_type(1, "string", 2, ...) end
 end
 
 local function block_for(name)
@@ -30,9 +27,10 @@ local function new_block(name)
   return {name = name, children = {}, before_all = {}, after_all = {}, before_each = {}, after_each = {}}
 end
 
-function test.describe(name, f)
-  check_name(name)
-  check_function(f, 2)
+function test.describe(...)
+  check_name(...)
+  check_function(2, ...)
+  local name, f = ...
   local outer = block_for("describe")
   local block = new_block(name)
   outer.children[#outer.children + 1] = block
@@ -46,9 +44,10 @@ local function add_test(name, f, options)
   block.children[#block.children + 1] = {name = name, f = f, timeout = options and options.timeout}
 end
 
-function test.it(name, f, options)
-  check_name(name)
-  check_function(f, 2)
+function test.it(...)
+  check_name(...)
+  check_function(2, ...)
+  local name, f, options = ...
   if options ~= nil then
     if type(options) ~= "table" then
       bad_argument(3, ("table expected, got %s"):format(type(options)))
@@ -65,17 +64,17 @@ function test.it(name, f, options)
   add_test(name, f, options)
 end
 
-function test.pending(name)
-  check_name(name)
+function test.pending(...)
+  check_name(...)
   block_for("pending")
-  add_test(name)
+  add_test((...))
 end
 
 for _, hook in ipairs{"before_all", "after_all", "before_each", "after_each"} do
-  test[hook] = function(f)
-    check_function(f, 1)
+  test[hook] = function(...)
+    check_function(1, ...)
     local list = block_for(hook)[hook]
-    list[#list + 1] = f
+    list[#list + 1] = ...
   end
 end
 
@@ -87,7 +86,7 @@ local function keep_results(call, ...)
 end
 
 function test.spy(f)
-  if f ~= nil then check_function(f, 1) end
+  if f ~= nil then check_function(1, f) end
   local calls = {}
   local function spy(...)
     local call = table.pack(...)
@@ -99,13 +98,12 @@ function test.spy(f)
   return spy
 end
 
-function test.spy_on(t, key, f)
-  if type(t) ~= "table" then
-    bad_argument(1, ("table expected, got %s"):format(type(t)))
-  end
+function test.spy_on(...)
+  local t, key, f = ...
+  if type(t) ~= "table" then bad_type(1, "table", 1, ...) end
   local original = rawget(t, key)
   if f == nil then f = t[key] end
-  check_function(f, 3)
+  check_function(3, t, key, f)
   if not state.undo then error("'spy_on' is for tests and what runs before them", 2) end
   local spy = test.spy(f)
   rawset(t, key, spy)

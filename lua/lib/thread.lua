@@ -1,5 +1,6 @@
 -- The module `evlua.thread`: functions that run in other Lua states, over evlua.thread.native.
 local bad_argument = require "evlua.bad_argument"
+local bad_type = require "evlua.bad_type"
 local native = require "evlua.thread.native"
 local evlua = require "evlua"
 local sync = require "evlua.sync"
@@ -22,10 +23,9 @@ local function run_module(name, ...)
   return f(...)
 end
 
-local function check_runnable(f, position)
-  if type(f) ~= "function" and type(f) ~= "string" then
-    bad_argument(position, ("function or module name expected, got %s"):format(type(f)), 2)
-  end
+local function check_runnable(position, ...)
+  local f = select(position, ...)
+  if type(f) ~= "function" and type(f) ~= "string" then bad_type(position, "function or module name", 2, ...) end
 end
 
 -- A function and its arguments, as one value that another state can take.
@@ -34,13 +34,13 @@ local function packed(f, ...)
   return pack(f, ...)
 end
 
-function thread.run(f, ...)
-  check_runnable(f, 1)
-  return call(nil, (packed(f, ...)))
+function thread.run(...)
+  check_runnable(1, ...)
+  return call(nil, (packed(...)))
 end
-function thread.spawn(f, ...)
-  check_runnable(f, 1)
-  return evlua.spawn(call, nil, (packed(f, ...)))
+function thread.spawn(...)
+  check_runnable(1, ...)
+  return evlua.spawn(call, nil, (packed(...)))
 end
 
 local Pool = {}
@@ -83,22 +83,23 @@ local function call_in(pool, message, closed)
   return told(bracket(pool.free, pool.free.receive, native.give_back, true, enter))
 end
 
-function Pool:run(f, ...)
+function Pool:run(...)
   check_pool(self, "run")
-  check_runnable(f, 1)
-  return call_in(self, packed(f, ...), closed_failure)
+  check_runnable(1, ...)
+  return call_in(self, packed(...), closed_failure)
 end
 
-function Pool:spawn(f, ...)
+function Pool:spawn(...)
   check_pool(self, "spawn")
-  check_runnable(f, 1)
-  return evlua.spawn(call_in, self, packed(f, ...), closed_failure)
+  check_runnable(1, ...)
+  return evlua.spawn(call_in, self, packed(...), closed_failure)
 end
 
-function Pool:map(list, f)
+function Pool:map(...)
   check_pool(self, "map")
-  if type(list) ~= "table" then bad_argument(1, "table expected, got " .. type(list)) end
-  check_runnable(f, 2)
+  local list, f = ...
+  if type(list) ~= "table" then bad_type(1, "table", 1, ...) end
+  check_runnable(2, ...)
   local is_closed = self.free:closed()
   if is_closed then return closed_failure() end
   local function note() is_closed = true end

@@ -36,6 +36,8 @@ describe("functions of modules", function()
           assert.match("^called:1: bad argument #%d to '" .. escaped(name) .. "' %(",
             refusal(called, require(module), WRONG))
           assert.match("^bad argument #%d to '" .. escaped(full) .. "' %(", refusal(f, WRONG, WRONG, WRONG))
+          assert.no_match("got nil", refusal(f))
+          assert.no_match("got no value", refusal(f, nil, nil, nil, nil))
         end
       end
       assert(count > 0)
