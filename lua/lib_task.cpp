@@ -11,6 +11,7 @@
 #include "lua/bytecode.h"
 #include "lua/io_file.h"
 #include "lua/modules.h"
+#include "lua/require.h"
 #include "lua/signals.h"
 #include "lua/slice.h"
 #include "lua/stack.h"
@@ -174,6 +175,7 @@ int open_task(lua_State* L) {
                                 {"locals", task_locals},
                                 {"defer", defer},
                                 {"compile", compile_shared},
+                                {"make_require", make_require},
                                 {"list_globals", evlua_list_globals},
                                 {"random_bytes", random_bytes},
                                 {"pipe", pipe_bytes},

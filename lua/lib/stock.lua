@@ -6,6 +6,7 @@ local error, tostring = error, tostring
 local package, searchpath = package, package.searchpath
 local yield, sleep = require("evlua.task").yield, require("evlua.task").sleep
 local trail, traceback, xpcall = require("evlua.task").trail, debug.traceback, xpcall
+local make_require = require("evlua.task").make_require
 local running, status = coroutine.running, coroutine.status
 
 -- Skips a byte order mark and a first line that starts with '#', as luaL_loadfilex does.
@@ -92,14 +93,9 @@ local function loader_of(name)
   if by and status(by) ~= "dead" then return by end
 end
 
-function require(name)
-  if type(name) ~= "string" and type(name) ~= "number" then
-    local got = name == nil and "no value" or type(name)
-    error(("bad argument #1 to 'require' (string expected, got %s)"):format(got), 2)
-  end
-  name = tostring(name)
+local function begin(name)
   local loaded = package.loaded
-  if loaded[name] then return loaded[name] end
+  if loaded[name] then return "done", loaded[name] end
   local self = running()
   -- The same task asking again is a cycle: stock Lua loads the module anew, without end; a clear error is kinder.
   local by = loader_of(name)
@@ -107,23 +103,16 @@ function require(name)
     if not sleep(0.001) then break end
     by = loader_of(name)
   end
-  if loaded[name] then return loaded[name] end
-  if by == self then
-    error(("loop or previous error loading module '%s'"):format(name), 2)
-  end
+  if loaded[name] then return "done", loaded[name] end
+  if by == self then return "fail", ("loop or previous error loading module '%s'"):format(name) end
   local searchers = package.searchers
-  if type(searchers) ~= "table" then error("'package.searchers' must be a table", 2) end
+  if type(searchers) ~= "table" then return "fail", "'package.searchers' must be a table" end
   loading[name] = self  -- the searchers wait, too
   local found, loader, extra = xpcall(search, keep_traceback, searchers, name)
-  if not found or not loader then
-    loading[name] = nil
-    if not found then error(loader, 0) end
-    error(("module '%s' not found:%s"):format(name, extra), 2)
-  end
-  local ok, value = xpcall(loader, keep_traceback, name, extra)
+  if found and loader then return "load", loader, extra end
   loading[name] = nil
-  if not ok then error(value, 0) end
-  if value ~= nil then loaded[name] = value end
-  if loaded[name] == nil then loaded[name] = true end
-  return loaded[name]
+  if not found then return "raise", loader end
+  return "fail", ("module '%s' not found:%s"):format(name, extra)
 end
+
+require = make_require(begin, loading)

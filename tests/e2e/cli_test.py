@@ -356,6 +356,15 @@ def test_signals():
         check(program.stop(signal.SIGTERM) == 3 and "got SIGTERM" in program.text, program.text)
 
 
+def test_where_a_module_is_missing():
+    for line in ("require 'missing'", "return require 'missing'", "return require()"):
+        path = temporary(f"local x\n{line}\n")
+        got = run(path)
+        check(got.returncode == 1 and got.stderr.startswith(f"evlua: {path}:2: "), line, got)
+        check(f"\n\t[C]: in function 'require'\n\t{path}:2: in main chunk\n" in got.stderr, line, got)
+        os.remove(path)
+
+
 def test_require_waits():
     path = temporary("local evlua = require 'evlua' evlua.sleep(0.01) return {name = ..., loaded = true}")
     directory, name = os.path.split(path)
