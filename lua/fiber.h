@@ -258,10 +258,10 @@ class Fiber final : public ListNode, private Runnable {
   Instant cpu_mark_ = 0;  // by the clock of the thread that runs the fiber
   Owner* owner_ = nullptr;
   SpawnSite* site_ = nullptr;
-  Suspension* pending_ = nullptr;     // built, not started
-  Suspension* waiting_ = nullptr;     // started, not completed
-  Suspension* slot_used_ = nullptr;   // must be destroyed before the slot is used again
-  std::vector<lua_State*> chain_;     // inner coroutines of a waiting fiber, innermost last
+  Suspension* pending_ = nullptr;    // built, not started
+  Suspension* waiting_ = nullptr;    // started, not completed
+  Suspension* slot_used_ = nullptr;  // must be destroyed before the slot is used again
+  std::vector<lua_State*> chain_;    // inner coroutines of a waiting fiber, innermost last
   alignas(std::max_align_t) std::byte slot_[kSlotBytes];
 };
 
