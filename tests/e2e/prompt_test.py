@@ -185,19 +185,6 @@ def test_interrupt_at_any_moment():
         terminal.enter("'here'", '"here"')
 
 
-def test_interrupt_where_a_task_keeps_the_prompt_waiting():
-    if THREAD_SANITIZER:
-        return
-    with Terminal("-l", "evlua") as terminal:
-        terminal.enter("task = evlua.spawn(function() evlua.sleep(0.1) io.write('st', 'uck\\n') io.stdout:flush() "
-                       "while true do xpcall(error, function() while true do end end) end end)")
-        terminal.type("evlua.sleep(0.2)\r")
-        terminal.expect("stuck\n")
-        terminal.type("\x03")
-        terminal.expect("interrupted\n> ")
-        terminal.enter("task:status()", '"cancelled"')
-
-
 def test_interrupt_has_a_handler():
     with Terminal("-l", "evlua") as terminal:
         terminal.enter("function wait() evlua.on_signal('SIGINT', function() print('handled') go = true end) "
